@@ -1,0 +1,9 @@
+export type {
+  ContentInfo,
+  ContentOptions,
+  ContentSink,
+  ContentSource,
+  ContentStore,
+  Resolver,
+  Tagger,
+} from './content.ts';

@@ -1,0 +1,39 @@
+/**
+ * The file-system calls that unpacking needs and `node:fs` lacks.
+ *
+ * Declared here, implemented by `@tare/runtime-native/syscalls` and injected by whoever composes the two: the packages
+ * meet in this shape, neither imports the other. All calls are synchronous (unpacking runs in workers), throw an Error
+ * with `code`, `errno`, `syscall` and `path`, and take file descriptors as numbers.
+ */
+export interface LayerFs {
+  /**
+   * openat2(2). `resolve` is a bit set of {@link RESOLVE}; `path` is relative to `dirfd`. Opens with O_CLOEXEC always.
+   * Returns the new descriptor, which the caller closes (`node:fs.closeSync`).
+   */
+  openat2(dirfd: number, path: string | Uint8Array, options: { flags: number; mode?: number; resolve: number }): number;
+  mkdirat(dirfd: number, name: string | Uint8Array, mode: number): void;
+  /** mknodat(2): `mode` holds the type bits (S_IFCHR, S_IFBLK, S_IFIFO). */
+  mknodat(dirfd: number, name: string | Uint8Array, mode: number, major: number, minor: number): void;
+  symlinkat(target: string | Uint8Array, dirfd: number, name: string | Uint8Array): void;
+  /** linkat(2) without following `fromName`. */
+  linkat(fromDirfd: number, fromName: string | Uint8Array, dirfd: number, name: string | Uint8Array): void;
+  /** unlinkat(2); `directory` sets AT_REMOVEDIR. */
+  unlinkat(dirfd: number, name: string | Uint8Array, directory: boolean): void;
+  /** fchownat(2) with AT_SYMLINK_NOFOLLOW. */
+  fchownat(dirfd: number, name: string | Uint8Array, uid: number, gid: number): void;
+  /** fchmodat2(2) with AT_SYMLINK_NOFOLLOW; never called for symbolic links. */
+  fchmodat(dirfd: number, name: string | Uint8Array, mode: number): void;
+  /** utimensat(2) with AT_SYMLINK_NOFOLLOW; times in nanoseconds since the epoch. */
+  utimensat(dirfd: number, name: string | Uint8Array, atimeNs: bigint, mtimeNs: bigint): void;
+  /** lsetxattr(2) on `name` in `dirfd`, not following a final symbolic link. */
+  setxattrat(dirfd: number, name: string | Uint8Array, attribute: string, value: Uint8Array): void;
+  /** lgetxattr(2); undefined when the attribute is not there. */
+  getxattrat(dirfd: number, name: string | Uint8Array, attribute: string): Uint8Array | undefined;
+  /** llistxattr(2). */
+  listxattrat(dirfd: number, name: string | Uint8Array): string[];
+  /** syncfs(2). */
+  syncfs(fd: number): void;
+}
+
+/** Flags of openat2's `resolve` field, from `<linux/openat2.h>`. */
+export const RESOLVE = { NO_XDEV: 1, NO_MAGICLINKS: 2, NO_SYMLINKS: 4, BENEATH: 8, IN_ROOT: 16 } as const;

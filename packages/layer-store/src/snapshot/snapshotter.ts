@@ -1,0 +1,67 @@
+/**
+ * Snapshots: mountable stacks of layers.
+ *
+ * Words: a *committed* snapshot is immutable and named by the chainID of its layers; an *active* one is a writable
+ * layer on top of a committed parent, named by a key of the caller's (a container id); a *view* is active but
+ * read-only. `parent` is always the name of a committed snapshot, or undefined for the empty one.
+ *
+ * Life: an unpacked image is a chain of committed snapshots; `prepare` puts a writable layer on it; whoever runs the
+ * container mounts what `mounts` says; `remove` releases it. Several active snapshots share their parents.
+ */
+import type { Mount } from './mount.ts';
+
+export type SnapshotKind = 'committed' | 'active' | 'view';
+
+/** What a snapshotter knows of one snapshot. */
+export interface SnapshotInfo {
+  /** The key of an active snapshot or view, the chainID of a committed one. */
+  name: string;
+  kind: SnapshotKind;
+  parent: string | undefined;
+  createdAt: Date;
+}
+
+/** Disk use of one snapshot alone, its parents not counted. */
+export interface SnapshotUsage {
+  sizeBytes: number;
+  inodes: number;
+}
+
+export interface SnapshotOptions {
+  signal?: AbortSignal;
+}
+
+/** Keeps snapshots. Every change is atomic and survives a crash: a snapshot is either there whole or not at all. */
+export interface Snapshotter {
+  /**
+   * Makes a writable layer on `parent` and returns how to mount it.
+   *
+   * @throws {LayerStoreError} `ALREADY_EXISTS` for a taken key, `NOT_FOUND` for an unknown parent
+   */
+  prepare(key: string, parent: string | undefined, options?: SnapshotOptions): Promise<Mount[]>;
+
+  /** Makes a read-only view of `parent` and returns how to mount it. Errors as {@link Snapshotter.prepare}. */
+  view(key: string, parent: string | undefined, options?: SnapshotOptions): Promise<Mount[]>;
+
+  /** How to mount an active snapshot or view. @throws {LayerStoreError} `NOT_FOUND` */
+  mounts(key: string, options?: SnapshotOptions): Promise<Mount[]>;
+
+  /** Freezes an active snapshot under `name`; the key is free again. @throws {LayerStoreError} `NOT_FOUND`, `ALREADY_EXISTS` */
+  commit(name: string, key: string, options?: SnapshotOptions): Promise<void>;
+
+  /**
+   * Removes a snapshot and what it wrote. The caller has unmounted it. Removing what is not there does nothing.
+   *
+   * @throws {LayerStoreError} `IN_USE` when another snapshot has it as its parent
+   */
+  remove(name: string, options?: SnapshotOptions): Promise<void>;
+
+  /** The record of one snapshot, or undefined. */
+  stat(name: string, options?: SnapshotOptions): Promise<SnapshotInfo | undefined>;
+
+  /** Every snapshot, parents before children. */
+  list(options?: SnapshotOptions): AsyncIterable<SnapshotInfo>;
+
+  /** What one snapshot takes on disk. @throws {LayerStoreError} `NOT_FOUND` */
+  usage(name: string, options?: SnapshotOptions): Promise<SnapshotUsage>;
+}

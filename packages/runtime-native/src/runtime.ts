@@ -1,0 +1,183 @@
+/**
+ * The runtime seam: what a container engine asks of whatever runs its containers.
+ *
+ * Words: a *bundle* is a root file system and an OCI runtime spec; the *monitor* is the small process beside each
+ * container that holds its stdio and records its exit; *created* means set up in full, with the process waiting at the
+ * start gate.
+ *
+ * Life: `create` → created → `start` → running ⇄ paused → stopped → `delete`. Containers outlive the process that made
+ * them; `load` and `list` find them again.
+ */
+import type { Spec } from './spec/index.ts';
+
+/** One file system to mount at the container's root: the same shape as `@tare/layer-store`'s. */
+export interface Mount {
+  /** `'overlay'` or `'bind'`. */
+  type: string;
+  source: string;
+  /** As mount(8) takes them; for overlay `lowerdir=`, `upperdir=`, `workdir=`, … one option each, topmost layer first. */
+  options: string[];
+}
+
+export type ContainerStatus = 'creating' | 'created' | 'running' | 'paused' | 'stopped';
+
+/** The state of a container, as OCI runtime-spec `state` with a little more. */
+export interface ContainerState {
+  id: string;
+  status: ContainerStatus;
+  /** Host pid of the container's first process; 0 when stopped. */
+  pid: number;
+  createdAt: Date;
+  exit: ExitStatus | undefined;
+}
+
+/** How a process ended. */
+export interface ExitStatus {
+  /** 0 to 255; 128 + signal when it was killed by one. */
+  exitCode: number;
+  /** The signal's number, when one ended it. */
+  signal: number | undefined;
+  /** Whether the kernel's OOM killer struck in the container's cgroup. Always false for an exec'd process. */
+  oomKilled: boolean;
+  exitedAt: Date;
+}
+
+/** Where a process's output goes besides the attached clients. */
+export interface LogFile {
+  /** Absolute; created with mode 0640 when absent, appended to when present. */
+  path: string;
+  /** `json-file`: one `{"log","stream","time"}` object a line. */
+  format: 'json-file';
+  /** Bytes after which the file is rotated to `<path>.1`, `.2`, …; unlimited by default. */
+  maxSizeBytes?: number;
+  /** Files kept including the current one; default 1. */
+  maxFiles?: number;
+}
+
+/** stdio of a process. The monitor holds the other ends, so it survives the caller. */
+export interface StdioOptions {
+  /** A pseudo-terminal in place of pipes. Default: `spec.process.terminal`. */
+  terminal?: boolean;
+  /** Keep stdin open for attached clients; otherwise the process reads end-of-file. Default false. */
+  openStdin?: boolean;
+  /** The first client that closes its stdin closes the process's stdin. Default false. */
+  stdinOnce?: boolean;
+  /** Initial terminal size. */
+  consoleSize?: { columns: number; rows: number };
+  log?: LogFile;
+}
+
+export interface CreateOptions {
+  spec: Spec;
+  /**
+   * Mounts that make up the root file system, mounted inside the container's own mount namespace: nothing appears on
+   * the host. Default: `spec.root.path` is used as it is.
+   */
+  rootfs?: Mount[];
+  stdio?: StdioOptions;
+  signal?: AbortSignal;
+}
+
+export interface ExecOptions {
+  args: string[];
+  /** `NAME=value`; the whole environment, nothing is inherited. */
+  env: string[];
+  /** Absolute, inside the container. Default `/`. */
+  cwd?: string;
+  user?: { uid: number; gid: number; additionalGids?: number[]; umask?: number };
+  /** Capability names (`CAP_…`) per set. Default: those of the container's spec. */
+  capabilities?: NonNullable<Spec['process']>['capabilities'];
+  noNewPrivileges?: boolean;
+  /** Load the container's seccomp filter. Default true. */
+  seccomp?: boolean;
+  stdio?: StdioOptions;
+  signal?: AbortSignal;
+}
+
+/** One client of a process's stdio. Closing it detaches; the process goes on. */
+export interface Attachment extends AsyncDisposable {
+  /** Ends when the process has ended and its output is drained, or when the attachment is closed. */
+  readonly output: AsyncIterable<{ stream: 'stdout' | 'stderr'; data: Uint8Array }>;
+  /** Writes to the process's stdin; resolves when the monitor has taken the bytes (back-pressure). */
+  write(data: Uint8Array): Promise<void>;
+  /** End of this client's stdin; closes the process's stdin as {@link StdioOptions.stdinOnce} says. */
+  closeStdin(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A process with stdio: a container's first one, or an exec'd one. */
+export interface Process {
+  /** Host pid; 0 before it exists. */
+  readonly pid: number;
+  /** Resolves when the process has ended. The same answer for every caller, also after the end. */
+  wait(options?: { signal?: AbortSignal }): Promise<ExitStatus>;
+  /** @throws {RuntimeError} `NOT_RUNNING` */
+  kill(signal: number): Promise<void>;
+  /** @throws {RuntimeError} `NOT_A_TERMINAL` */
+  resize(size: { columns: number; rows: number }): Promise<void>;
+  attach(options?: { stdin?: boolean; signal?: AbortSignal }): Promise<Attachment>;
+}
+
+/** An exec'd process. It is running when `exec` resolves. */
+export interface ExecProcess extends Process, AsyncDisposable {}
+
+/** A container. Disposing of the object releases the caller's handles only; the container goes on. */
+export interface Container extends Process, AsyncDisposable {
+  readonly id: string;
+  state(): Promise<ContainerState>;
+  /**
+   * Opens the start gate; resolves when the process's program has been executed.
+   *
+   * @throws {RuntimeError} `EXEC_FAILED` with `errno` when the program cannot be executed (the container is then stopped)
+   */
+  start(options?: { signal?: AbortSignal }): Promise<void>;
+  /** Signals every process of the container, through its cgroup. */
+  killAll(signal: number): Promise<void>;
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Changes cgroup limits; fields left out keep their values. */
+  update(resources: NonNullable<NonNullable<Spec['linux']>['resources']>): Promise<void>;
+  stats(): Promise<ContainerStats>;
+  /** Host pids of every process in the container. */
+  pids(): Promise<number[]>;
+  exec(options: ExecOptions): Promise<ExecProcess>;
+  /**
+   * Removes what the runtime keeps of a stopped container: cgroups, state directory, monitor.
+   *
+   * @throws {RuntimeError} `STILL_RUNNING` unless `force`, which kills first
+   */
+  delete(options?: { force?: boolean; signal?: AbortSignal }): Promise<void>;
+}
+
+/** Resource use, read from the container's cgroups. Absent controllers leave their field undefined. */
+export interface ContainerStats {
+  readAt: Date;
+  cpu?: { usageNs: bigint; userNs: bigint; systemNs: bigint; throttledPeriods: bigint; periods: bigint; throttledNs: bigint };
+  memory?: {
+    usageBytes: bigint;
+    /** Undefined when unlimited. */
+    limitBytes: bigint | undefined;
+    maxUsageBytes: bigint | undefined;
+    failures: bigint;
+    /** The raw keys of memory.stat. */
+    stat: Record<string, bigint>;
+  };
+  pids?: { current: number; limit: number | undefined };
+  io?: { major: number; minor: number; op: 'read' | 'write'; bytes: bigint; operations: bigint }[];
+}
+
+/** Runs containers. Making one starts nothing and forks nothing. */
+export interface Runtime {
+  /**
+   * Sets a container up in full and stops at the start gate. A failure at any step undoes the ones before it.
+   *
+   * @throws {RuntimeError} `ALREADY_EXISTS`, `INVALID_SPEC` with the JSON path of the field, `UNSUPPORTED`, or the
+   *   failed step with `syscall`, `errno` and `path`
+   */
+  create(id: string, options: CreateOptions): Promise<Container>;
+  /** Finds a container that an earlier process made. @throws {RuntimeError} `NOT_FOUND` */
+  load(id: string): Promise<Container>;
+  /** Every container below this runtime's state directory. */
+  list(): Promise<ContainerState[]>;
+}
+

@@ -1,0 +1,2 @@
+/** The OCI runtime spec (`config.json`), as zod schemas and types. */
+export type { Spec } from './config.ts';
