@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { isDigest, type Digest } from './digest.ts';
 
 /** A digest inside a document; see {@link Digest}. */
-export const digestSchema = z.string().refine(isDigest, 'expected a digest: sha256:<64 hex>') as unknown as z.ZodType<Digest, string>;
+export const digestSchema = z
+  .string()
+  .refine(isDigest, 'expected a digest: sha256:<64 hex>') as unknown as z.ZodType<Digest, string>;
 
 /** @see https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md#image-index-property-descriptions */
 export const platformSchema = z.looseObject({

@@ -1,5 +1,12 @@
 export { ContainerError, ImageSpecError, type ImageSpecErrorCode } from './errors.ts';
-export { digestAlgorithm, digestHex, isDigest, parseDigest, type Digest, type DigestAlgorithm } from './digest.ts';
+export {
+  digestAlgorithm,
+  digestHex,
+  isDigest,
+  parseDigest,
+  type Digest,
+  type DigestAlgorithm,
+} from './digest.ts';
 export {
   descriptorSchema,
   digestSchema,

@@ -10,7 +10,11 @@ export interface LayerFs {
    * openat2(2). `resolve` is a bit set of {@link RESOLVE}; `path` is relative to `dirfd`. Opens with O_CLOEXEC always.
    * Returns the new descriptor, which the caller closes (`node:fs.closeSync`).
    */
-  openat2(dirfd: number, path: string | Uint8Array, options: { flags: number; mode?: number; resolve: number }): number;
+  openat2(
+    dirfd: number,
+    path: string | Uint8Array,
+    options: { flags: number; mode?: number; resolve: number },
+  ): number;
   mkdirat(dirfd: number, name: string | Uint8Array, mode: number): void;
   /** mknodat(2): `mode` holds the type bits (S_IFCHR, S_IFBLK, S_IFIFO). */
   mknodat(dirfd: number, name: string | Uint8Array, mode: number, major: number, minor: number): void;

@@ -114,7 +114,10 @@ export interface NetworkDriver {
    * Makes the kernel match `intended` after a crash, a reboot or a foreign hand: repairs what should be there,
    * removes what the driver made and should not.
    */
-  reconcile(intended: { networks: NetworkConfig[]; endpoints: { networkId: string; endpoint: Endpoint; sandbox: string }[] }): Promise<void>;
+  reconcile(intended: {
+    networks: NetworkConfig[];
+    endpoints: { networkId: string; endpoint: Endpoint; sandbox: string }[];
+  }): Promise<void>;
   /** Removes every trace of this driver from the kernel: networks, endpoints, tables. */
   destroy(): Promise<void>;
 }

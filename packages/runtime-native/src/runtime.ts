@@ -152,7 +152,14 @@ export interface Container extends Process, AsyncDisposable {
 /** Resource use, read from the container's cgroups. Absent controllers leave their field undefined. */
 export interface ContainerStats {
   readAt: Date;
-  cpu?: { usageNs: bigint; userNs: bigint; systemNs: bigint; throttledPeriods: bigint; periods: bigint; throttledNs: bigint };
+  cpu?: {
+    usageNs: bigint;
+    userNs: bigint;
+    systemNs: bigint;
+    throttledPeriods: bigint;
+    periods: bigint;
+    throttledNs: bigint;
+  };
   memory?: {
     usageBytes: bigint;
     /** Undefined when unlimited. */
@@ -180,4 +187,3 @@ export interface Runtime {
   /** Every container below this runtime's state directory. */
   list(): Promise<ContainerState[]>;
 }
-

@@ -1,2 +1,8 @@
 export type { Mount } from './mount.ts';
-export type { SnapshotInfo, SnapshotKind, SnapshotOptions, SnapshotUsage, Snapshotter } from './snapshotter.ts';
+export type {
+  SnapshotInfo,
+  SnapshotKind,
+  SnapshotOptions,
+  SnapshotUsage,
+  Snapshotter,
+} from './snapshotter.ts';
