@@ -9,6 +9,7 @@ export default defineConfig({
   ssr: { resolve: { conditions: [source, ...defaultServerConditions] } },
   test: {
     include: ['{packages,examples}/*/test/**/*.test.ts', 'test/**/*.test.ts'],
+    globalSetup: ['test/lab/global-setup.ts'],
     pool: 'forks',
     execArgv: [`--conditions=${source}`],
     testTimeout: 30_000,

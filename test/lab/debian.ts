@@ -1,0 +1,96 @@
+/**
+ * Real components from Debian, for tests and measurements: packages are downloaded and unpacked into a cache folder of
+ * the checkout. Nothing is installed, configured or started on the machine.
+ */
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+const CACHE = join(import.meta.dirname, '..', '..', '.cache', 'debian');
+
+/** A program from a Debian package: where it lies, or why it cannot be had and what that costs. */
+export interface Component {
+  /** Name on the PATH or in the cache, for example `docker-registry`. */
+  name: string;
+  package: string;
+  /** Path inside the package. */
+  path: string;
+  /** What is not tested without it. */
+  costs: string;
+}
+
+export const COMPONENTS = {
+  registry: {
+    name: 'docker-registry',
+    package: 'docker-registry',
+    path: 'usr/bin/docker-registry',
+    costs: 'pull and push against the reference registry, and every end-to-end test',
+  },
+  busybox: {
+    name: 'busybox',
+    package: 'busybox-static',
+    path: 'bin/busybox',
+    costs: 'containers with a shell: runtime isolation and limits, and every end-to-end test',
+  },
+  docker: {
+    name: 'docker',
+    package: 'docker.io',
+    path: 'usr/bin/docker',
+    costs: 'the end-to-end tests with the stock docker CLI',
+  },
+} as const satisfies Record<string, Component>;
+
+/** The component's path if it is there (in the cache, or for `docker` on the PATH), else undefined. */
+export function componentPath(component: Component): string | undefined {
+  const cached = join(CACHE, component.package, component.path);
+  if (existsSync(cached)) return cached;
+  return (process.env.PATH ?? '')
+    .split(':')
+    .map((folder) => join(folder, component.name))
+    .find((path) => component.name === 'docker' && existsSync(path));
+}
+
+/**
+ * Fetches what is missing through apt-get. Returns the components that cannot be had, each with the reason.
+ * Two processes may do this at once: a package appears in the cache whole, by rename.
+ */
+export async function fetchComponents(): Promise<{ component: Component; reason: string }[]> {
+  const missing: { component: Component; reason: string }[] = [];
+  let listsUpdated = false;
+  for (const component of Object.values(COMPONENTS)) {
+    if (componentPath(component) !== undefined) continue;
+    try {
+      await fetchPackage(component.package).catch(async (error: unknown) => {
+        if (listsUpdated) throw error;
+        listsUpdated = true;
+        // a bare machine has no package lists yet
+        await run('apt-get', ['update', '-qq']);
+        await fetchPackage(component.package);
+      });
+    } catch (error) {
+      missing.push({ component, reason: error instanceof Error ? error.message.trim() : String(error) });
+    }
+  }
+  return missing;
+}
+
+async function fetchPackage(name: string): Promise<void> {
+  await mkdir(CACHE, { recursive: true });
+  const work = await mkdtemp(join(CACHE, '.fetch-'));
+  try {
+    // as root apt would drop to its own user, who cannot write here
+    await run('apt-get', ['download', '-qq', '-o', 'APT::Sandbox::User=root', name], { cwd: work });
+    const archive = (await readdir(work)).find((file) => file.endsWith('.deb'));
+    if (archive === undefined) throw new Error(`apt-get download ${name} left no .deb file`);
+    await run('dpkg-deb', ['-x', join(work, archive), join(work, 'root')]);
+    await rename(join(work, 'root'), join(CACHE, name)).catch((error: NodeJS.ErrnoException) => {
+      // another process was faster: its copy is as good
+      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
+    });
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}

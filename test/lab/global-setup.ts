@@ -1,0 +1,23 @@
+/** Around the whole test run: loopback up in the run's own network namespace, and nothing left behind at the end. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { leftovers, takeInventory } from './leftovers.ts';
+
+/** The kernel takes namespaces and cgroups apart after the last process is gone; this long is enough everywhere. */
+const GRACE_MS = 5_000;
+
+export async function setup(): Promise<() => Promise<void>> {
+  const before = takeInventory();
+  return async () => {
+    const deadline = Date.now() + GRACE_MS;
+    let left = leftovers(before, takeInventory());
+    while (left.length > 0 && Date.now() < deadline) {
+      await sleep(100);
+      left = leftovers(before, takeInventory());
+    }
+    if (left.length === 0) return;
+    const message = `the test run left things behind:\n  ${left.join('\n  ')}`;
+    // outside `npm test` other runs may share the machine: then it is for the reader to judge
+    if (process.env.TARE_TEST_TMPDIR === undefined) process.stderr.write(`${message}\n`);
+    else throw new Error(message);
+  };
+}
