@@ -1,0 +1,176 @@
+/**
+ * A whole engine for end-to-end tests: Debian's docker-registry with real images in it, a daemon of its own, and the
+ * stock docker CLI pointed at it. The suite runs in a network namespace of its own, which plays the host.
+ */
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { RegistryClient } from '@tare/registry-client';
+import { COMPONENTS, componentPath } from '../../../../test/lab/debian.ts';
+import { busyboxLayer, pushImage } from '../../../../test/lab/images.ts';
+import { run, startServer, type Finished, type Server } from '../../../../test/lab/process.ts';
+import { startDebianRegistry, type LabRegistry } from '../../../../test/lab/registry.ts';
+
+const ENGINE = join(import.meta.dirname, '..', '..');
+
+/** Why the end-to-end tests cannot run here, or undefined. */
+export function missingForEndToEnd(): string | undefined {
+  if (process.getuid?.() !== 0) return 'needs root';
+  const missing = Object.values(COMPONENTS).filter((component) => componentPath(component) === undefined);
+  if (missing.length > 0) return `needs ${missing.map(({ name }) => name).join(', ')}`;
+  return undefined;
+}
+
+export interface Lab extends AsyncDisposable {
+  /** Repository prefix of the images: `127.0.0.1:<port>/`. */
+  registry: string;
+  /** Full reference of the busybox image. */
+  busybox: string;
+  /** `unix://…`, for clients that are not the docker CLI. */
+  host: string;
+  socketPath: string;
+  dataRoot: string;
+  daemon: Server;
+  /** Runs the stock docker CLI against the daemon. */
+  docker(args: string[], options?: { input?: string; timeoutMs?: number }): Promise<Finished>;
+  /** Runs our own CLI against the daemon. */
+  tare(args: string[], options?: { input?: string; timeoutMs?: number }): Promise<Finished>;
+  /** Runs docker and throws unless it exits 0; returns trimmed stdout. */
+  ok(args: string[], options?: { input?: string; timeoutMs?: number }): Promise<string>;
+  /** Ends the daemon with a signal and starts it again on the same data. */
+  restartDaemon(signal: NodeJS.Signals): Promise<void>;
+}
+
+/** Starts everything. `mirror` serves Docker Hub's names from the lab's registry too. */
+export async function startLab(options: { mirror?: boolean; flags?: string[] } = {}): Promise<Lab> {
+  const stack = new AsyncDisposableStack();
+  try {
+    const registry = stack.use(await startDebianRegistry());
+    await fillRegistry(registry);
+    // short: the socket's path must stay under 108 bytes
+    const folder = await mkdtemp(join(tmpdir(), 'e-'));
+    stack.defer(() => rm(folder, { recursive: true, force: true }));
+    const socketPath = join(folder, 's');
+    const dataRoot = join(folder, 'data');
+    const flags = [
+      ['--host', `unix://${socketPath}`],
+      ['--data-root', dataRoot],
+      ['--exec-root', join(folder, 'run')],
+      ['--pidfile', join(folder, 'pid')],
+      options.mirror ? ['--registry-mirror', `http://${registry.host}`] : [],
+      options.flags ?? [],
+    ].flat();
+    const start = () =>
+      startServer(process.execPath, [...tareCommand(), 'daemon', ...flags], {
+        ready: () => ping(socketPath),
+      });
+
+    const lab: Lab = {
+      registry: `${registry.host}/`,
+      busybox: `${registry.host}/busybox:latest`,
+      host: `unix://${socketPath}`,
+      socketPath,
+      dataRoot,
+      daemon: await start(),
+      docker: (args, given) =>
+        run(componentPath(COMPONENTS.docker)!, ['-H', `unix://${socketPath}`, ...args], {
+          ...given,
+          env: clientEnvironment(folder),
+        }),
+      tare: (args, given) =>
+        run(process.execPath, [...tareCommand(), '-H', `unix://${socketPath}`, ...args], {
+          ...given,
+          env: clientEnvironment(folder),
+        }),
+      async ok(args, given) {
+        const result = await lab.docker(args, given);
+        if (result.code !== 0) {
+          throw new Error(
+            `docker ${args.join(' ')} ended with ${result.code}\n${result.stdout}\n${result.stderr}\n-- daemon --\n${lab.daemon.output()}`,
+          );
+        }
+        return result.stdout.trim();
+      },
+      async restartDaemon(signal) {
+        await lab.daemon.stop(signal);
+        lab.daemon = await start();
+      },
+      [Symbol.asyncDispose]: () => stack.disposeAsync(),
+    };
+    // runs first: containers outlive a daemon, so they go before it does
+    stack.defer(async () => {
+      const ids = (await lab.ok(['ps', '-aq'])).split('\n').filter((id) => id !== '');
+      if (ids.length > 0) await lab.ok(['rm', '-fv', ...ids]);
+      await lab.ok(['network', 'prune', '-f']);
+      await lab.daemon.stop();
+    });
+    await lab.ok(['pull', '-q', lab.busybox]);
+    return lab;
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+/** The bundled command, as users run it; from sources when it was not built. */
+function tareCommand(): string[] {
+  const bundle = join(ENGINE, 'dist', 'tare.js');
+  return existsSync(bundle) && process.env.TARE_FROM_SOURCES === undefined
+    ? [join(ENGINE, 'bin', 'tare.mjs')]
+    : ['--conditions=@tare/source', join(ENGINE, 'src', 'cli', 'start.ts')];
+}
+
+/** Nothing of the developer's own docker configuration reaches the clients. */
+function clientEnvironment(folder: string): NodeJS.ProcessEnv {
+  const { PATH, TMPDIR } = process.env;
+  return {
+    PATH,
+    TMPDIR,
+    HOME: folder,
+    DOCKER_CONFIG: join(folder, 'docker-config'),
+    DOCKER_CLI_HINTS: 'false',
+  };
+}
+
+async function fillRegistry(registry: LabRegistry): Promise<void> {
+  const client = new RegistryClient();
+  const base = await busyboxLayer(componentPath(COMPONENTS.busybox)!);
+  const push = (name: string, image: Parameters<typeof pushImage>[2]) =>
+    pushImage(client.repository(`${registry.host}/${name}`), 'latest', image);
+  await push('busybox', {
+    layers: [base],
+    config: { Cmd: ['sh'], Env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'] },
+  });
+  await push('library/hub-image', { layers: [base], config: { Cmd: ['echo', 'from the mirror'] } });
+  await push('configured', {
+    layers: [
+      base,
+      [
+        { path: 'etc/marker', content: 'from layer two' },
+        { path: 'etc/.wh.group', content: '' },
+        { path: 'srv', type: 'directory', uid: 1000, gid: 1000 },
+      ],
+    ],
+    config: {
+      Entrypoint: ['/bin/echo'],
+      Cmd: ['default'],
+      Env: ['A=1'],
+      WorkingDir: '/srv',
+      User: 'worker',
+      Labels: { kind: 'test' },
+    },
+  });
+}
+
+function ping(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const call = request({ socketPath, path: '/_ping' }, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    });
+    call.on('error', () => resolve(false));
+    call.end();
+  });
+}
