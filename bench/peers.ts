@@ -1,0 +1,145 @@
+/** The engines that are measured side by side, each with data folders of its own, all stopped and removed at the end. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pushHelloWorld } from '@tare/hello-world';
+import { bringUpLoopback } from '@tare/netdriver';
+import { startRegistry } from '@tare/registry';
+import { RegistryClient } from '@tare/registry-client';
+import { startServer } from '../test/lab/process.ts';
+
+/** One engine, ready to be timed. */
+export interface Peer {
+  name: string;
+  version: string;
+  /** What drives it. */
+  client: string;
+  /** The command that is timed. */
+  command: string[];
+  env: NodeJS.ProcessEnv;
+  /** Part of the output of a run that worked. */
+  expects: string;
+}
+
+export interface Peers extends AsyncDisposable {
+  list: Peer[];
+  absent: { name: string; reason: string }[];
+}
+
+const GREETING = 'Hello from Tare!';
+
+/** Starts a registry and every engine that is installed, and gives each the image. */
+export async function startPeers(): Promise<Peers> {
+  const stack = new AsyncDisposableStack();
+  try {
+    await bringUpLoopback('/proc/self/ns/net');
+    const folder = await mkdtemp(join(tmpdir(), 'tare-bench-'));
+    stack.defer(() => rm(folder, { recursive: true, force: true }));
+    const registry = stack.use(
+      await startRegistry({ root: join(folder, 'registry'), host: '127.0.0.1', port: 0 }),
+    );
+    const host = new URL(registry.url).host;
+    await pushHelloWorld(new RegistryClient().repository(`${host}/hello-world`));
+    const image = `${host}/hello-world`;
+    const absent: Peers['absent'] = [];
+    const list: Peer[] = [];
+    for (const [name, start] of Object.entries({
+      tare: startTare,
+      dockerd: startDockerd,
+      podman: startPodman,
+    })) {
+      const started = await start(join(folder, name), image, stack);
+      if ('reason' in started) absent.push({ name, reason: started.reason });
+      else list.push({ name, expects: GREETING, env: process.env, ...started });
+    }
+    return { list, absent, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+type Started =
+  | { version: string; client: string; command: string[]; env?: NodeJS.ProcessEnv }
+  | { reason: string };
+
+async function startTare(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
+  const tare = join(import.meta.dirname, '..', 'node_modules', '.bin', 'tare');
+  return startDaemon(folder, image, stack, tare, [
+    ...['daemon', '--host', `unix://${folder}/s`, '--data-root', join(folder, 'data')],
+    ...['--exec-root', join(folder, 'run'), '--pidfile', join(folder, 'pid'), '--log-level', 'warn'],
+  ]);
+}
+
+async function startDockerd(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
+  if (!installed('dockerd')) return { reason: 'not installed (Debian package docker.io)' };
+  return startDaemon(folder, image, stack, 'dockerd', [
+    ...['--config-file', '/dev/null', '-H', `unix://${folder}/s`, '--data-root', join(folder, 'data')],
+    ...['--exec-root', join(folder, 'run'), '--pidfile', join(folder, 'pid')],
+  ]);
+}
+
+/** A daemon with the Docker API, driven by the stock docker CLI. */
+async function startDaemon(
+  folder: string,
+  image: string,
+  stack: AsyncDisposableStack,
+  command: string,
+  args: string[],
+): Promise<Started> {
+  if (!installed('docker'))
+    return { reason: 'there is no docker CLI to drive it (Debian package docker.io)' };
+  await mkdir(folder, { recursive: true });
+  const socket = join(folder, 's');
+  const docker = (...rest: string[]) =>
+    spawnSync('docker', ['-H', `unix://${socket}`, ...rest], { encoding: 'utf8' });
+  stack.use(
+    await startServer(command, args, {
+      ready: async () => existsSync(socket) && docker('version').status === 0,
+      timeoutMs: 60_000,
+    }),
+  );
+  const pulled = docker('pull', '-q', image);
+  if (pulled.status !== 0) throw new Error(`${command}: ${pulled.stderr}`);
+  return {
+    version: docker('version', '-f', '{{.Server.Version}}').stdout.trim(),
+    client: `docker CLI ${docker('version', '-f', '{{.Client.Version}}').stdout.trim()}`,
+    command: ['docker', '-H', `unix://${socket}`, 'run', '--rm', image],
+  };
+}
+
+async function startPodman(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
+  if (!installed('podman')) return { reason: 'not installed (Debian package podman)' };
+  await mkdir(folder, { recursive: true });
+  const registries = join(folder, 'registries.conf');
+  await writeFile(registries, `[[registry]]\nlocation = "${image.split('/')[0]}"\ninsecure = true\n`);
+  const env = { ...process.env, CONTAINERS_REGISTRIES_CONF: registries };
+  const podman = [
+    'podman',
+    '--root',
+    join(folder, 'root'),
+    '--runroot',
+    join(folder, 'run'),
+    '--cgroup-manager',
+    'cgroupfs',
+  ];
+  const call = (...rest: string[]) =>
+    spawnSync(podman[0]!, [...podman.slice(1), ...rest], { encoding: 'utf8', env });
+  stack.defer(() => {
+    call('system', 'reset', '--force');
+  });
+  const pulled = call('pull', '-q', image);
+  if (pulled.status !== 0) return { reason: `pull failed: ${pulled.stderr.trim().split('\n').at(-1)}` };
+  return {
+    version: call('version', '-f', '{{.Client.Version}}').stdout.trim(),
+    client: 'podman, no daemon',
+    command: [...podman, 'run', '--rm', image],
+    env,
+  };
+}
+
+function installed(name: string): boolean {
+  return (process.env.PATH ?? '').split(':').some((folder) => existsSync(join(folder, name)));
+}
