@@ -68,16 +68,33 @@ type Started =
 async function startTare(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
   const tare = join(import.meta.dirname, '..', 'node_modules', '.bin', 'tare');
   return startDaemon(folder, image, stack, tare, [
-    ...['daemon', '--host', `unix://${folder}/s`, '--data-root', join(folder, 'data')],
-    ...['--exec-root', join(folder, 'run'), '--pidfile', join(folder, 'pid'), '--log-level', 'warn'],
+    'daemon',
+    '--host',
+    `unix://${folder}/s`,
+    '--data-root',
+    join(folder, 'data'),
+    '--exec-root',
+    join(folder, 'run'),
+    '--pidfile',
+    join(folder, 'pid'),
+    '--log-level',
+    'warn',
   ]);
 }
 
 async function startDockerd(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
   if (!installed('dockerd')) return { reason: 'not installed (Debian package docker.io)' };
   return startDaemon(folder, image, stack, 'dockerd', [
-    ...['--config-file', '/dev/null', '-H', `unix://${folder}/s`, '--data-root', join(folder, 'data')],
-    ...['--exec-root', join(folder, 'run'), '--pidfile', join(folder, 'pid')],
+    '--config-file',
+    '/dev/null',
+    '-H',
+    `unix://${folder}/s`,
+    '--data-root',
+    join(folder, 'data'),
+    '--exec-root',
+    join(folder, 'run'),
+    '--pidfile',
+    join(folder, 'pid'),
   ]);
 }
 
