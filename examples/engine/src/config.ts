@@ -1,0 +1,247 @@
+/** Configuration: dockerd's flags and daemon.json, with dockerd's rules. */
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { invalid } from './errors.ts';
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** The engine's configuration, complete. */
+export interface Config {
+  /** Where to listen: `unix:///path` or `tcp://address:port`. */
+  hosts: string[];
+  /** Directory of everything that must survive a reboot. */
+  dataRoot: string;
+  /** Directory of what need not: sockets, namespaces, runtime state. */
+  execRoot: string;
+  pidfile: string;
+  /** Group of the unix sockets; they are 0660. */
+  group: string;
+  /** Whether `group` was asked for: a missing one is then an error. */
+  groupExplicit: boolean;
+  logLevel: LogLevel;
+  /** Base URLs asked before Docker Hub, in this order. */
+  registryMirrors: string[];
+  /** Registries that may be reached by plain http or with unverified TLS: `host[:port]` or CIDR. Loopback always may. */
+  insecureRegistries: string[];
+  /** Layers of one pull fetched at the same time. */
+  maxConcurrentDownloads: number;
+  /** How often a broken download is tried. */
+  maxDownloadAttempts: number;
+  /** Seconds that a graceful shutdown may take. */
+  shutdownTimeoutS: number;
+  /** Free-form labels of this engine, shown by `info`. */
+  labels: string[];
+}
+
+/** The file read when `--config-file` is not given. It need not exist; a given one must. */
+export const DEFAULT_CONFIG_FILE = '/etc/tare/daemon.json';
+
+const DEFAULTS: Config = {
+  hosts: ['unix:///run/tare.sock'],
+  dataRoot: '/var/lib/tare',
+  execRoot: '/run/tare',
+  pidfile: '/run/tare.pid',
+  group: 'docker',
+  groupExplicit: false,
+  logLevel: 'info',
+  registryMirrors: [],
+  insecureRegistries: [],
+  maxConcurrentDownloads: 3,
+  maxDownloadAttempts: 5,
+  shutdownTimeoutS: 15,
+  labels: [],
+};
+
+const mirror = z
+  .string()
+  .refine(
+    (text) => /^https?:\/\/[^/?#@]+(\/[^?#]*)?$/.test(text),
+    'expected a URL like https://mirror.example.com',
+  );
+const host = z
+  .string()
+  .refine((text) => /^(unix:\/\/\/.+|tcp:\/\/.+)$/.test(text), 'expected unix:///path or tcp://address:port');
+
+/** What daemon.json may hold; flags are translated to the same shape, so both are checked alike. */
+const fileSchema = z.strictObject({
+  hosts: z.array(host).optional(),
+  'data-root': z.string().min(1).optional(),
+  'exec-root': z.string().min(1).optional(),
+  pidfile: z.string().min(1).optional(),
+  group: z.string().optional(),
+  'log-level': z.enum(LOG_LEVELS).optional(),
+  debug: z.boolean().optional(),
+  'registry-mirrors': z.array(mirror).optional(),
+  'insecure-registries': z.array(z.string().min(1)).optional(),
+  'max-concurrent-downloads': z.int().min(1).optional(),
+  'max-download-attempts': z.int().min(1).optional(),
+  'shutdown-timeout': z.int().min(0).optional(),
+  labels: z.array(z.string().regex(/^[^=]+=.*$/, 'expected key=value')).optional(),
+});
+type FileConfig = z.output<typeof fileSchema>;
+type FileKey = keyof FileConfig & string;
+
+/** Flag name → key of daemon.json; lists have a singular flag and a plural key. */
+const FLAGS = {
+  host: { key: 'hosts', kind: 'list', short: 'H' },
+  'data-root': { key: 'data-root', kind: 'text' },
+  'exec-root': { key: 'exec-root', kind: 'text' },
+  pidfile: { key: 'pidfile', kind: 'text', short: 'p' },
+  group: { key: 'group', kind: 'text', short: 'G' },
+  'log-level': { key: 'log-level', kind: 'text', short: 'l' },
+  debug: { key: 'debug', kind: 'switch', short: 'D' },
+  'registry-mirror': { key: 'registry-mirrors', kind: 'list' },
+  'insecure-registry': { key: 'insecure-registries', kind: 'list' },
+  'max-concurrent-downloads': { key: 'max-concurrent-downloads', kind: 'number' },
+  'max-download-attempts': { key: 'max-download-attempts', kind: 'number' },
+  'shutdown-timeout': { key: 'shutdown-timeout', kind: 'number' },
+  label: { key: 'labels', kind: 'list' },
+} as const satisfies Record<
+  string,
+  { key: FileKey; kind: 'list' | 'text' | 'switch' | 'number'; short?: string }
+>;
+
+/** What the command line asks for. */
+export interface DaemonArguments {
+  config: Config;
+  /** `--validate`: check the configuration and leave. */
+  validate: boolean;
+}
+
+/** Lines for `tare daemon --help`. */
+export const DAEMON_USAGE = `Usage: tare daemon [OPTIONS]
+
+Serve the Docker Engine API.
+
+Options:
+      --config-file string            Configuration file (default "${DEFAULT_CONFIG_FILE}")
+      --data-root string              Root directory of persistent state (default "${DEFAULTS.dataRoot}")
+  -D, --debug                         Same as --log-level=debug
+      --exec-root string              Root directory of execution state (default "${DEFAULTS.execRoot}")
+  -G, --group string                  Group of the unix socket (default "${DEFAULTS.group}")
+  -H, --host list                     Where to listen: unix:///path, tcp://127.0.0.1:port (default ${DEFAULTS.hosts[0]})
+      --insecure-registry list        Registry that may be reached without verified TLS
+      --label list                    Label of this engine: key=value
+  -l, --log-level string              ${LOG_LEVELS.join(', ')} (default "${DEFAULTS.logLevel}")
+      --max-concurrent-downloads int  Layers of one pull fetched at once (default ${DEFAULTS.maxConcurrentDownloads})
+      --max-download-attempts int     Attempts at one download (default ${DEFAULTS.maxDownloadAttempts})
+  -p, --pidfile string                PID file (default "${DEFAULTS.pidfile}")
+      --registry-mirror list          Mirror of Docker Hub, asked first
+      --shutdown-timeout int          Seconds a graceful shutdown may take (default ${DEFAULTS.shutdownTimeoutS})
+      --validate                      Check the configuration and leave
+`;
+
+/**
+ * Reads flags and configuration file.
+ *
+ * @param argv - the arguments after `daemon`
+ * @throws {EngineError} `INVALID`, in dockerd's words where it has some
+ */
+export function loadConfig(argv: readonly string[]): DaemonArguments {
+  const { values } = parseFlags(argv);
+  const fromFlags: Record<string, unknown> = {};
+  for (const [flag, { key, kind }] of Object.entries(FLAGS)) {
+    const value = values[flag];
+    if (value === undefined) continue;
+    fromFlags[key] = kind === 'number' ? Number(value) : value;
+  }
+  const flags = check(fromFlags, 'invalid flag');
+
+  const explicitFile = values['config-file'] as string | undefined;
+  const path = explicitFile ?? DEFAULT_CONFIG_FILE;
+  const file = readConfigFile(path, explicitFile !== undefined);
+  const both = Object.keys(file).filter((key) => Object.hasOwn(fromFlags, key));
+  if (both.length > 0) {
+    const list = both.map(
+      (key) => `${key}: (from flag: ${show(fromFlags[key])}, from file: ${show(file[key as FileKey])})`,
+    );
+    throw fileError(
+      path,
+      `the following directives are specified both as a flag and in the configuration file: ${list.join(', ')}`,
+    );
+  }
+  return { config: toConfig({ ...file, ...flags }), validate: values['validate'] === true };
+}
+
+function parseFlags(argv: readonly string[]): { values: Record<string, unknown> } {
+  const options: Record<string, { type: 'string' | 'boolean'; short?: string; multiple?: boolean }> = {
+    'config-file': { type: 'string' },
+    validate: { type: 'boolean' },
+  };
+  for (const [flag, spec] of Object.entries(FLAGS)) {
+    options[flag] = {
+      type: spec.kind === 'switch' ? 'boolean' : 'string',
+      ...('short' in spec ? { short: spec.short } : {}),
+      ...(spec.kind === 'list' ? { multiple: true } : {}),
+    };
+  }
+  try {
+    return parseArgs({ args: [...argv], options, strict: true, allowPositionals: false });
+  } catch (error) {
+    throw invalid(`${(error as Error).message}\nSee 'tare daemon --help'.`, { cause: error });
+  }
+}
+
+function fileError(path: string, message: string, cause?: unknown): Error {
+  return invalid(`unable to configure the engine with file ${path}: ${message}`, { cause });
+}
+
+function readConfigFile(path: string, required: boolean): FileConfig {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && !required) return {};
+    throw fileError(path, (error as Error).message, error);
+  }
+  if (text.startsWith('\uFEFF')) throw fileError(path, 'it starts with a byte order mark; save it without');
+  if (text.trim() === '') return {};
+  let raw: unknown;
+  try {
+    raw = JSON.parse(text);
+  } catch (error) {
+    throw fileError(path, (error as Error).message, error);
+  }
+  if (typeof raw !== 'object' || raw === null || Array.isArray(raw)) {
+    throw fileError(path, 'expected a JSON object');
+  }
+  const unknown = Object.keys(raw).filter((key) => !Object.hasOwn(fileSchema.shape, key));
+  if (unknown.length > 0) {
+    throw fileError(
+      path,
+      `the following directives don't match any configuration option: ${unknown.join(', ')}`,
+    );
+  }
+  return check(raw, `unable to configure the engine with file ${path}`);
+}
+
+function check(raw: object, what: string): FileConfig {
+  const result = fileSchema.safeParse(raw);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  throw invalid(`${what}: ${issue.path.map(String).join('.')}: ${issue.message}`, { cause: result.error });
+}
+
+function show(value: unknown): string {
+  return Array.isArray(value) ? `[${value.join(' ')}]` : String(value);
+}
+
+function toConfig(given: FileConfig): Config {
+  return {
+    hosts: given.hosts !== undefined && given.hosts.length > 0 ? given.hosts : DEFAULTS.hosts,
+    dataRoot: given['data-root'] ?? DEFAULTS.dataRoot,
+    execRoot: given['exec-root'] ?? DEFAULTS.execRoot,
+    pidfile: given.pidfile ?? DEFAULTS.pidfile,
+    group: given.group ?? DEFAULTS.group,
+    groupExplicit: given.group !== undefined,
+    logLevel: given.debug === true ? 'debug' : (given['log-level'] ?? DEFAULTS.logLevel),
+    registryMirrors: given['registry-mirrors'] ?? DEFAULTS.registryMirrors,
+    insecureRegistries: given['insecure-registries'] ?? DEFAULTS.insecureRegistries,
+    maxConcurrentDownloads: given['max-concurrent-downloads'] ?? DEFAULTS.maxConcurrentDownloads,
+    maxDownloadAttempts: given['max-download-attempts'] ?? DEFAULTS.maxDownloadAttempts,
+    shutdownTimeoutS: given['shutdown-timeout'] ?? DEFAULTS.shutdownTimeoutS,
+    labels: given.labels ?? DEFAULTS.labels,
+  };
+}

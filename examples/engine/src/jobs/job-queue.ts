@@ -1,0 +1,79 @@
+/** Every Job of the engine: starts them, lists them, cancels them, waits for them. */
+import { conflict, notFound, unavailable } from '../errors.ts';
+import { Job, type JobOptions, type JobRecord } from './job.ts';
+
+/** How many ended Jobs are remembered. */
+const HISTORY = 256;
+
+/** Told when a Job starts and when it has ended. */
+export interface JobObserver {
+  started?(job: JobRecord): void;
+  ended?(job: JobRecord): void;
+}
+
+/** Runs Jobs. Disposing of it refuses new ones, cancels what runs and waits for it. */
+export class JobQueue implements AsyncDisposable {
+  readonly #running = new Map<string, { job: Job; done: Promise<void> }>();
+  readonly #history: JobRecord[] = [];
+  readonly #observer: JobObserver;
+  #closed = false;
+
+  constructor(observer: JobObserver = {}) {
+    this.#observer = observer;
+  }
+
+  /**
+   * Runs `work` as a Job of `kind`; its result or error is passed on after the Job's cleanups.
+   *
+   * @throws {EngineError} `UNAVAILABLE` once the engine is shutting down
+   */
+  async run<T>(kind: string, work: (job: Job) => Promise<T> | T, options: JobOptions = {}): Promise<T> {
+    if (this.#closed) throw unavailable('the engine is shutting down');
+    const job = new Job(kind, options);
+    const done = Promise.withResolvers<void>();
+    this.#running.set(job.id, { job, done: done.promise });
+    this.#observer.started?.(job.record());
+    try {
+      return await job.execute(work);
+    } finally {
+      this.#running.delete(job.id);
+      const record = job.record();
+      this.#history.push(record);
+      if (this.#history.length > HISTORY) this.#history.shift();
+      this.#observer.ended?.(record);
+      done.resolve();
+    }
+  }
+
+  /** Running Jobs and the last ended ones, oldest first. */
+  list(): JobRecord[] {
+    return [...this.#history, ...[...this.#running.values()].map(({ job }) => job.record())].sort(
+      (a, b) => a.startedAt.getTime() - b.startedAt.getTime(),
+    );
+  }
+
+  /** One Job, by id or by the unique beginning of one. @throws {EngineError} `NOT_FOUND`, `CONFLICT` */
+  get(id: string): JobRecord {
+    const found = this.list().filter((job) => id !== '' && job.id.startsWith(id));
+    if (found.length === 0) throw notFound(`No such job: ${id}`);
+    if (found.length > 1 && found[0]!.id !== id) throw conflict(`multiple jobs begin with ${id}`);
+    return found[0]!;
+  }
+
+  /** Cancels a running Job and waits for its end. @throws {EngineError} `NOT_FOUND`; `CONFLICT` when it has ended */
+  async cancel(id: string): Promise<JobRecord> {
+    const record = this.get(id);
+    const entry = this.#running.get(record.id);
+    if (!entry) throw conflict(`job ${record.id} has already ended (${record.state})`);
+    entry.job.cancel();
+    await entry.done;
+    return this.get(record.id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    const running = [...this.#running.values()];
+    for (const { job } of running) job.cancel('the engine is shutting down');
+    await Promise.all(running.map(({ done }) => done));
+  }
+}
