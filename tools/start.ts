@@ -50,23 +50,20 @@ async function demonstrate(): Promise<number> {
   const daemon = spawn(
     TARE,
     [
-      ...[
-        'daemon',
-        '--host',
-        `unix://${socketPath}`,
-        '--registry-mirror',
-        registry.url,
-        '--log-level',
-        'warn',
-      ],
-      ...[
-        '--data-root',
-        join(folder, 'data'),
-        '--exec-root',
-        join(folder, 'run'),
-        '--pidfile',
-        join(folder, 'tare.pid'),
-      ],
+      'daemon',
+      '--host',
+      `unix://${socketPath}`,
+      '--registry-mirror',
+      registry.url,
+      '--log-level',
+      'warn',
+
+      '--data-root',
+      join(folder, 'data'),
+      '--exec-root',
+      join(folder, 'run'),
+      '--pidfile',
+      join(folder, 'tare.pid'),
     ],
     { stdio: ['ignore', 'inherit', 'inherit'] },
   );
