@@ -48,3 +48,17 @@ export function digestAlgorithm(digest: Digest): DigestAlgorithm {
 export function digestHex(digest: Digest): string {
   return digest.slice(digest.indexOf(':') + 1);
 }
+
+/**
+ * The digest of `bytes`, by the platform's WebCrypto.
+ *
+ * For documents held in memory. Streams are hashed by {@link "content/verify".Verifier}.
+ *
+ * @param algorithm default `'sha256'`
+ */
+export async function digestOf(bytes: Uint8Array, algorithm: DigestAlgorithm = 'sha256'): Promise<Digest> {
+  const name = algorithm === 'sha256' ? 'SHA-256' : 'SHA-512';
+  // a view onto shared memory is not accepted by WebCrypto, and its type says so
+  const hash = await crypto.subtle.digest(name, bytes as Uint8Array<ArrayBuffer>);
+  return `${algorithm}:${new Uint8Array(hash).reduce((hex, byte) => hex + byte.toString(16).padStart(2, '0'), '')}` as Digest;
+}

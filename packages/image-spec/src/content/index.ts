@@ -7,3 +7,6 @@ export type {
   Resolver,
   Tagger,
 } from './content.ts';
+export { copyGraph, type CopyEvent, type CopyOptions } from './copy.ts';
+export { MemoryContent } from './memory.ts';
+export { readBytes, Verifier, verifyStream, type CreateHash, type Expected, type Hasher } from './verify.ts';

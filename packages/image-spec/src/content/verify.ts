@@ -1,0 +1,122 @@
+/**
+ * Checks that bytes are what a descriptor says, while they pass.
+ *
+ * This package does no I/O and has no hash of its own for streams (WebCrypto offers only whole buffers), so callers
+ * hand one in. In Node.js that is `createHash` of `node:crypto`, unchanged.
+ */
+import type { Descriptor } from '../descriptor.ts';
+import { digestAlgorithm, digestHex, type DigestAlgorithm } from '../digest.ts';
+import { ImageSpecError } from '../errors.ts';
+
+/** An incremental hash; `Hash` of `node:crypto` is one. */
+export interface Hasher {
+  update(data: Uint8Array): unknown;
+  /** The result in lower-case hex. Called once. */
+  digest(encoding: 'hex'): string;
+}
+
+/** Makes an incremental hash; `createHash` of `node:crypto` is one. */
+export type CreateHash = (algorithm: DigestAlgorithm) => Hasher;
+
+/** What content is checked against. A whole {@link "../descriptor".Descriptor} will do. */
+export type Expected = Pick<Descriptor, 'digest' | 'size'>;
+
+/**
+ * Checks content that arrives piece by piece: {@link Verifier.update} with every chunk in order, then
+ * {@link Verifier.end}. Until `end` returned, the bytes must not be trusted.
+ */
+export class Verifier {
+  readonly #expected: Expected;
+  readonly #hasher: Hasher;
+  #size = 0;
+
+  constructor(expected: Expected, createHash: CreateHash) {
+    this.#expected = expected;
+    this.#hasher = createHash(digestAlgorithm(expected.digest));
+  }
+
+  /** Bytes seen so far. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** @throws {ImageSpecError} `SIZE_MISMATCH` as soon as there is more than there should be */
+  update(chunk: Uint8Array): void {
+    this.#size += chunk.byteLength;
+    if (this.#size > this.#expected.size) {
+      throw new ImageSpecError(
+        'SIZE_MISMATCH',
+        `content of ${this.#expected.digest} goes on after its ${this.#expected.size} bytes`,
+      );
+    }
+    this.#hasher.update(chunk);
+  }
+
+  /** @throws {ImageSpecError} `SIZE_MISMATCH` when bytes are missing, `DIGEST_MISMATCH` when they are wrong */
+  end(): void {
+    const { digest, size } = this.#expected;
+    if (this.#size !== size) {
+      throw new ImageSpecError(
+        'SIZE_MISMATCH',
+        `content of ${digest} ended after ${this.#size} of ${size} bytes`,
+      );
+    }
+    const actual = this.#hasher.digest('hex');
+    if (actual !== digestHex(digest)) {
+      throw new ImageSpecError(
+        'DIGEST_MISMATCH',
+        `content of ${digest} is something else: its digest is ${digestAlgorithm(digest)}:${actual}`,
+      );
+    }
+  }
+}
+
+/**
+ * Passes `content` through, and throws in place of its end when it is not what `expected` says.
+ *
+ * @throws {ImageSpecError} `SIZE_MISMATCH`, `DIGEST_MISMATCH`
+ */
+export async function* verifyStream(
+  expected: Expected,
+  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  createHash: CreateHash,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const verifier = new Verifier(expected, createHash);
+  for await (const chunk of content) {
+    verifier.update(chunk);
+    yield chunk;
+  }
+  verifier.end();
+}
+
+/**
+ * Collects a stream into one array.
+ *
+ * @param limitBytes most that is accepted
+ * @throws {ImageSpecError} `TOO_LARGE`
+ */
+export async function readBytes(
+  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  limitBytes: number,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of content) {
+    size += chunk.byteLength;
+    if (size > limitBytes) {
+      throw new ImageSpecError(
+        'TOO_LARGE',
+        `content is longer than the ${limitBytes} bytes that are accepted here`,
+      );
+    }
+    chunks.push(chunk);
+  }
+  if (chunks.length === 1) return chunks[0]!;
+  const bytes = new Uint8Array(size);
+  let offset = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, offset);
+    offset += chunk.byteLength;
+  }
+  return bytes;
+}

@@ -1,0 +1,1 @@
+export { contentStoreSuite, type ContentStoreFactory, type TestFramework } from './content-suite.ts';
