@@ -82,6 +82,11 @@ export class RequestContext {
     return compareVersions(this.apiVersion, version) >= 0;
   }
 
+  /** Whether the connection has become a raw stream. */
+  get hijacked(): boolean {
+    return this.#hijacked;
+  }
+
   /** Whether status and headers have left: an error can then only be reported inside the stream. */
   get replied(): boolean {
     return this.#hijacked || this.#response.headersSent;

@@ -70,7 +70,9 @@ export function hijackPlain(
   body.on('data', (chunk: Buffer) => {
     if (!duplex.push(chunk)) body.pause();
   });
-  body.once('end', () => duplex.push(null));
+  // the JSON body of exec start has been read to its end already: there is no more input
+  if (body.readableEnded) duplex.push(null);
+  else body.once('end', () => duplex.push(null));
   response.once('close', () => duplex.destroy());
   return { duplex, upgraded: false };
 }

@@ -135,11 +135,17 @@ export class HttpServer implements AsyncDisposable {
     response.once('close', () => {
       if (!response.writableFinished) onGone();
     });
-    // half-close: an HTTP/1 client that stops sending has stopped waiting, except on a hijacked stream
-    if (upgrade) upgrade.socket.once('close', onGone);
-    else request.socket.once('end', onGone);
-
     let context: RequestContext | undefined;
+    if (upgrade) upgrade.socket.once('close', onGone);
+    else {
+      // half-close: an HTTP/1 client that stops sending has stopped waiting, except on a hijacked stream
+      const onEnd = (): void => {
+        if (context?.hijacked !== true) onGone();
+      };
+      const { socket } = request;
+      socket.once('end', onEnd);
+      response.once('close', () => socket.off('end', onEnd));
+    }
     try {
       const url = request.url ?? '/';
       const { version, path } = splitVersion(pathOf(url));
@@ -161,7 +167,6 @@ export class HttpServer implements AsyncDisposable {
     } catch (error) {
       this.#fail(error, request, response, context);
     } finally {
-      if (!upgrade) request.socket.off('end', onGone);
       // a body nobody wanted must not block the connection's next request
       if (!upgrade && !request.readableEnded && response.writableEnded) request.resume();
     }
