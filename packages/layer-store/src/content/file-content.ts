@@ -1,0 +1,197 @@
+/** A content store in a directory: `<root>/blobs/<algorithm>/<hex>`, as in an OCI image layout. */
+import { createHash, type Hash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  digestAlgorithm,
+  digestHex,
+  isDigest,
+  parseDigest,
+  type Descriptor,
+  type Digest,
+} from '@tare/image-spec';
+import type { ContentInfo, ContentOptions, ContentStore } from '@tare/image-spec/content';
+import { raceAbort } from '../abort.ts';
+import { LayerStoreError } from '../errors.ts';
+import { ingest, isMissing, sweepIngests } from './ingest.ts';
+
+/** Bytes per read: large enough that the thread pool's hand-over does not show. */
+const READ_CHUNK = 256 * 1024;
+
+/**
+ * Opens the store in `root`, making it when it is not there (private to its owner, mode 0700), and removes unfinished
+ * writes of processes that no longer run. Several processes of one pid namespace may use one root at the same time.
+ */
+export async function openFileContent(root: string, options: ContentOptions = {}): Promise<FileContent> {
+  options.signal?.throwIfAborted();
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  await mkdir(join(root, 'blobs', 'sha256'), { recursive: true, mode: 0o700 });
+  await mkdir(join(root, 'blobs', 'sha512'), { recursive: true, mode: 0o700 });
+  await mkdir(join(root, 'ingest'), { recursive: true, mode: 0o700 });
+  await sweepIngests(join(root, 'ingest'));
+  return new FileContent(root);
+}
+
+/** Blobs as files. Made by {@link openFileContent}. */
+export class FileContent implements ContentStore {
+  readonly #root: string;
+  /** Pushes under way in this process, so that two of one blob write it once. */
+  readonly #pushes = new Map<Digest, Promise<void>>();
+
+  /** Use {@link openFileContent}: it makes the directories and sweeps. */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /**
+   * The file of a blob, whether it is there or not; for readers that want the file itself (sendfile, a worker).
+   *
+   * @throws {ImageSpecError} `INVALID_DIGEST`
+   */
+  path(digest: Digest): string {
+    // parsed again although branded: this is the one place where a digest becomes a path
+    const valid = parseDigest(digest);
+    return join(this.#root, 'blobs', digestAlgorithm(valid), digestHex(valid));
+  }
+
+  /** The stream holds an open file until it ended, or until `return()` of its iterator. */
+  async fetch(descriptor: Descriptor, options: ContentOptions = {}): Promise<AsyncIterable<Uint8Array>> {
+    options.signal?.throwIfAborted();
+    let file: FileHandle;
+    try {
+      file = await open(this.path(descriptor.digest), constants.O_RDONLY | constants.O_NOFOLLOW);
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      throw new LayerStoreError('NOT_FOUND', `blob ${descriptor.digest} is not in the content store`, {
+        cause: error,
+      });
+    }
+    return new VerifiedBlob(file, descriptor, options.signal);
+  }
+
+  async has(descriptor: Descriptor, options: ContentOptions = {}): Promise<boolean> {
+    // a file of another size is damage: saying no makes the caller push it again, which repairs it
+    return (await this.info(descriptor.digest, options))?.size === descriptor.size;
+  }
+
+  async push(
+    descriptor: Descriptor,
+    content: AsyncIterable<Uint8Array>,
+    options: ContentOptions = {},
+  ): Promise<void> {
+    const digest = parseDigest(descriptor.digest);
+    for (;;) {
+      if (await this.has(descriptor, options)) return;
+      const running = this.#pushes.get(digest);
+      if (running === undefined) break;
+      // the other one may fail by its own fault: wait, look again, then push ours
+      await raceAbort(
+        running.catch(() => undefined),
+        options.signal,
+      );
+    }
+    const place = { ingestDir: join(this.#root, 'ingest'), target: this.path(digest) };
+    const pushing = ingest(place, descriptor, content, options.signal);
+    this.#pushes.set(digest, pushing);
+    try {
+      await pushing;
+    } finally {
+      this.#pushes.delete(digest);
+    }
+  }
+
+  async info(digest: Digest, options: ContentOptions = {}): Promise<ContentInfo | undefined> {
+    options.signal?.throwIfAborted();
+    try {
+      const { size, mtime } = await stat(this.path(digest));
+      return { digest, size, createdAt: mtime };
+    } catch (error) {
+      if (isMissing(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async delete(digest: Digest, options: ContentOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    await rm(this.path(digest), { force: true });
+  }
+
+  async *list(options: ContentOptions = {}): AsyncGenerator<ContentInfo, void, undefined> {
+    for (const algorithm of ['sha256', 'sha512'] as const) {
+      for (const hex of await readdir(join(this.#root, 'blobs', algorithm))) {
+        const digest = `${algorithm}:${hex}`;
+        if (!isDigest(digest)) continue;
+        const info = await this.info(digest, options);
+        if (info !== undefined) yield info;
+      }
+    }
+  }
+}
+
+/** The bytes of one blob, which throws in place of its end when they are not what the descriptor says. */
+class VerifiedBlob implements AsyncIterableIterator<Uint8Array, undefined> {
+  readonly #file: FileHandle;
+  readonly #descriptor: Descriptor;
+  readonly #signal: AbortSignal | undefined;
+  readonly #hash: Hash;
+  #size = 0;
+  #closed = false;
+
+  constructor(file: FileHandle, descriptor: Descriptor, signal: AbortSignal | undefined) {
+    this.#file = file;
+    this.#descriptor = descriptor;
+    this.#signal = signal;
+    this.#hash = createHash(digestAlgorithm(descriptor.digest));
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    if (this.#closed) return { done: true, value: undefined };
+    try {
+      this.#signal?.throwIfAborted();
+      const { buffer, bytesRead } = await this.#file.read({ buffer: Buffer.allocUnsafeSlow(READ_CHUNK) });
+      if (bytesRead === 0) {
+        this.#verify();
+        return await this.return();
+      }
+      const chunk = buffer.subarray(0, bytesRead);
+      this.#size += bytesRead;
+      if (this.#size > this.#descriptor.size) throw this.#sizeMismatch(`more than ${this.#descriptor.size}`);
+      this.#hash.update(chunk);
+      return { done: false, value: chunk };
+    } catch (error) {
+      await this.return();
+      throw error;
+    }
+  }
+
+  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
+    if (!this.#closed) {
+      this.#closed = true;
+      await this.#file.close();
+    }
+    return { done: true, value: undefined };
+  }
+
+  #verify(): void {
+    if (this.#size !== this.#descriptor.size) throw this.#sizeMismatch(`${this.#size}`);
+    const actual = `${digestAlgorithm(this.#descriptor.digest)}:${this.#hash.digest('hex')}`;
+    if (actual !== this.#descriptor.digest) {
+      throw new LayerStoreError(
+        'DIGEST_MISMATCH',
+        `blob ${this.#descriptor.digest} is damaged on disk: its digest is ${actual}`,
+      );
+    }
+  }
+
+  #sizeMismatch(actual: string): LayerStoreError {
+    return new LayerStoreError(
+      'SIZE_MISMATCH',
+      `blob ${this.#descriptor.digest} has ${actual} bytes on disk, not ${this.#descriptor.size}`,
+    );
+  }
+}

@@ -1,0 +1,104 @@
+/** Writes one blob: temporary file, size and digest verified while streaming, fsync, rename, fsync of the directory. */
+import { createHash, randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { open, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { digestAlgorithm, type Descriptor, type Digest } from '@tare/image-spec';
+import { abortable } from '../abort.ts';
+import { LayerStoreError, systemCode } from '../errors.ts';
+import { isOwnerAlive, thisOwner } from '../owner.ts';
+
+/** Where an ingest works and where it puts the result. */
+export interface IngestPlace {
+  /** Directory of temporary files, on the same file system as `target`. */
+  ingestDir: string;
+  /** Path of the finished blob. */
+  target: string;
+}
+
+/**
+ * Streams `content` into `place.target`, which appears whole or not at all.
+ *
+ * The temporary file is removed on every failure; one that a crash left behind falls to {@link sweepIngests}.
+ *
+ * @throws {LayerStoreError} `SIZE_MISMATCH` as soon as one byte too many arrives, `DIGEST_MISMATCH`
+ */
+export async function ingest(
+  place: IngestPlace,
+  descriptor: Descriptor & { digest: Digest },
+  content: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  signal?.throwIfAborted();
+  const temporary = join(place.ingestDir, `${thisOwner}.${randomBytes(8).toString('hex')}`);
+  const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o444);
+  try {
+    try {
+      const hash = createHash(digestAlgorithm(descriptor.digest));
+      let size = 0;
+      for await (const chunk of abortable(content, signal)) {
+        size += chunk.byteLength;
+        if (size > descriptor.size) throw sizeMismatch(descriptor, `more than ${descriptor.size}`);
+        // the pool writes while this thread hashes
+        const written = writeAll(file, chunk);
+        hash.update(chunk);
+        await written;
+      }
+      if (size !== descriptor.size) throw sizeMismatch(descriptor, `${size}`);
+      const actual = `${digestAlgorithm(descriptor.digest)}:${hash.digest('hex')}`;
+      if (actual !== descriptor.digest) {
+        throw new LayerStoreError(
+          'DIGEST_MISMATCH',
+          `cannot store ${descriptor.digest}: the content's digest is ${actual}`,
+        );
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    signal?.throwIfAborted();
+    await rename(temporary, place.target);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncDirectory(dirname(place.target));
+}
+
+/** Makes the names in `directory` durable. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Removes the temporary files of processes that are gone; those of living ones are left alone. */
+export async function sweepIngests(ingestDir: string): Promise<void> {
+  for (const name of await readdir(ingestDir)) {
+    const owner = name.slice(0, name.indexOf('.'));
+    if (!isOwnerAlive(owner)) await rm(join(ingestDir, name), { force: true, recursive: true });
+  }
+}
+
+async function writeAll(file: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {
+  let offset = 0;
+  while (offset < chunk.byteLength) {
+    const { bytesWritten } = await file.write(chunk, offset, chunk.byteLength - offset);
+    offset += bytesWritten;
+  }
+}
+
+function sizeMismatch(descriptor: Descriptor, actual: string): LayerStoreError {
+  return new LayerStoreError(
+    'SIZE_MISMATCH',
+    `cannot store ${descriptor.digest}: expected ${descriptor.size} bytes, got ${actual}`,
+  );
+}
+
+/** Whether `error` says that a file is not there. */
+export function isMissing(error: unknown): boolean {
+  return systemCode(error) === 'ENOENT';
+}

@@ -1,0 +1,224 @@
+import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseDigest, type Descriptor } from '@tare/image-spec';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { openFileContent } from '../../src/index.ts';
+
+let root: string;
+beforeEach(async () => {
+  root = await mkdtemp(join(tmpdir(), 'tare-content-'));
+});
+afterEach(async () => {
+  await rm(root, { recursive: true, force: true });
+});
+
+function describe(content: Uint8Array): Descriptor {
+  const digest = parseDigest(`sha256:${createHash('sha256').update(content).digest('hex')}`);
+  return { mediaType: 'application/octet-stream', digest, size: content.byteLength };
+}
+
+async function* chunks(...parts: Uint8Array[]): AsyncGenerator<Uint8Array> {
+  yield* parts;
+}
+
+async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(source));
+}
+
+const hello = Buffer.from('hello, content');
+
+test('gives back what was pushed, in any chunking', async () => {
+  const store = await openFileContent(root);
+  const big = Buffer.alloc(700_000, 'abcdefg');
+  await store.push(
+    describe(big),
+    chunks(big.subarray(0, 1), big.subarray(1, 300_000), big.subarray(300_000)),
+  );
+  expect((await collect(await store.fetch(describe(big)))).equals(big)).toBe(true);
+  expect(await store.has(describe(big))).toBe(true);
+  expect(await store.info(describe(big).digest)).toMatchObject({ size: 700_000 });
+});
+
+test('stores the empty blob', async () => {
+  const store = await openFileContent(root);
+  const empty = describe(new Uint8Array());
+  await store.push(empty, chunks());
+  expect(await collect(await store.fetch(empty))).toHaveLength(0);
+});
+
+test('keeps blobs where an OCI image layout does, readable only', async () => {
+  const store = await openFileContent(root);
+  await store.push(describe(hello), chunks(hello));
+  const path = join(root, 'blobs/sha256', describe(hello).digest.slice(7));
+  expect(store.path(describe(hello).digest)).toBe(path);
+  expect((await stat(path)).mode & 0o777).toBe(0o444);
+});
+
+test.each([
+  ['a longer stream', chunks(hello, hello), 'SIZE_MISMATCH'],
+  ['a shorter stream', chunks(hello.subarray(1)), 'SIZE_MISMATCH'],
+  ['other bytes of the same size', chunks(Buffer.from('hello, c0ntent')), 'DIGEST_MISMATCH'],
+])('refuses %s and leaves nothing behind', async (_, content, code) => {
+  const store = await openFileContent(root);
+  await expect(store.push(describe(hello), content)).rejects.toMatchObject({ code });
+  expect(await store.has(describe(hello))).toBe(false);
+  expect(await readdir(join(root, 'ingest'))).toEqual([]);
+});
+
+test('an endless stream is cut at the first byte too many', async () => {
+  const store = await openFileContent(root);
+  let pulled = 0;
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    for (;;) {
+      pulled += 1;
+      yield hello;
+    }
+  }
+  await expect(store.push(describe(hello), endless())).rejects.toMatchObject({ code: 'SIZE_MISMATCH' });
+  expect(pulled).toBe(2);
+});
+
+test('a failing stream passes its own error on and leaves nothing behind', async () => {
+  const store = await openFileContent(root);
+  async function* failing(): AsyncGenerator<Uint8Array> {
+    yield hello.subarray(0, 3);
+    throw new Error('connection reset');
+  }
+  await expect(store.push(describe(hello), failing())).rejects.toThrow('connection reset');
+  expect(await readdir(join(root, 'ingest'))).toEqual([]);
+});
+
+test('ten pushes of one blob at a time read one stream only', async () => {
+  const store = await openFileContent(root);
+  let read = 0;
+  async function* counted(): AsyncGenerator<Uint8Array> {
+    read += 1;
+    yield hello;
+  }
+  await Promise.all(Array.from({ length: 10 }, () => store.push(describe(hello), counted())));
+  expect(read).toBe(1);
+});
+
+test('a push that waits for a failing one goes on with its own stream', async () => {
+  const store = await openFileContent(root);
+  const gate = Promise.withResolvers<void>();
+  async function* failing(): AsyncGenerator<Uint8Array> {
+    yield hello.subarray(0, 3);
+    await gate.promise;
+    throw new Error('first one fails');
+  }
+  const first = store.push(describe(hello), failing());
+  const second = store.push(describe(hello), chunks(hello));
+  gate.resolve();
+  await expect(first).rejects.toThrow('first one fails');
+  await second;
+  expect(await store.has(describe(hello))).toBe(true);
+});
+
+test('an abort ends a push whose stream is silent, with the reason of the signal', async () => {
+  const store = await openFileContent(root);
+  const controller = new AbortController();
+  const reading = Promise.withResolvers<void>();
+  async function* silent(): AsyncGenerator<Uint8Array> {
+    yield hello.subarray(0, 3);
+    reading.resolve();
+    await new Promise(() => undefined);
+  }
+  const push = store.push(describe(hello), silent(), { signal: controller.signal });
+  const waiting = store.push(describe(hello), chunks(hello), { signal: controller.signal });
+  const both = Promise.allSettled([push, waiting]);
+  await reading.promise;
+  const reason = new Error('user pressed ^C');
+  controller.abort(reason);
+  expect(await both).toEqual([
+    { status: 'rejected', reason },
+    { status: 'rejected', reason },
+  ]);
+  expect(await readdir(join(root, 'ingest'))).toEqual([]);
+});
+
+test('reading says so when the file on disk is damaged', async () => {
+  const store = await openFileContent(root);
+  await store.push(describe(hello), chunks(hello));
+  const path = store.path(describe(hello).digest);
+  await rm(path);
+  await writeFile(path, 'hello, c0ntent');
+  await expect(collect(await store.fetch(describe(hello)))).rejects.toMatchObject({
+    code: 'DIGEST_MISMATCH',
+  });
+  await truncate(path, 3);
+  await expect(collect(await store.fetch(describe(hello)))).rejects.toMatchObject({ code: 'SIZE_MISMATCH' });
+});
+
+test('pushing again repairs a blob that was cut short', async () => {
+  const store = await openFileContent(root);
+  await store.push(describe(hello), chunks(hello));
+  await truncate(store.path(describe(hello).digest), 3);
+  await store.push(describe(hello), chunks(hello));
+  expect(await collect(await store.fetch(describe(hello)))).toEqual(hello);
+});
+
+test('a missing blob is NOT_FOUND to fetch, undefined to info, nothing to delete', async () => {
+  const store = await openFileContent(root);
+  await expect(store.fetch(describe(hello))).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  expect(await store.info(describe(hello).digest)).toBeUndefined();
+  await store.delete(describe(hello).digest);
+});
+
+test('a reader finishes a blob that is deleted under it', async () => {
+  const store = await openFileContent(root);
+  await store.push(describe(hello), chunks(hello));
+  const stream = await store.fetch(describe(hello));
+  await store.delete(describe(hello).digest);
+  expect(await collect(stream)).toEqual(hello);
+  expect(await store.has(describe(hello))).toBe(false);
+});
+
+test('lists every blob', async () => {
+  const store = await openFileContent(root);
+  await store.push(describe(hello), chunks(hello));
+  await store.push(describe(hello.subarray(1)), chunks(hello.subarray(1)));
+  const digests = (await Array.fromAsync(store.list())).map(({ digest }) => digest);
+  expect(digests.sort()).toEqual([describe(hello).digest, describe(hello.subarray(1)).digest].sort());
+});
+
+test.each(['sha256:../../../etc/passwd', `sha256:${'A'.repeat(64)}`, 'sha256:abc', `md5:${'0'.repeat(32)}`])(
+  'never makes a path of the digest %s',
+  async (digest) => {
+    const store = await openFileContent(root);
+    const forged = { ...describe(hello), digest: digest as Descriptor['digest'] };
+    await expect(store.push(forged, chunks(hello))).rejects.toMatchObject({ code: 'INVALID_DIGEST' });
+    await expect(store.fetch(forged)).rejects.toMatchObject({ code: 'INVALID_DIGEST' });
+    await expect(store.delete(forged.digest)).rejects.toMatchObject({ code: 'INVALID_DIGEST' });
+  },
+);
+
+test('opening sweeps what a killed writer left, and never what a living one writes', async () => {
+  const program = `
+    const { openFileContent } = await import(${JSON.stringify(new URL('../../src/index.ts', import.meta.url).href)});
+    const store = await openFileContent(${JSON.stringify(root)});
+    await store.push(${JSON.stringify(describe(hello))}, (async function* () {
+      yield Buffer.from('hel');
+      console.log('writing');
+      await new Promise((resolve) => setInterval(resolve, 2 ** 30).ref());
+    })());`;
+  const child = spawn(process.execPath, ['--conditions=@tare/source', '--input-type=module', '-e', program], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  try {
+    await once(child.stdout, 'data');
+    const [ingestOfChild] = await readdir(join(root, 'ingest'));
+    await openFileContent(root);
+    expect(await readdir(join(root, 'ingest'))).toEqual([ingestOfChild]);
+  } finally {
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+  const store = await openFileContent(root);
+  expect(await readdir(join(root, 'ingest'))).toEqual([]);
+  expect(await store.has(describe(hello))).toBe(false);
+});
