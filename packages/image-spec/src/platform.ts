@@ -122,29 +122,31 @@ function osVersionFits(wanted: string | undefined, offered: string | undefined):
 
 /** What a processor runs, best first, each spelled as by {@link spell}. */
 function runnable(architecture: string, variant: string | undefined): string[] {
-  const number = Number(/^v(\d+)$/.exec(variant ?? '')?.[1]);
+  const own = spell(architecture, variant);
   switch (architecture) {
     case 'amd64':
-      return [...countDown(architecture, variant === undefined ? 1 : number, 1), '386/'];
+      return [own, ...older(architecture, variant, 4, 1), '386/'];
     case 'arm64': {
-      const own = variant === undefined ? [] : [spell(architecture, variant)];
       // every v9.N runs plain v9, and every variant plain v8, which is spelled without one
-      if (variant?.startsWith('v9.')) own.push(spell(architecture, 'v9'));
-      return [...own, spell(architecture, undefined), ...countDown('arm', 8, 5)];
+      const below = variant === undefined ? [] : [spell(architecture, undefined)];
+      if (variant?.startsWith('v9.')) below.unshift(spell(architecture, 'v9'));
+      return [own, ...below, ...older('arm', 'v9', 8, 5)];
     }
     case 'arm':
-      return countDown(architecture, number, 5);
+      return [own, ...older(architecture, variant, 8, 5)];
     default:
-      return [spell(architecture, variant)];
+      return [own];
   }
 }
 
-function countDown(architecture: string, from: number, to: number): string[] {
-  // an unheard-of variant is only known to run itself, and counting down from it must not take for ever
-  if (!(from >= to && from <= 16)) return [spell(architecture, `v${from}`)];
-  return Array.from({ length: from - to + 1 }, (_, i) =>
-    spell(architecture, normalizeVariant(architecture, `v${from - i}`)),
-  );
+/** The known variants, `v<newest>` to `v<oldest>`, that are older than `variant`. */
+function older(architecture: string, variant: string | undefined, newest: number, oldest: number): string[] {
+  const number = Number(/^v(\d+)$/.exec(variant ?? '')?.[1]);
+  const spelled: string[] = [];
+  for (let n = newest; n >= oldest; n--) {
+    if (n < number) spelled.push(spell(architecture, normalizeVariant(architecture, `v${n}`)));
+  }
+  return spelled;
 }
 
 function spell(architecture: string, variant: string | undefined): string {
