@@ -105,13 +105,16 @@ test('ten pushes of one blob at a time read one stream only', async () => {
 
 test('a push that waits for a failing one goes on with its own stream', async () => {
   const store = await openFileContent(root);
+  const reading = Promise.withResolvers<void>();
   const gate = Promise.withResolvers<void>();
   async function* failing(): AsyncGenerator<Uint8Array> {
     yield hello.subarray(0, 3);
+    reading.resolve();
     await gate.promise;
     throw new Error('first one fails');
   }
   const first = store.push(describe(hello), failing());
+  await reading.promise;
   const second = store.push(describe(hello), chunks(hello));
   gate.resolve();
   await expect(first).rejects.toThrow('first one fails');
@@ -129,9 +132,9 @@ test('an abort ends a push whose stream is silent, with the reason of the signal
     await new Promise(() => undefined);
   }
   const push = store.push(describe(hello), silent(), { signal: controller.signal });
+  await reading.promise;
   const waiting = store.push(describe(hello), chunks(hello), { signal: controller.signal });
   const both = Promise.allSettled([push, waiting]);
-  await reading.promise;
   const reason = new Error('user pressed ^C');
   controller.abort(reason);
   expect(await both).toEqual([
