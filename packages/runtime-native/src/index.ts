@@ -1,0 +1,56 @@
+export { RuntimeError } from './errors.ts';
+export type { RuntimeErrorCode, RuntimeErrorDetails } from './errors.ts';
+export { mount, mountAt, mountTable, parseMountInfo, unmount } from './mounts.ts';
+export type { MountPoint } from './mounts.ts';
+export { openNetlink } from './netlink.ts';
+export type { NetlinkSocket, OpenNetlinkOptions } from './netlink.ts';
+export {
+  createNetworkNamespace,
+  openNetworkNamespace,
+  readSysctl,
+  removeNetworkNamespace,
+  writeSysctls,
+} from './network-namespace.ts';
+export { reservePort } from './port-reservation.ts';
+export type { PortReservation, ReservePortOptions } from './port-reservation.ts';
+export {
+  SEAL,
+  addSeals,
+  closeFds,
+  getSeals,
+  helperFd,
+  memfdCreate,
+  openFilesLimit,
+  pidfdExited,
+  pidfdOpen,
+  pidfdSendSignal,
+  readable,
+  spawnHelper,
+  spawnProcess,
+  waitPidfd,
+  watchReadable,
+  writable,
+} from './process.ts';
+export type { SpawnOptions, SpawnedProcess, WaitStatus, WatchOptions, Watcher } from './process.ts';
+export type {
+  Attachment,
+  Container,
+  ContainerState,
+  ContainerStats,
+  ContainerStatus,
+  CreateOptions,
+  ExecOptions,
+  ExecProcess,
+  ExitStatus,
+  LogFile,
+  Mount,
+  Process,
+  Runtime,
+  StdioOptions,
+} from './runtime.ts';
+export { AT_FDCWD, RESOLVE, layerFs, renameat2 } from './syscalls.ts';
+export type { LayerSyscalls, SystemError } from './syscalls.ts';
+export { getWindowSize, openPseudoTerminal, setWindowSize } from './terminal.ts';
+export type { PseudoTerminal, WindowSize } from './terminal.ts';
+export { connectUnix, peerCredentials, receiveMessage, sendMessage, socketpair } from './unix-socket.ts';
+export type { UnixMessage, UnixSocketType } from './unix-socket.ts';

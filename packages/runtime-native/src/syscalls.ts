@@ -1,0 +1,86 @@
+/**
+ * File-system and mount calls that `node:fs` lacks. `layerFs` is what `@tare/layer-store` asks for (its `LayerFs`): the
+ * two packages do not import each other, their shapes agree.
+ *
+ * Everything here is synchronous, works in worker threads, and throws an Error with `code`, `errno` (negative, as in
+ * `node:fs`), `syscall` and `path`. Names may be raw bytes where they are not UTF-8.
+ */
+import { load } from '#binding';
+import type { Path } from '#binding';
+
+/** A failed system call, as these functions and `node:fs` throw it. */
+export type SystemError = NodeJS.ErrnoException;
+
+/** The current directory as a directory descriptor. */
+export const AT_FDCWD = -100;
+
+/** Flags of {@link LayerSyscalls.openat2}'s `resolve`, from `<linux/openat2.h>`. */
+export const RESOLVE = { NO_XDEV: 1, NO_MAGICLINKS: 2, NO_SYMLINKS: 4, BENEATH: 8, IN_ROOT: 16 } as const;
+
+/** The calls that unpacking a layer needs. */
+export interface LayerSyscalls {
+  /** openat2(2), always with O_CLOEXEC. `resolve` is a bit set of {@link RESOLVE}. The caller closes the descriptor. */
+  openat2(dirfd: number, path: Path, options: { flags: number; mode?: number; resolve: number }): number;
+  /** mkdirat(2). */
+  mkdirat(dirfd: number, name: Path, mode: number): void;
+  /** mknodat(2); `mode` holds the type bits. */
+  mknodat(dirfd: number, name: Path, mode: number, major: number, minor: number): void;
+  /** symlinkat(2). */
+  symlinkat(target: Path, dirfd: number, name: Path): void;
+  /** linkat(2); a symbolic link itself is linked. */
+  linkat(fromDirfd: number, fromName: Path, dirfd: number, name: Path): void;
+  /** unlinkat(2); `directory` sets AT_REMOVEDIR. */
+  unlinkat(dirfd: number, name: Path, directory: boolean): void;
+  /** fchownat(2), not following a symbolic link. */
+  fchownat(dirfd: number, name: Path, uid: number, gid: number): void;
+  /** fchmodat2(2), not following a symbolic link (`EOPNOTSUPP` for one); emulated before Linux 6.6. */
+  fchmodat(dirfd: number, name: Path, mode: number): void;
+  /** utimensat(2), not following a symbolic link. */
+  utimensat(dirfd: number, name: Path, atimeNs: bigint, mtimeNs: bigint): void;
+  /** lsetxattr(2). */
+  setxattrat(dirfd: number, name: Path, attribute: string, value: Uint8Array): void;
+  /** lgetxattr(2); undefined when the attribute is not there. */
+  getxattrat(dirfd: number, name: Path, attribute: string): Uint8Array | undefined;
+  /** llistxattr(2). */
+  listxattrat(dirfd: number, name: Path): string[];
+  /** syncfs(2). */
+  syncfs(fd: number): void;
+}
+
+/** {@link LayerSyscalls} of this kernel. */
+export const layerFs: LayerSyscalls = {
+  openat2: (dirfd, path, options) =>
+    load().openat2(dirfd, path, options.flags, options.mode ?? 0, options.resolve),
+  mkdirat: (dirfd, name, mode) => load().mkdirat(dirfd, name, mode),
+  mknodat: (dirfd, name, mode, major, minor) => load().mknodat(dirfd, name, mode, major, minor),
+  symlinkat: (target, dirfd, name) => load().symlinkat(target, dirfd, name),
+  linkat: (fromDirfd, fromName, dirfd, name) => load().linkat(fromDirfd, fromName, dirfd, name),
+  unlinkat: (dirfd, name, directory) => load().unlinkat(dirfd, name, directory),
+  fchownat: (dirfd, name, uid, gid) => load().fchownat(dirfd, name, uid, gid),
+  fchmodat: (dirfd, name, mode) => load().fchmodat(dirfd, name, mode),
+  utimensat: (dirfd, name, atimeNs, mtimeNs) => load().utimensat(dirfd, name, atimeNs, mtimeNs),
+  setxattrat: (dirfd, name, attribute, value) => load().setxattrat(dirfd, name, attribute, value),
+  getxattrat: (dirfd, name, attribute) => load().getxattrat(dirfd, name, attribute),
+  listxattrat: (dirfd, name) => load().listxattrat(dirfd, name),
+  syncfs: (fd) => load().syncfs(fd),
+};
+
+/**
+ * renameat2(2).
+ *
+ * @param options `noReplace` fails with `EEXIST` instead of replacing; `exchange` swaps the two
+ */
+export function renameat2(
+  fromDirfd: number,
+  fromName: Path,
+  dirfd: number,
+  name: Path,
+  options: { noReplace?: boolean; exchange?: boolean } = {},
+): void {
+  const flags = (options.noReplace ? 1 : 0) | (options.exchange ? 2 : 0);
+  load().renameat2(fromDirfd, fromName, dirfd, name, flags);
+}
+
+export { mount, mountAt, mountTable, unmount } from './mounts.ts';
+export type { MountPoint } from './mounts.ts';
+export type { Path };
