@@ -1,0 +1,96 @@
+/*
+ * The container's process before it becomes the container's program: it carries out phases 2 and 3 of the plan, in
+ * order. Every step either succeeds or ends the process with a report, and the kernel undoes what its namespaces held.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "message.h"
+
+/* What the steps share. Descriptors are -1 until a step opens them; all of them are close-on-exec. */
+struct init {
+	/* to the monitor: SOCK_SEQPACKET */
+	int sync;
+	/* the container's root directory, O_PATH; every path inside the container is resolved from here */
+	int root;
+	/* a private procfs that nobody else can mount over */
+	int proc;
+	/* an empty directory `d` and an empty file `f`, read-only, to put over masked paths */
+	int mask;
+	/* the process whose namespaces an exec'd process joins */
+	int target;
+	/* an existing directory on the host that may be mounted over in this mount namespace */
+	const char *scratch;
+	/* mount trees cloned from the host, waiting for their place */
+	int trees[PLAN_MAX_SLOTS];
+};
+
+/* Runs the plan to its end, which is the execution of the program. `stdio` becomes descriptors 0 to 2. */
+__attribute__((noreturn)) void init_run(const struct plan *plan, int sync, int target, const int stdio[3]);
+
+/* namespaces.c */
+void join_cgroup(const char *tasks);
+void join_namespace(uint64_t kind, const char *path);
+void join_target(struct init *init, uint64_t kinds);
+void new_cgroup_namespace(void);
+void loopback_up(void);
+void set_hostname(const char *name);
+void set_domainname(const char *name);
+
+/* rootfs.c: resolution inside the container's root, never outside it */
+enum node { NODE_DIRECTORY, NODE_FILE };
+/* Opens `path` in the root; -1 with errno. `resolve` adds RESOLVE_ flags to IN_ROOT and NO_MAGICLINKS. */
+int open_in_root(const struct init *init, const char *path, uint64_t flags, uint64_t resolve);
+/* As open_in_root with O_PATH, making what is missing: directories 0755, at the end what `node` says. */
+int make_in_root(const struct init *init, const char *path, enum node node, uint64_t resolve);
+/* Opens the directory that holds `path`, making it when missing, and sets *name to the last component; dies. */
+int open_parent(const struct init *init, const char *path, const char **name);
+void root_from_overlay(struct init *init, struct list layers, struct list options, uint64_t attributes);
+void root_from_tree(struct init *init, uint32_t slot, uint64_t attributes);
+void pivot(struct init *init);
+void root_propagation(uint32_t propagation);
+
+/* mounts.c */
+void open_tree_slot(struct init *init, uint32_t slot, const char *path, bool recursive);
+void inherited_propagation(uint32_t propagation);
+void mount_new(struct init *init, struct cursor fields);
+void mount_bind(struct init *init, struct cursor fields);
+void mount_attributes(struct init *init, struct cursor fields);
+void mask_path(struct init *init, const char *path);
+void readonly_path(struct init *init, const char *path);
+/* A new, detached mount of `type`; dies. */
+int new_mount(const char *type, const char *source, struct list options, uint64_t attributes);
+void configure(int context, struct list options);
+void attach_mount(int mount, int place, const char *path);
+
+/* devices.c */
+void make_device(struct init *init, struct cursor fields);
+void make_directory(struct init *init, const char *path);
+void make_symlink(struct init *init, const char *target, const char *path);
+
+/* terminal.c */
+void make_terminal(struct init *init, uint32_t owner, bool console);
+bool send_descriptor(int socket, char kind, int fd);
+
+/* limits.c */
+void write_sysctl(struct init *init, const char *name, const char *value);
+void write_oom_score(struct init *init, const char *value);
+void set_limit(uint32_t resource, uint64_t soft, uint64_t hard);
+
+/* user.c */
+void working_directory(const struct init *init, const char *path);
+void become_user(uint32_t uid, uint32_t gid, struct bytes groups);
+
+/* caps.c */
+void limit_bounding_set(uint64_t mask);
+void set_capabilities(uint64_t effective, uint64_t permitted, uint64_t inheritable);
+void raise_ambient_set(uint64_t mask);
+void no_new_privileges(void);
+
+/* seccomp.c */
+void load_filter(uint32_t flags, struct bytes program);
+
+/* program.c */
+__attribute__((noreturn)) void execute(struct list arguments, struct list environment);

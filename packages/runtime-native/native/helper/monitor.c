@@ -1,0 +1,488 @@
+/* The monitor's life: make the container's process, serve, record its end, go. */
+#include "monitor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "init.h"
+#include "kernel.h"
+#include "util.h"
+
+/* How long output may keep coming after the end, from processes that have inherited stdout. */
+#define DRAIN_MS 2000u
+
+struct monitor the_monitor = {
+	.pidfd = -1,
+	.oom = -1,
+	.phase = PHASE_CREATING,
+	.listener = {SOURCE_LISTENER, -1, 0},
+	.sync = {SOURCE_SYNC, -1, 0},
+	.signals = {SOURCE_SIGNAL, -1, 0},
+	.outputs = {{SOURCE_OUTPUT, -1, 0}, {SOURCE_OUTPUT, -1, 0}},
+	.input = {SOURCE_STDIN, -1, 0},
+};
+
+void watch(struct source *source, uint32_t events)
+{
+	if (source->fd < 0 || source->events == events)
+		return;
+	struct epoll_event event = {.events = events, .data.ptr = source};
+	int operation = !events ? EPOLL_CTL_DEL : source->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+	(void)epoll_ctl(the_monitor.epoll, operation, source->fd, &event);
+	source->events = events;
+}
+
+void unwatch_and_close(struct source *source)
+{
+	watch(source, 0);
+	close_fd(&source->fd);
+}
+
+/* The container's side of stdio: what becomes descriptors 0 to 2 of its process, -1 for what the terminal will be. */
+static void make_pipes(int stdio[3])
+{
+	struct monitor *m = &the_monitor;
+	stdio[0] = stdio[1] = stdio[2] = -1;
+	if (m->flags & STDIO_TERMINAL)
+		return;
+	int pair[2];
+	/* without an open stdin, /dev/null of the host stays in its place */
+	if (m->flags & STDIO_OPEN_STDIN) {
+		if (pipe2(pair, O_CLOEXEC) < 0 || fcntl(pair[1], F_SETFL, O_NONBLOCK) < 0)
+			die("pipe2", "stdin");
+		stdio[0] = pair[0];
+		m->input.fd = pair[1];
+	}
+	for (int i = 0; i < 2; i++) {
+		if (pipe2(pair, O_CLOEXEC) < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
+			die("pipe2", "stdout");
+		m->outputs[i].fd = pair[0];
+		stdio[i + 1] = pair[1];
+	}
+}
+
+static void listen_for_clients(void)
+{
+	struct monitor *m = &the_monitor;
+	m->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (m->listener.fd < 0)
+		die("socket", "AF_UNIX");
+	/* a relative name: the directory's path may be longer than an address can hold */
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "ctl.sock"};
+	if (fchdir(m->state) < 0)
+		die("fchdir", "the state directory");
+	if (bind(m->listener.fd, (struct sockaddr *)&address, sizeof address) < 0)
+		die("bind", "ctl.sock");
+	if (chdir("/") < 0)
+		die("chdir", "/");
+	if (listen(m->listener.fd, 128) < 0)
+		die("listen", "ctl.sock");
+}
+
+/* A process that outlives its maker and gives nothing of it away. */
+static void detach_from_caller(void)
+{
+	set_stage("monitor");
+	if (sys_close_range(6, ~0u, 0) < 0)
+		die("close_range", NULL);
+	for (int fd = 3; fd < 6; fd++)
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			die("fcntl", NULL);
+	(void)setsid();
+	if (chdir("/") < 0)
+		die("chdir", "/");
+	(void)umask(0);
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		die("prctl", NULL);
+	/* writes to a closed stdin answer EPIPE; SIGCHLD is read from its descriptor */
+	sigset_t blocked;
+	(void)sigemptyset(&blocked);
+	(void)sigaddset(&blocked, SIGPIPE);
+	(void)sigaddset(&blocked, SIGCHLD);
+	if (sigprocmask(SIG_SETMASK, &blocked, NULL) < 0)
+		die("sigprocmask", NULL);
+	(void)sigdelset(&blocked, SIGPIPE);
+	the_monitor.signals.fd = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (the_monitor.signals.fd < 0)
+		die("signalfd", NULL);
+}
+
+struct birth {
+	uint64_t flags;
+	int cgroup;
+	int target;
+};
+
+static void open_target(struct birth *birth, int pid, uint64_t since)
+{
+	birth->target = sys_pidfd_open(pid);
+	if (birth->target < 0)
+		die("pidfd_open", NULL);
+	/* the number may be another process's by now; once the pidfd is open it cannot change any more */
+	if (start_time(pid) != since)
+		die_with(ESRCH, "pidfd_open", NULL);
+	if (setns(birth->target, (int)TARE_CLONE_NEWPID) < 0)
+		die("setns", "pid");
+}
+
+/* Phase 1 of the plan. */
+static void prepare(const struct plan *plan, struct birth *birth)
+{
+	struct monitor *m = &the_monitor;
+	struct cursor cursor = plan_begin(plan);
+	struct operation_at operation;
+	while (plan_next(plan, &cursor, &operation)) {
+		struct cursor f = operation.fields;
+		set_stage(operation_name(operation.code));
+		switch ((enum operation)operation.code) {
+		case OP_STDIO:
+			m->flags = read_u32(&f);
+			m->columns = (uint16_t)read_u32(&f);
+			m->rows = (uint16_t)read_u32(&f);
+			break;
+		case OP_LOG: {
+			const char *path = read_string(&f);
+			uint64_t size = read_u64(&f);
+			log_open(path, size, read_u32(&f));
+			break;
+		}
+		case OP_NAMESPACES:
+			birth->flags = read_u32(&f);
+			break;
+		case OP_PID_NAMESPACE:
+			join_namespace(TARE_CLONE_NEWPID, read_string(&f));
+			break;
+		case OP_CGROUP_BIRTH: {
+			const char *path = read_string(&f);
+			birth->cgroup = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+			if (birth->cgroup < 0)
+				die("open", path);
+			break;
+		}
+		case OP_OOM_EVENTS:
+			/* absent without the memory controller, and then nothing kills for it */
+			m->oom = open(read_string(&f), O_RDONLY | O_CLOEXEC);
+			break;
+		case OP_TARGET: {
+			int pid = (int)read_u32(&f);
+			open_target(birth, pid, read_u64(&f));
+			break;
+		}
+		default:
+			return; /* phase 2 begins */
+		}
+	}
+}
+
+static void make_init(const struct plan *plan, const struct birth *birth)
+{
+	struct monitor *m = &the_monitor;
+	int stdio[3];
+	int sync[2];
+	make_pipes(stdio);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sync) < 0)
+		die("socketpair", NULL);
+	set_stage("NAMESPACES");
+	struct tare_clone_args args = {
+		.flags = birth->flags | TARE_CLONE_PIDFD | (birth->cgroup >= 0 ? TARE_CLONE_INTO_CGROUP : 0),
+		.pidfd = (uint64_t)(uintptr_t)&m->pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = birth->cgroup >= 0 ? (uint64_t)birth->cgroup : 0,
+	};
+	m->pid = sys_clone3(&args);
+	if (m->pid < 0)
+		die("clone3", NULL);
+	if (m->pid == 0)
+		init_run(plan, sync[1], birth->target, stdio);
+	(void)close(sync[1]);
+	m->sync.fd = sync[0];
+	for (int i = 0; i < 3; i++)
+		close_fd(&stdio[i]);
+}
+
+void monitor_start(void)
+{
+	the_monitor.start_sent = true;
+	/* a failure shows as the end of the process, which is noticed anyway */
+	(void)send(the_monitor.sync.fd, "S", 1, MSG_NOSIGNAL);
+}
+
+void monitor_abandon(void)
+{
+	(void)sys_pidfd_send_signal(the_monitor.pidfd, SIGKILL);
+	(void)waitpid(the_monitor.pid, NULL, __WALL);
+	_exit(1);
+}
+
+/* `pid`: who the process and its monitor are. Its presence says that the container was set up in full. */
+static void record_created(void)
+{
+	struct monitor *m = &the_monitor;
+	char text[256] = "{\"pid\":";
+	append_number(text, sizeof text, (uint64_t)m->pid);
+	append(text, sizeof text, ",\"startTicks\":");
+	append_number(text, sizeof text, start_time(m->pid));
+	append(text, sizeof text, ",\"monitorPid\":");
+	append_number(text, sizeof text, (uint64_t)getpid());
+	append(text, sizeof text, ",\"monitorStartTicks\":");
+	append_number(text, sizeof text, start_time(getpid()));
+	append(text, sizeof text, "}\n");
+	if (!write_file(m->state, "pid", "pid.tmp", text, strlen(text), false)) {
+		set_stage("monitor");
+		(void)sys_pidfd_send_signal(m->pidfd, SIGKILL);
+		die("open", "pid");
+	}
+}
+
+static void record_exit(void)
+{
+	struct monitor *m = &the_monitor;
+	char text[256] = "{\"exitCode\":";
+	append_number(text, sizeof text, m->exit_code);
+	append(text, sizeof text, ",\"signal\":");
+	append_number(text, sizeof text, m->exit_signal);
+	append(text, sizeof text, m->oom_killed ? ",\"oomKilled\":true,\"exitedAtNs\":\"" : ",\"oomKilled\":false,\"exitedAtNs\":\"");
+	append_number(text, sizeof text, m->exit_time);
+	append(text, sizeof text, "\"}\n");
+	/* the directory may be gone already, with nobody left to ask */
+	(void)write_file(m->state, "exit", "exit.tmp", text, strlen(text), true);
+}
+
+/* memory.events (v2) and memory.oom_control (v1) both have a line "oom_kill N". */
+static bool read_oom(void)
+{
+	char text[512];
+	ssize_t size = the_monitor.oom < 0 ? 0 : pread(the_monitor.oom, text, sizeof text - 1, 0);
+	if (size <= 0)
+		return false;
+	text[size] = 0;
+	const char *line = strstr(text, "oom_kill ");
+	return line && line[9] >= '1' && line[9] <= '9';
+}
+
+static void take_terminal(int fd)
+{
+	struct monitor *m = &the_monitor;
+	m->outputs[0].fd = fd;
+	if (m->flags & STDIO_OPEN_STDIN)
+		m->input.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	struct winsize size = {.ws_col = m->columns, .ws_row = m->rows};
+	if (m->columns || m->rows)
+		(void)ioctl(fd, TIOCSWINSZ, &size);
+}
+
+static void on_created(void)
+{
+	struct monitor *m = &the_monitor;
+	record_created();
+	m->phase = PHASE_CREATED;
+	if (m->flags & STDIO_AUTOSTART)
+		monitor_start();
+	else
+		clients_status();
+}
+
+static void on_running(void)
+{
+	unwatch_and_close(&the_monitor.sync);
+	/* closed by an exec, or by the end of a process that never got that far */
+	if (the_monitor.phase != PHASE_CREATED || !the_monitor.start_sent || the_monitor.start_failed)
+		return;
+	the_monitor.phase = PHASE_RUNNING;
+	clients_started(NULL, 0);
+	clients_status();
+}
+
+static void on_failure(const uint8_t *failure, size_t size)
+{
+	struct monitor *m = &the_monitor;
+	/* an exec'd process that never ran is nothing to keep, and neither is half a container */
+	if (m->phase == PHASE_CREATING || m->flags & STDIO_AUTOSTART) {
+		(void)waitpid(m->pid, NULL, __WALL);
+		clients_broadcast(FRAME_FAILED, failure, size);
+		_exit(1);
+	}
+	m->start_failed = true;
+	clients_started(failure, size);
+}
+
+/* Messages of the container's process: terminal, ready at the gate, failure; the end is its exec, or its death. */
+static void read_sync(void)
+{
+	uint8_t data[1 + FAILURE_MAX_SIZE];
+	union {
+		char space[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec part = {data, sizeof data};
+	struct msghdr message = {
+		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
+	ssize_t size = recvmsg(the_monitor.sync.fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (size < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (size <= 0)
+		return on_running();
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	int fd = -1;
+	if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof fd))
+		memcpy(&fd, CMSG_DATA(header), sizeof fd);
+	if (data[0] == 'P' && fd >= 0 && the_monitor.outputs[0].fd < 0)
+		return take_terminal(fd);
+	close_fd(&fd);
+	if (data[0] == 'R')
+		on_created();
+	else if (data[0] == 'F')
+		on_failure(data + 1, (size_t)size - 1);
+}
+
+static void on_exit_of_process(int status)
+{
+	struct monitor *m = &the_monitor;
+	/* what it said before it ended comes first: that the program was executed, or why not */
+	while (m->sync.fd >= 0)
+		read_sync();
+	if (m->phase == PHASE_CREATING) {
+		/* it reports before it ends by itself, so somebody has killed it */
+		uint8_t failure[FAILURE_MAX_SIZE];
+		size_t size = encode_failure(failure, ECHILD, "init", "clone3", "killed while it was being set up");
+		clients_broadcast(FRAME_FAILED, failure, size);
+		_exit(1);
+	}
+	m->phase = PHASE_STOPPED;
+	m->pid = 0;
+	m->exit_signal = WIFSIGNALED(status) ? (uint32_t)WTERMSIG(status) : 0;
+	m->exit_code = WIFSIGNALED(status) ? 128 + m->exit_signal : (uint32_t)WEXITSTATUS(status);
+	m->exit_time = clock_realtime_ns();
+	m->oom_killed = read_oom();
+	m->drain_deadline = clock_monotonic_ms() + DRAIN_MS;
+	if (!(m->flags & STDIO_TERMINAL))
+		unwatch_and_close(&m->input);
+	record_exit();
+	for (int i = 0; i < 2; i++) {
+		if (m->outputs[i].fd >= 0)
+			watch(&m->outputs[i], EPOLLIN);
+		streams_read((enum stream)i);
+	}
+}
+
+static void reap(void)
+{
+	struct signalfd_siginfo ignored;
+	while (read(the_monitor.signals.fd, &ignored, sizeof ignored) > 0)
+		continue;
+	/* also others' children: this is the nearest subreaper of a container in the host's pid namespace */
+	int status;
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0)
+		if (pid == the_monitor.pid)
+			on_exit_of_process(status);
+}
+
+static void dispatch(struct source *source, uint32_t events)
+{
+	/* closed by an earlier event of the same round */
+	if (source->fd < 0 && source->kind != SOURCE_CLIENT)
+		return;
+	switch (source->kind) {
+	case SOURCE_LISTENER:
+		return clients_accept();
+	case SOURCE_SYNC:
+		return read_sync();
+	case SOURCE_SIGNAL:
+		return reap();
+	case SOURCE_OUTPUT:
+		return streams_read(source == &the_monitor.outputs[1] ? STREAM_STDERR : STREAM_STDOUT);
+	case SOURCE_STDIN:
+		return stdin_flush();
+	case SOURCE_CLIENT:
+		return clients_ready(source, events);
+	}
+}
+
+static void tell_exit(void)
+{
+	struct monitor *m = &the_monitor;
+	uint8_t payload[24] = {0};
+	put_u32(payload, m->exit_code);
+	put_u32(payload + 4, m->exit_signal);
+	put_u32(payload + 8, m->oom_killed);
+	put_u64(payload + 16, m->exit_time);
+	clients_broadcast(FRAME_EXIT, payload, sizeof payload);
+	m->told = true;
+}
+
+/* After the process's end. Answers how long to wait for more, in ms; ends the monitor when nothing is left to do. */
+static int wind_up(void)
+{
+	struct monitor *m = &the_monitor;
+	uint64_t now = clock_monotonic_ms();
+	bool waits = !m->drained && (streams_held() || clients_hold_back());
+	/* the time limit is for processes that keep the pipes, not for clients that have not read yet */
+	if (waits)
+		m->drain_deadline = now + DRAIN_MS;
+	else if (!m->drained && (!streams_open() || now >= m->drain_deadline)) {
+		streams_close();
+		unwatch_and_close(&m->input);
+		log_finish();
+		m->drained = true;
+	}
+	if (!m->told && (m->drained || waits))
+		tell_exit();
+	if (!m->ended && m->drained) {
+		clients_end_output();
+		m->ended = true;
+	}
+	if (m->drained && clients_done())
+		_exit(0);
+	if (streams_held() && !clients_creator_present())
+		_exit(0);
+	return m->drained || waits ? -1 : (int)(m->drain_deadline - now);
+}
+
+void monitor_run(const struct plan *plan, int client, int state)
+{
+	struct monitor *m = &the_monitor;
+	m->state = state;
+	detach_from_caller();
+	m->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (m->epoll < 0)
+		die("epoll_create1", NULL);
+	struct birth birth = {.cgroup = -1, .target = -1};
+	prepare(plan, &birth);
+	set_stage("monitor");
+	listen_for_clients();
+	make_init(plan, &birth);
+	close_fd(&birth.cgroup);
+	close_fd(&birth.target);
+
+	watch(&m->sync, EPOLLIN);
+	watch(&m->signals, EPOLLIN);
+	watch(&m->listener, EPOLLIN);
+	clients_add(client, true);
+	for (int timeout = -1;;) {
+		struct epoll_event events[16];
+		int count = epoll_wait(m->epoll, events, 16, timeout);
+		for (int i = 0; i < count; i++)
+			dispatch(events[i].data.ptr, events[i].events);
+		timeout = clients_sweep();
+		streams_update();
+		if (m->phase == PHASE_STOPPED) {
+			int wait = wind_up();
+			if (timeout < 0 || (wait >= 0 && wait < timeout))
+				timeout = wait;
+		}
+	}
+}

@@ -1,0 +1,109 @@
+/*
+ * The operations of a launch plan: name, number, fields. src/plan/operations.ts mirrors this table, and a test compares
+ * the two (`tare-init --operations`).
+ *
+ * Fields: u = 32-bit number, q = 64-bit number, s = string, b = bytes, l = list of strings.
+ * The high byte of the number is the phase; phases come in this order in a plan.
+ *   1  done or noted by the monitor, before the container's process exists
+ *   2  done by the container's process, as root with every capability, up to its root file system
+ *   3  done by the container's process: giving up power, waiting at the start gate, becoming the program
+ */
+#pragma once
+
+#define OPERATIONS(X)                                                                                                \
+	/* flags (STDIO_*), columns, rows */                                                                         \
+	X(STDIO, 0x101, "uuu")                                                                                       \
+	/* path, size in bytes after which it rotates (0: never), number of files */                                 \
+	X(LOG, 0x102, "squ")                                                                                         \
+	/* clone flags of the new namespaces */                                                                      \
+	X(NAMESPACES, 0x103, "u")                                                                                    \
+	/* path of a pid namespace, which holds for children only */                                                 \
+	X(PID_NAMESPACE, 0x104, "s")                                                                                 \
+	/* directory of a cgroup of version 2 to be born in */                                                       \
+	X(CGROUP_BIRTH, 0x105, "s")                                                                                  \
+	/* file that counts the OOM kills of the cgroup */                                                           \
+	X(OOM_EVENTS, 0x106, "s")                                                                                    \
+	/* pid, start time in clock ticks: the container that an exec'd process joins */                             \
+	X(TARGET, 0x107, "uq")                                                                                       \
+	/* a `tasks` file of a cgroup of version 1 */                                                                \
+	X(CGROUP_JOIN, 0x201, "s")                                                                                   \
+	/* clone flag of the kind, path of a namespace to join */                                                    \
+	X(NAMESPACE_JOIN, 0x202, "us")                                                                               \
+	X(CGROUP_NAMESPACE, 0x203, "")                                                                               \
+	X(LOOPBACK_UP, 0x204, "")                                                                                    \
+	/* clone flags of the target's namespaces to join */                                                         \
+	X(TARGET_JOIN, 0x205, "u")                                                                                   \
+	/* slot, path on the host, whether with the mounts below it */                                               \
+	X(TREE_OPEN, 0x210, "usu")                                                                                   \
+	/* propagation of every mount inherited from the host */                                                     \
+	X(INHERITED_PROPAGATION, 0x211, "u")                                                                         \
+	/* an existing directory on the host that may be mounted over */                                             \
+	X(SCRATCH, 0x212, "s")                                                                                       \
+	/* layers from the top down, further options as key=value or flag, mount attributes */                       \
+	X(ROOT_OVERLAY, 0x213, "llq")                                                                                \
+	/* slot, attributes to set */                                                                                \
+	X(ROOT_TREE, 0x214, "uq")                                                                                    \
+	/* type, source, destination, options, attributes, propagation, flags (MOUNT_*) */                           \
+	X(MOUNT, 0x220, "ssslquu")                                                                                   \
+	/* slot, destination, attributes to set and clear, the same recursively, propagation, flags */               \
+	X(BIND, 0x221, "usqqqquu")                                                                                   \
+	/* path of a mount, attributes to set and clear, flags (AT_RECURSIVE) */                                     \
+	X(ATTRIBUTES, 0x222, "sqqu")                                                                                 \
+	/* path: made with what is missing above it */                                                                           \
+	X(DIRECTORY, 0x223, "s")                                                                                    \
+	/* target, path */                                                                                           \
+	X(SYMLINK, 0x224, "ss")                                                                                      \
+	/* path, mode with type, major, minor, uid, gid */                                                           \
+	X(DEVICE, 0x225, "suuuuu")                                                                                   \
+	X(MASK, 0x226, "s")                                                                                          \
+	X(READONLY, 0x227, "s")                                                                                      \
+	/* uid of the owner, whether to bind it on /dev/console */                                                   \
+	X(TERMINAL, 0x228, "uu")                                                                                     \
+	X(PIVOT, 0x230, "")                                                                                          \
+	/* propagation of the new root */                                                                            \
+	X(ROOT_PROPAGATION, 0x231, "u")                                                                              \
+	/* path below /proc/sys, value */                                                                            \
+	X(SYSCTL, 0x232, "ss")                                                                                       \
+	X(HOSTNAME, 0x233, "s")                                                                                      \
+	X(DOMAINNAME, 0x234, "s")                                                                                    \
+	/* decimal number */                                                                                         \
+	X(OOM_SCORE, 0x235, "s")                                                                                     \
+	/* resource, soft limit, hard limit */                                                                       \
+	X(RLIMIT, 0x301, "uqq")                                                                                      \
+	/* mask of the bounding set */                                                                               \
+	X(BOUNDING, 0x302, "q")                                                                                      \
+	X(WORKING_DIRECTORY, 0x303, "s")                                                                             \
+	/* uid, gid, further gids as 32-bit numbers */                                                               \
+	X(USER, 0x304, "uub")                                                                                        \
+	X(UMASK, 0x305, "u")                                                                                         \
+	/* effective, permitted, inheritable */                                                                      \
+	X(CAPABILITIES, 0x306, "qqq")                                                                                \
+	X(AMBIENT, 0x307, "q")                                                                                       \
+	X(GATE, 0x308, "")                                                                                           \
+	X(NO_NEW_PRIVILEGES, 0x309, "")                                                                              \
+	/* flags, classic BPF program */                                                                             \
+	X(SECCOMP, 0x30a, "ub")                                                                                      \
+	/* arguments, environment */                                                                                 \
+	X(EXEC, 0x30b, "ll")
+
+enum operation {
+#define X(name, number, fields) OP_##name = (number),
+	OPERATIONS(X)
+#undef X
+};
+
+/* STDIO */
+#define STDIO_TERMINAL 1u
+#define STDIO_OPEN_STDIN 2u
+#define STDIO_STDIN_ONCE 4u
+/* do not read output before the first client has attached */
+#define STDIO_HOLD 8u
+/* start at once: there is no client that would open the gate */
+#define STDIO_AUTOSTART 16u
+
+/* MOUNT and BIND */
+#define MOUNT_NO_SYMLINKS 1u
+/* the destination is a file */
+#define MOUNT_ONTO_FILE 2u
+/* the destination may lie in procfs (a short list in the compiler) */
+#define MOUNT_OVER_PROC 4u

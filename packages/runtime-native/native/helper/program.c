@@ -1,0 +1,93 @@
+/* Becoming the container's program: signals as new, nothing inherited but stdio, found as execvp(3) finds it. */
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "init.h"
+#include "kernel.h"
+#include "util.h"
+
+/* What a shell says: 127 for "not found", 126 for "found, but cannot be executed". */
+__attribute__((noreturn)) static void refuse(int error, const char *path)
+{
+	die_status(error == ENOENT || error == ENOTDIR ? 127 : 126, error, "execve", path);
+}
+
+static char **pointers(struct list list)
+{
+	size_t size = ((size_t)list.count + 1) * sizeof(char *);
+	char **array = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (array == MAP_FAILED)
+		die("mmap", NULL);
+	for (uint32_t i = 0; i < list.count; i++)
+		array[i] = (char *)(uintptr_t)read_string(&list.items);
+	return array;
+}
+
+static const char *search_path(char **environment)
+{
+	for (; *environment; environment++)
+		if (strncmp(*environment, "PATH=", 5) == 0)
+			return *environment + 5;
+	return "/bin:/usr/bin";
+}
+
+static void search(char **arguments, char **environment)
+{
+	const char *name = arguments[0];
+	char denied[PATH_MAX] = "";
+	for (const char *at = search_path(environment); at;) {
+		const char *end = strchr(at, ':');
+		size_t length = end ? (size_t)(end - at) : strlen(at);
+		char candidate[PATH_MAX];
+		/* an empty entry would mean the working directory, from where nobody expects programs */
+		if (length > 0 && length + strlen(name) + 2 <= sizeof candidate) {
+			memcpy(candidate, at, length);
+			candidate[length] = 0;
+			append(candidate, sizeof candidate, "/");
+			append(candidate, sizeof candidate, name);
+			(void)execve(candidate, arguments, environment);
+			int error = errno;
+			if (error == EACCES && !*denied)
+				memcpy(denied, candidate, sizeof denied);
+			/* ENOENT for a file that is there: its interpreter is missing, and that is worth saying */
+			bool there = error == ENOENT && faccessat(AT_FDCWD, candidate, F_OK, 0) == 0;
+			if (there || (error != ENOENT && error != ENOTDIR && error != EACCES))
+				refuse(error, candidate);
+		}
+		at = end ? end + 1 : NULL;
+	}
+	if (*denied)
+		refuse(EACCES, denied);
+	refuse(ENOENT, name);
+}
+
+void execute(struct list list, struct list names)
+{
+	char **arguments = pointers(list);
+	char **environment = pointers(names);
+
+	/* mark first, close nothing by hand: a failure still has to be reported through the sync socket */
+	if (sys_close_range(3, ~0u, TARE_CLOSE_RANGE_CLOEXEC) < 0)
+		die("close_range", NULL);
+	for (int number = 1; number < NSIG; number++)
+		(void)signal(number, SIG_DFL);
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+
+	/* changing the user has cleared it */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		die("prctl", "PR_SET_PDEATHSIG");
+	if (!list.count || !*arguments[0])
+		refuse(ENOENT, "");
+	if (strchr(arguments[0], '/')) {
+		(void)execve(arguments[0], arguments, environment);
+		refuse(errno, arguments[0]);
+	}
+	search(arguments, environment);
+	__builtin_unreachable();
+}
