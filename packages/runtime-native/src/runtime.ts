@@ -90,6 +90,12 @@ export interface ExecOptions {
   noNewPrivileges?: boolean;
   /** Load the container's seccomp filter. Default true. */
   seccomp?: boolean;
+  /**
+   * Nobody is going to attach: output that no attached client takes is thrown away. Default false: output waits for the
+   * first `attach`, which gets all of it from the start; without one the process blocks once a pipe is full, and its
+   * monitor stays until this object is disposed of.
+   */
+  detached?: boolean;
   stdio?: StdioOptions;
   signal?: AbortSignal;
 }

@@ -1,0 +1,37 @@
+/** What the compiler of launch plans has to know of the machine, given to it as data so that it stays pure. */
+import type { Mount, StdioOptions } from '../runtime.ts';
+
+/** Where the container's process is put, and what it sees of its cgroups. */
+export interface CgroupPlacement {
+  /** `tasks` files of version 1, one per hierarchy, which the process writes itself into. */
+  tasks: string[];
+  /** Directory of version 2 in which the process is born. */
+  birth: string | undefined;
+  /** File that counts OOM kills: `memory.events` or `memory.oom_control`. */
+  oomEvents: string | undefined;
+  /** Only version 2 is mounted, at /sys/fs/cgroup. */
+  unified: boolean;
+  /** Otherwise: the container's own directory of each hierarchy, by its name below /sys/fs/cgroup. */
+  hierarchies: { name: string; directory: string; links: string[] }[];
+}
+
+/** A compiled seccomp filter. */
+export interface SeccompFilter {
+  /** SECCOMP_FILTER_FLAG_… bits. */
+  flags: number;
+  /** Classic BPF, 8 bytes an instruction. */
+  program: Uint8Array;
+}
+
+/** Input of {@link compileContainer} and {@link compileExec} besides the spec. */
+export interface PlanContext {
+  /** An existing directory that may be mounted over in the new mount namespace: the state directory. */
+  scratch: string;
+  /** Mounts that make up the root; `spec.root.path` otherwise. */
+  rootfs: readonly Mount[] | undefined;
+  stdio: StdioOptions;
+  cgroups: CgroupPlacement | undefined;
+  seccomp: SeccompFilter | undefined;
+  /** Capabilities that this process has: more cannot be given. */
+  available: bigint;
+}

@@ -1,0 +1,83 @@
+/** The last part of a plan: a process gives up its power, waits at the gate, and becomes its program. */
+import { capabilityMask } from '../spec/capabilities.ts';
+import { RLIMIT_TYPES } from '../spec/config.ts';
+import type { ProcessSpec } from '../spec/config.ts';
+import type { StdioOptions } from '../runtime.ts';
+import type { PlanContext, SeccompFilter } from './context.ts';
+import type { Operation } from './operations.ts';
+
+/** Flags of STDIO. */
+export const STDIO = { TERMINAL: 1, OPEN_STDIN: 2, STDIN_ONCE: 4, HOLD: 8, AUTOSTART: 16 } as const;
+
+const RLIM_INFINITY = 0xffff_ffff_ffff_ffffn;
+const CAP_SYS_ADMIN = 1n << 21n;
+
+/** Numbers of `<asm-generic/resource.h>`, which every architecture that we build for shares. */
+const RLIMITS = new Map<string, number>(RLIMIT_TYPES.map((type) => [type, rlimitNumber(type)]));
+
+function rlimitNumber(type: string): number {
+  const order = ['CPU', 'FSIZE', 'DATA', 'STACK', 'CORE', 'RSS', 'NPROC', 'NOFILE', 'MEMLOCK', 'AS', 'LOCKS'];
+  order.push('SIGPENDING', 'MSGQUEUE', 'NICE', 'RTPRIO', 'RTTIME');
+  return order.indexOf(type.slice('RLIMIT_'.length));
+}
+
+function limit(value: number): bigint {
+  // 2^64 - 1 is not a double: JSON.parse made 2^64 of it
+  return value >= 2 ** 64 ? RLIM_INFINITY : BigInt(value);
+}
+
+function gidBytes(gids: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(gids.length * 4);
+  const view = new DataView(bytes.buffer);
+  gids.forEach((gid, i) => view.setUint32(i * 4, gid, true));
+  return bytes;
+}
+
+/** The STDIO operation of a process. `flags` adds HOLD or AUTOSTART. */
+export function stdioOperation(process: ProcessSpec, stdio: StdioOptions, flags = 0): Operation {
+  if (isTerminal(process, stdio)) flags |= STDIO.TERMINAL;
+  if (stdio.openStdin) flags |= STDIO.OPEN_STDIN;
+  if (stdio.stdinOnce) flags |= STDIO.STDIN_ONCE;
+  const size = stdio.consoleSize ?? {
+    columns: process.consoleSize?.width ?? 0,
+    rows: process.consoleSize?.height ?? 0,
+  };
+  return ['STDIO', flags, size.columns & 0xffff, size.rows & 0xffff];
+}
+
+/** Whether the process gets a pseudo-terminal. */
+export function isTerminal(process: ProcessSpec, stdio: StdioOptions): boolean {
+  return stdio.terminal ?? process.terminal ?? false;
+}
+
+/** Phase 3, for containers and exec'd processes alike. */
+export function* processOperations(
+  process: ProcessSpec,
+  context: Pick<PlanContext, 'available'> & { seccomp: SeccompFilter | undefined },
+): Generator<Operation> {
+  const { user, capabilities = {}, noNewPrivileges = false } = process;
+  const { seccomp, available } = context;
+  for (const { type, soft, hard } of process.rlimits ?? []) {
+    yield ['RLIMIT', RLIMITS.get(type)!, limit(soft), limit(hard)];
+  }
+  yield ['WORKING_DIRECTORY', process.cwd];
+
+  const mask = (names: readonly string[] | undefined): bigint => capabilityMask(names) & available;
+  const permitted = mask(capabilities.permitted);
+  const effective = mask(capabilities.effective) & permitted;
+  const inheritable = mask(capabilities.inheritable);
+  const ambient = mask(capabilities.ambient) & permitted & inheritable;
+  yield ['BOUNDING', mask(capabilities.bounding)];
+  yield ['USER', user.uid, user.gid, gidBytes(user.additionalGids ?? [])];
+  yield ['UMASK', user.umask ?? 0o022];
+  // without no_new_privs only CAP_SYS_ADMIN may load a filter, so it goes last of all
+  const lends =
+    seccomp && !noNewPrivileges && (effective & CAP_SYS_ADMIN) === 0n ? CAP_SYS_ADMIN & available : 0n;
+  yield ['CAPABILITIES', effective | lends, permitted | lends, inheritable];
+  if (ambient) yield ['AMBIENT', ambient];
+  yield ['GATE'];
+  if (noNewPrivileges) yield ['NO_NEW_PRIVILEGES'];
+  if (seccomp) yield ['SECCOMP', seccomp.flags, seccomp.program];
+  if (lends) yield ['CAPABILITIES', effective, permitted, inheritable];
+  yield ['EXEC', process.args, process.env ?? []];
+}

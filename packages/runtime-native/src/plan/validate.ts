@@ -1,0 +1,73 @@
+/** Refusals of specs that are well-formed and yet cannot be run: contradictions, and what is not supported. */
+import { RuntimeError } from '../errors.ts';
+import { specSchema } from '../spec/config.ts';
+import type { Spec } from '../spec/config.ts';
+
+/** A container's id, as runc and crun have it. */
+const ID = /^[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,254}$/;
+
+/** @throws {RuntimeError} `INVALID_ID` */
+export function checkId(id: string): void {
+  if (!ID.test(id)) {
+    throw new RuntimeError(
+      'INVALID_ID',
+      `${JSON.stringify(id)} cannot be a container's id: use up to 255 of A-Z, a-z, 0-9, "_", "+", "-" and, not first, "."`,
+    );
+  }
+}
+
+export function invalid(field: string, message: string): RuntimeError {
+  return new RuntimeError('INVALID_SPEC', `${field}: ${message}`, { field });
+}
+
+export function unsupported(field: string): RuntimeError {
+  return new RuntimeError('UNSUPPORTED', `${field} is not supported by this version; leave it out`, {
+    field,
+  });
+}
+
+function formatPath(path: readonly PropertyKey[]): string {
+  let text = '';
+  for (const part of path) text += typeof part === 'number' ? `[${part}]` : `${text && '.'}${String(part)}`;
+  return text;
+}
+
+/**
+ * Checks a spec against the schemas and returns it without unknown properties.
+ *
+ * @throws {RuntimeError} `INVALID_SPEC` with the JSON path of the first wrong field
+ */
+export function parseSpec(value: unknown): Spec {
+  const result = specSchema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const field = formatPath(issue.path) || 'config.json';
+  throw new RuntimeError('INVALID_SPEC', `${field}: ${issue.message}`, { field, cause: result.error });
+}
+
+/** Fields of `process`, `linux` and the top level that a later version will know. */
+export function refuseUnsupported(spec: Spec): void {
+  const { process, linux = {} } = spec;
+  const asked: [field: string, present: unknown][] = [
+    ['hooks', Object.values(spec.hooks ?? {}).some((hooks) => hooks.length > 0)],
+    ['process.scheduler', process?.scheduler],
+    ['process.ioPriority', process?.ioPriority],
+    ['process.execCPUAffinity', process?.execCPUAffinity],
+    ['process.apparmorProfile', process?.apparmorProfile],
+    ['process.selinuxLabel', process?.selinuxLabel],
+    ['linux.uidMappings', linux.uidMappings?.length],
+    ['linux.gidMappings', linux.gidMappings?.length],
+    ['linux.timeOffsets', linux.timeOffsets],
+    ['linux.mountLabel', linux.mountLabel],
+    ['linux.personality', linux.personality],
+    ['linux.intelRdt', linux.intelRdt],
+    ['linux.memoryPolicy', linux.memoryPolicy],
+    ['linux.netDevices', linux.netDevices],
+    ['linux.seccomp.listenerPath', linux.seccomp?.listenerPath],
+  ];
+  for (const [field, present] of asked) if (present) throw unsupported(field);
+  (spec.mounts ?? []).forEach((mount, i) => {
+    if (mount.uidMappings?.length) throw unsupported(`mounts[${i}].uidMappings`);
+    if (mount.gidMappings?.length) throw unsupported(`mounts[${i}].gidMappings`);
+  });
+}
