@@ -1,0 +1,417 @@
+/** The container service: every verb of the API on containers, over the seams of `ContainerWorld`. */
+import { readFileSync } from 'node:fs';
+
+import { EngineError, conflict, invalid, systemError } from '../errors.ts';
+import type { Filters } from '../filters.ts';
+import type { HijackedStream } from '../http/hijack.ts';
+import type { ImageUser } from '../images/image.ts';
+import { readLog, type LogEntry, type LogQuery } from '../logs/json-file.ts';
+import type { AttachedEndpoint } from '../networks/networks.ts';
+import { attachContainer, type AttachOptions } from './attach.ts';
+import { createContainer, type CreateOptions } from './create.ts';
+import { Execs } from './exec.ts';
+import type { UpdateRequest } from './host-config.ts';
+import { Lifecycle } from './lifecycle.ts';
+import { listContainers, type ListQuery } from './list.ts';
+import { parseName } from './names.ts';
+import { pruneContainers, removalInProgress, removeContainer } from './remove.ts';
+import { inspectContainer, listContainer } from './render.ts';
+import { restoreContainers } from './restore.ts';
+import { renderStats, takeSample, type StatsSample } from './stats.ts';
+import {
+  killContainer,
+  pauseContainer,
+  restartContainer,
+  stopContainer,
+  unpauseContainer,
+  type StopOptions,
+} from './stop.ts';
+import type { LiveContainer, WaitCondition, WaitResult } from './store.ts';
+import { topTable } from './top.ts';
+import { updateContainer } from './update.ts';
+import { containerFiles, type ContainerWorld } from './world.ts';
+
+/** The containers of an engine. Disposing of it lets go of them; they run on. */
+export class Containers implements AsyncDisposable {
+  readonly #world: ContainerWorld;
+  readonly #lifecycle: Lifecycle;
+  readonly execs: Execs;
+
+  constructor(world: ContainerWorld) {
+    this.#world = world;
+    this.#lifecycle = new Lifecycle(world);
+    this.execs = new Execs(world);
+  }
+
+  /** Takes up what an earlier engine left. Called once, before the first request. */
+  restore(): Promise<void> {
+    return restoreContainers(this.#world, this.#lifecycle);
+  }
+
+  /** Finds a container by what a client typed. @throws {EngineError} `NOT_FOUND`, `INVALID` */
+  find(text: string): LiveContainer {
+    return this.#world.store.find(text);
+  }
+
+  create(options: CreateOptions): Promise<{ id: string; warnings: string[] }> {
+    return createContainer(this.#world, options);
+  }
+
+  start(text: string): Promise<void> {
+    return this.#lifecycle.start(this.find(text));
+  }
+
+  stop(text: string, options: StopOptions): Promise<void> {
+    return stopContainer(this.#world, this.find(text), options);
+  }
+
+  kill(text: string, signal: string | undefined): Promise<void> {
+    return killContainer(this.#world, this.find(text), { signal, text });
+  }
+
+  restart(text: string, options: StopOptions): Promise<void> {
+    return restartContainer(this.#world, this.#lifecycle, this.find(text), options);
+  }
+
+  pause(text: string): Promise<void> {
+    return pauseContainer(this.#world, this.find(text));
+  }
+
+  unpause(text: string): Promise<void> {
+    return unpauseContainer(this.#world, this.find(text));
+  }
+
+  update(text: string, request: UpdateRequest): Promise<void> {
+    return updateContainer(this.#world, this.find(text), request);
+  }
+
+  wait(text: string, condition: WaitCondition, signal: AbortSignal): Promise<WaitResult> {
+    return this.find(text).wait(condition, signal);
+  }
+
+  attach(
+    text: string,
+    options: AttachOptions,
+    hijack: (multiplexed: boolean) => Promise<HijackedStream>,
+  ): Promise<void> {
+    return attachContainer(this.#world, this.find(text), options, hijack);
+  }
+
+  /** @throws {EngineError} `INVALID` for a name that is none or the same; `CONFLICT` for a taken one */
+  async rename(text: string, name: string): Promise<void> {
+    const container = this.find(text);
+    if (name === '') throw invalid('Neither old nor new names may be empty');
+    const next = parseName(name);
+    using _lock = await container.lock.acquire();
+    if (next === container.name) {
+      throw invalid('Renaming a container with the same name as its current name');
+    }
+    this.#world.store.checkName(next);
+    const oldName = `/${container.name}`;
+    container.record = { ...container.record, name: next };
+    this.#world.store.saveRecord(container);
+    this.#world.store.publish(container, 'rename', { oldName });
+  }
+
+  /** Resizes the container's terminal. @throws {EngineError} `CONFLICT` when it does not run */
+  async resize(text: string, size: { columns: number; rows: number }): Promise<void> {
+    const container = this.find(text);
+    if (!container.handle) throw conflict(`container ${container.id} is not running`);
+    await container.handle.resize(size);
+    this.#world.store.publish(container, 'resize', {
+      height: String(size.rows),
+      width: String(size.columns),
+    });
+  }
+
+  /**
+   * Removes a container.
+   *
+   * @param options.force - kill it first when it runs
+   * @throws {EngineError} `NOT_FOUND`, `CONFLICT`
+   */
+  async remove(text: string, options: { force: boolean; volumes: boolean }): Promise<void> {
+    const container = this.find(text);
+    if (container.state.removing) throw removalInProgress(container);
+    if (options.force && container.state.running) {
+      try {
+        await killContainer(this.#world, container, { text });
+      } catch (error) {
+        // it ended by itself in between
+        if (!(error instanceof EngineError && error.code === 'CONFLICT')) throw error;
+      }
+    }
+    using _lock = await container.lock.acquire();
+    // `--rm` may have been faster: then there is nothing left to do
+    if (this.#world.store.get(container.id) !== container) return;
+    await removeContainer(this.#world, container, options);
+  }
+
+  prune(filters: Filters): Promise<{ deleted: string[]; spaceReclaimed: number }> {
+    return pruneContainers(this.#world, filters);
+  }
+
+  /** `GET /containers/json`. */
+  async list(query: ListQuery & { size: boolean }, apiVersion: string): Promise<unknown[]> {
+    const { images, store } = this.#world;
+    const imageIds = (reference: string): string[] => {
+      try {
+        return [images.resolve(reference).id];
+      } catch {
+        // an image that is not here has no containers
+        return [];
+      }
+    };
+    const selected = listContainers(store, query, imageIds);
+    return Promise.all(
+      selected.map(async (container) =>
+        listContainer(container.record, container.state, {
+          apiVersion,
+          imageName: this.#imageName(container),
+          size: query.size ? await this.#sizes(container) : undefined,
+        }),
+      ),
+    );
+  }
+
+  /** The name the container was made with, while it still means the same image; else the image's id. */
+  #imageName({ record }: LiveContainer): string {
+    const reference = record.config.Image ?? '';
+    try {
+      return this.#world.images.resolve(reference).id === record.imageId ? reference : record.imageId;
+    } catch {
+      // the name is gone; the id says what it was
+      return record.imageId;
+    }
+  }
+
+  async #sizes({ record }: LiveContainer): Promise<{ rw: number; root: number }> {
+    const { sizeBytes: rw } = await this.#world.snapshotter.usage(record.id);
+    let imageBytes = 0;
+    try {
+      imageBytes = this.#world.images.resolve(record.imageId).sizeBytes;
+    } catch {
+      // removed by force under a stopped container
+    }
+    return { rw, root: rw + imageBytes };
+  }
+
+  /** `GET /containers/{id}/json`. */
+  async inspect(text: string, options: { size: boolean; apiVersion: string }): Promise<unknown> {
+    const container = this.find(text);
+    const { record, state } = container;
+    const files = containerFiles(this.#world.paths, record.id);
+    const sandboxed = state.running && record.hostConfig.NetworkMode !== 'host';
+    return inspectContainer(record, state, {
+      apiVersion: options.apiVersion,
+      files,
+      execIds: this.execs.running(record.id),
+      sandboxKey: sandboxed ? files.sandbox : '',
+      sandboxId: sandboxed ? record.id : '',
+      driver: this.#world.snapshotterName,
+      size: options.size ? await this.#sizes(container) : undefined,
+    });
+  }
+
+  /** `docker top`. @throws {EngineError} `CONFLICT` when it does not run */
+  async top(text: string, psArgs: string): Promise<unknown> {
+    const container = this.find(text);
+    const { handle, id, state } = container;
+    if (!handle || !state.running) throw conflict(`container ${id} is not running`);
+    if (state.restarting)
+      throw conflict(`container ${id} is restarting, wait until the container is running`);
+    return topTable(await handle.pids(), psArgs);
+  }
+
+  /**
+   * The container's log, oldest first.
+   *
+   * @param query.follow - go on until the container ends
+   * @throws {EngineError} `NOT_IMPLEMENTED` for a container whose log driver cannot be read
+   */
+  logs(text: string, query: Omit<LogQuery, 'followUntil'> & { follow: boolean }): AsyncIterable<LogEntry> {
+    const container = this.find(text);
+    if (container.record.hostConfig.LogConfig?.Type === 'none') {
+      throw new EngineError('NOT_IMPLEMENTED', 'configured logging driver does not support reading');
+    }
+    const { follow, ...rest } = query;
+    const waits = follow && (container.state.running || container.state.startedAt === undefined);
+    return readLog(containerFiles(this.#world.paths, container.id).log, {
+      ...rest,
+      ...(waits ? { followUntil: container.wait('next-exit') } : {}),
+    });
+  }
+
+  /**
+   * Samples of the container's use of resources, one a second; for a container that does not run, one empty one.
+   *
+   * @param mode - `stream`: for ever; `pair`: one sample with the one before it; `single`: one sample, at once
+   */
+  async *stats(
+    text: string,
+    mode: 'stream' | 'pair' | 'single',
+    signal: AbortSignal,
+  ): AsyncGenerator<unknown> {
+    const container = this.find(text);
+    const { cgroupVersion } = this.#world;
+    const context = { memoryTotalBytes: memoryTotal(), cgroupVersion };
+    const render = (sample?: StatsSample, previous?: StatsSample): unknown =>
+      renderStats(container, sample, previous, context);
+    let previous = await this.#sample(container);
+    if (!previous) {
+      yield render();
+      return;
+    }
+    if (mode !== 'pair') yield render(previous);
+    if (mode === 'single') return;
+    for (;;) {
+      await delay(STATS_INTERVAL_MS, signal);
+      if (signal.aborted) return;
+      const sample = await this.#sample(container);
+      // a container that ends in between ends the stream, as its removal would
+      yield render(sample, sample && previous);
+      if (!sample || mode === 'pair') return;
+      previous = sample;
+    }
+  }
+
+  async #sample({ handle, state, record }: LiveContainer): Promise<StatsSample | undefined> {
+    if (!handle || !state.running || state.restarting) return undefined;
+    const mode = record.hostConfig.NetworkMode ?? '';
+    return takeSample(await handle.stats(), state.pid, mode !== 'host' && mode !== 'none');
+  }
+
+  /** Endpoints of the containers that run, for the networks. */
+  attachedEndpoints(): AttachedEndpoint[] {
+    return this.#world.store.all().flatMap(({ record, state }) =>
+      Object.values(state.networks).flatMap(({ networkId, endpoint }) =>
+        endpoint && state.running
+          ? [
+              {
+                containerId: record.id,
+                containerName: record.name,
+                networkId,
+                endpoint,
+                sandbox: containerFiles(this.#world.paths, record.id).sandbox,
+              },
+            ]
+          : [],
+      ),
+    );
+  }
+
+  /** The containers that were made from an image. */
+  usersOf(imageId: string): ImageUser[] {
+    return this.#world.store
+      .all()
+      .filter(({ record }) => record.imageId === imageId)
+      .map(({ id, state }) => ({ containerId: id, running: state.running }));
+  }
+
+  /** Ids of the containers that have a volume. */
+  usersOfVolume(name: string): string[] {
+    return this.#world.store
+      .all()
+      .filter(({ record }) => record.mounts.some((mount) => mount.name === name))
+      .map(({ id }) => id);
+  }
+
+  /** Names and ids of the networks that containers are on, running or not. */
+  networksInUse(): Set<string> {
+    return new Set(
+      this.#world.store
+        .all()
+        .flatMap(({ state }) =>
+          Object.entries(state.networks).flatMap(([name, { networkId }]) => [name, networkId]),
+        ),
+    );
+  }
+
+  /** How many containers are in which state, for `info`. */
+  counts(): { running: number; paused: number; stopped: number } {
+    const counts = { running: 0, paused: 0, stopped: 0 };
+    for (const { state } of this.#world.store.all()) {
+      if (!state.running) counts.stopped += 1;
+      else if (state.paused) counts.paused += 1;
+      else counts.running += 1;
+    }
+    return counts;
+  }
+
+  /** Puts a container on a network that it joins at its next start. @throws {EngineError} `CONFLICT` while it runs */
+  async connectNetwork(
+    text: string,
+    network: { id: string; name: string },
+    settings: LiveContainer['state']['networks'][string]['settings'],
+  ): Promise<void> {
+    const container = this.find(text);
+    using _lock = await container.lock.acquire();
+    refuseWhileRunning(container, 'connected to');
+    const mode = container.record.hostConfig.NetworkMode ?? '';
+    if (mode === 'host' || mode === 'none' || mode.startsWith('container:')) {
+      throw new EngineError(
+        'FORBIDDEN',
+        'container sharing network namespace with another container or host cannot be connected to any other network',
+      );
+    }
+    if (container.state.networks[network.name]) {
+      throw new EngineError(
+        'FORBIDDEN',
+        `endpoint with name ${container.name} already exists in network ${network.name}`,
+      );
+    }
+    container.state.networks[network.name] = { networkId: network.id, settings };
+    this.#world.store.saveState(container);
+  }
+
+  /** Takes a stopped container off a network. @throws {EngineError} `FORBIDDEN` when it is not on it */
+  async disconnectNetwork(text: string, network: { id: string; name: string }): Promise<void> {
+    const container = this.find(text);
+    using _lock = await container.lock.acquire();
+    refuseWhileRunning(container, 'disconnected from');
+    if (!container.state.networks[network.name]) {
+      throw new EngineError(
+        'FORBIDDEN',
+        `container ${container.id} is not connected to network ${network.name}`,
+      );
+    }
+    delete container.state.networks[network.name];
+    this.#world.store.saveState(container);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.execs[Symbol.asyncDispose]();
+    await this.#lifecycle[Symbol.asyncDispose]();
+    for (const { handle } of this.#world.store.all()) await handle?.[Symbol.asyncDispose]();
+  }
+}
+
+/** Docker's clients compute rates over this time. */
+const STATS_INTERVAL_MS = 1000;
+
+function memoryTotal(): bigint {
+  const match = /^MemTotal:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'));
+  if (!match) throw systemError('/proc/meminfo has no MemTotal');
+  return BigInt(match[1]!) * 1024n;
+}
+
+function refuseWhileRunning(container: LiveContainer, what: string): void {
+  if (!container.state.running) return;
+  throw new EngineError(
+    'NOT_IMPLEMENTED',
+    `container ${container.name} is running: this engine cannot have it ${what} networks until it is stopped`,
+  );
+}
+
+/** Resolves after `ms`, or when `signal` aborts. */
+function delay(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const settle = (): void => {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', settle);
+    resolve();
+  };
+  const timer = setTimeout(settle, ms);
+  signal.addEventListener('abort', settle, { once: true });
+  return promise;
+}

@@ -1,0 +1,290 @@
+/** `POST /containers/create`: everything a container owns before it first starts. */
+import { mkdir, rm, stat } from 'node:fs/promises';
+import { arch } from 'node:os';
+
+import { EngineError, invalid, notFound, notImplemented } from '../errors.ts';
+import type { Job } from '../jobs/job.ts';
+import { portMappings } from '../networks/ports.ts';
+import { formatTime, nowNs } from '../time.ts';
+import { allSettled } from '../settle.ts';
+import { compareVersions } from '../http/api-version.ts';
+import type { ContainerRecord, MountPoint, NetworkAttachment } from './container.ts';
+import type { CreateRequest, EndpointSettings } from './create-request.ts';
+import { writeInPlace } from './etc-files.ts';
+import type { HostConfig } from './host-config.ts';
+import { mergeConfig, pathAndArgs, type ImageDefaults } from './merge-config.ts';
+import { containerMounts } from './mounts.ts';
+import { newId, parseName, randomName } from './names.ts';
+import { rlimits, parseDeviceRule } from './resources.ts';
+import { parseSecurityOptions } from './security.ts';
+import { validateConfig, validateHostConfig } from './validate.ts';
+import { containerFiles, type ContainerWorld } from './world.ts';
+
+/** What a client asks for. */
+export interface CreateOptions {
+  request: CreateRequest;
+  /** A random one when empty. */
+  name: string;
+  /** `os/arch[/variant]`; the image must be for it. */
+  platform: string;
+  apiVersion: string;
+  job: Job;
+}
+
+const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Makes a container: its row, its writable layer, its volumes, its files.
+ *
+ * @throws {EngineError} `NOT_FOUND` for the image, `CONFLICT` for a taken name, `INVALID`
+ */
+export async function createContainer(
+  world: ContainerWorld,
+  options: CreateOptions,
+): Promise<{ id: string; warnings: string[] }> {
+  const { request, job } = options;
+  const { HostConfig: hostRequest = {}, NetworkingConfig: networking, ...ownConfig } = request;
+  if (Object.keys(request).length === 0) {
+    throw invalid('config cannot be empty in order to create a container');
+  }
+  const name = options.name === '' ? '' : parseName(options.name);
+  validateConfig(ownConfig);
+  const hostConfig = withDefaults(hostRequest, options.apiVersion, world.cgroupVersion);
+  validateHostConfig(hostConfig, ownConfig, world.hostFacts);
+  refuseUnsupported(hostConfig);
+
+  const image = ownConfig.Image ? world.images.resolve(ownConfig.Image) : undefined;
+  if (!image) throw notFound('no image was given: set Image');
+  checkPlatform(options.platform, image.config, ownConfig.Image ?? '');
+  const config = mergeConfig(ownConfig, (image.config.config ?? {}) as ImageDefaults);
+  validateConfig(config);
+  portMappings(config, hostConfig);
+  const networks = plannedNetworks(hostConfig, networking?.EndpointsConfig ?? {});
+
+  const id = newId();
+  const mounts = containerMounts({
+    binds: hostConfig.Binds ?? [],
+    mounts: hostConfig.Mounts ?? [],
+    volumes: Object.keys(config.Volumes ?? {}),
+    tmpfs: Object.keys(hostConfig.Tmpfs ?? {}),
+    inherited: inheritedMounts(world, hostConfig.VolumesFrom ?? []),
+    volumeDriver: hostConfig.VolumeDriver ?? '',
+    newVolumeName: newId,
+  });
+  // last before the first change: no other request runs between this check and the row
+  if (name !== '') world.store.checkName(name);
+  const record: ContainerRecord = {
+    id,
+    name: name || randomName((taken) => world.store.nameTaken(taken), id.slice(0, 12)),
+    created: formatTime(nowNs()),
+    imageId: image.id,
+    chainId: image.chainId,
+    ...pathAndArgs(config),
+    config,
+    hostConfig,
+    mounts,
+  };
+  job.about(id);
+  const container = insertRow(world, record, networks);
+  job.onFailure(async () => {
+    await rm(containerFiles(world.paths, id).directory, { recursive: true, force: true });
+    await world.snapshotter.remove(id);
+    for (const mount of record.mounts) {
+      if (mount.anonymous && mount.name && world.volumes.has(mount.name))
+        await world.volumes.remove(mount.name);
+    }
+    world.store.forget(container);
+  });
+  await allSettled([
+    world.snapshotter.prepare(id, image.chainId, { signal: job.signal }),
+    prepareMounts(world, hostConfig, record.mounts),
+    prepareFiles(world, id),
+  ]);
+  world.store.saveRecord(container);
+  world.store.ready(container);
+  world.store.publish(container, 'create');
+  return { id, warnings: [] };
+}
+
+/** Writes the row; the database is the last word on who has a name. */
+function insertRow(
+  world: ContainerWorld,
+  record: ContainerRecord,
+  networks: Record<string, NetworkAttachment>,
+): ReturnType<ContainerWorld['store']['insert']> {
+  try {
+    return world.store.insert(record, networks);
+  } catch (error) {
+    // a container of that name is being made at this moment
+    if (/UNIQUE constraint failed: container\.name/.test((error as Error).message)) {
+      throw new EngineError(
+        'CONFLICT',
+        `Conflict. The container name "/${record.name}" is already in use by a container that is being created.`,
+        { cause: error },
+      );
+    }
+    throw error;
+  }
+}
+
+/** The engine's defaults for what was not asked for. */
+function withDefaults(request: HostConfig, apiVersion: string, cgroupVersion: 1 | 2): HostConfig {
+  const atLeast = (version: string): boolean => compareVersions(apiVersion, version) >= 0;
+  const host: HostConfig = { ...request };
+  if (!host.NetworkMode || host.NetworkMode === 'default') host.NetworkMode = 'bridge';
+  if (!host.ShmSize) host.ShmSize = DEFAULT_SHM_BYTES;
+  // as much swap as memory, unless the client says
+  if ((host.Memory ?? 0) > 0 && !host.MemorySwap) host.MemorySwap = host.Memory! * 2;
+  if ((host.MemorySwappiness ?? -1) < 0) delete host.MemorySwappiness;
+  if ((host.PidsLimit ?? 0) <= 0) delete host.PidsLimit;
+  if (!host.IpcMode) host.IpcMode = atLeast('1.40') ? 'private' : 'shareable';
+  if (!host.CgroupnsMode) {
+    host.CgroupnsMode = cgroupVersion === 2 && atLeast('1.41') ? 'private' : 'host';
+  }
+  host.LogConfig = { Type: host.LogConfig?.Type || 'json-file', Config: host.LogConfig?.Config ?? {} };
+  host.RestartPolicy = {
+    Name: host.RestartPolicy?.Name || 'no',
+    MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0,
+  };
+  host.Runtime ||= 'native';
+  return host;
+}
+
+/** Log options that the monitor knows. */
+const JSON_FILE_OPTIONS = [
+  'max-size',
+  'max-file',
+  'compress',
+  'labels',
+  'labels-regex',
+  'env',
+  'env-regex',
+  'tag',
+];
+
+function refuseUnsupported(host: HostConfig): void {
+  parseSecurityOptions(host.SecurityOpt);
+  rlimits(host);
+  for (const rule of host.DeviceCgroupRules ?? []) parseDeviceRule(rule);
+  if (host.Runtime && !['native', 'runc', 'io.containerd.runc.v2'].includes(host.Runtime)) {
+    throw invalid(`unknown or invalid runtime name: ${host.Runtime}`);
+  }
+  const { Type: driver = '', Config: logOptions = {} } = host.LogConfig ?? {};
+  if (driver !== 'json-file' && driver !== 'none') {
+    throw notImplemented(`log driver '${driver}' is not supported by this engine; json-file and none are`);
+  }
+  for (const option of Object.keys(logOptions)) {
+    if (driver === 'json-file' && !JSON_FILE_OPTIONS.includes(option)) {
+      throw invalid(`unknown log opt '${option}' for json-file log driver`);
+    }
+  }
+  if (host.IpcMode?.startsWith('container:')) {
+    throw notImplemented(
+      'sharing the IPC namespace of another container is not supported by this engine yet',
+    );
+  }
+  const request = host.DeviceRequests?.[0];
+  if (request) {
+    const wanted = (request.Capabilities ?? []).map((list) => `[${list.join(' ')}]`).join(' ');
+    throw invalid(`could not select device driver "${request.Driver ?? ''}" with capabilities: [${wanted}]`);
+  }
+  if (host.StorageOpt && Object.keys(host.StorageOpt).length > 0) {
+    throw notImplemented('storage-opt is not supported by this engine');
+  }
+}
+
+/** @throws {EngineError} `NOT_FOUND`, which makes clients pull the image for the platform they want */
+function checkPlatform(
+  platform: string,
+  image: { os: string; architecture: string },
+  reference: string,
+): void {
+  if (platform === '') return;
+  const [os, architecture] = platform.includes('/') ? platform.split('/') : ['linux', platform];
+  const normal = (name = ''): string => ({ x86_64: 'amd64', aarch64: 'arm64', x64: 'amd64' })[name] ?? name;
+  const wanted = normal(architecture || arch());
+  if (os !== image.os || wanted !== normal(image.architecture)) {
+    throw notFound(
+      `image with reference ${reference} was found but its platform (${image.os}/${image.architecture}) does not ` +
+        `match the specified platform (${os}/${wanted})`,
+    );
+  }
+}
+
+/** The networks that a container will be on, by name; ids are looked up when it starts. */
+function plannedNetworks(
+  host: HostConfig,
+  endpoints: Readonly<Record<string, EndpointSettings | null>>,
+): Record<string, NetworkAttachment> {
+  const mode = host.NetworkMode ?? 'bridge';
+  if (mode.startsWith('container:')) return {};
+  const plan: Record<string, NetworkAttachment> = { [mode]: { networkId: '', settings: {} } };
+  for (const [key, settings] of Object.entries(endpoints)) {
+    const name = key === 'default' ? 'bridge' : key;
+    if (name !== mode && (mode === 'host' || mode === 'none')) {
+      throw invalid(
+        'conflicting options: cannot attach both user-defined and non-user-defined network-modes',
+      );
+    }
+    plan[name] = { networkId: '', settings: settings ?? {} };
+  }
+  const bridge = plan['bridge']?.settings;
+  if (bridge?.IPAMConfig?.IPv4Address || bridge?.IPAMConfig?.IPv6Address) {
+    throw invalid('user specified IP address is supported on user defined networks only');
+  }
+  if (bridge?.Aliases?.length) {
+    throw invalid('network-scoped alias is supported only for containers in user defined networks');
+  }
+  return plan;
+}
+
+function inheritedMounts(world: ContainerWorld, volumesFrom: readonly string[]): MountPoint[] {
+  return volumesFrom.flatMap((spec) => {
+    const [text = '', mode = 'rw'] = spec.split(':');
+    if (!['rw', 'ro', 'z', 'Z'].includes(mode)) throw invalid(`invalid mode for volumes-from: ${mode}`);
+    const { record } = world.store.find(text);
+    return record.mounts.map(({ anonymous: _theirs, ...mount }) => ({
+      ...mount,
+      readWrite: mount.readWrite && mode !== 'ro',
+    }));
+  });
+}
+
+/** Makes volumes, and the directories of binds that are not there. */
+async function prepareMounts(
+  world: ContainerWorld,
+  host: HostConfig,
+  mounts: readonly MountPoint[],
+): Promise<void> {
+  for (const mount of mounts) {
+    if (mount.type === 'volume') {
+      const request = host.Mounts?.find(
+        ({ Target, Source }) => Target === mount.destination && Source === mount.name,
+      );
+      await world.volumes.forMount(mount.name!, mount.anonymous === true, request?.VolumeOptions?.Labels);
+      mount.source = world.volumes.mountpoint(mount.name!);
+    } else if (mount.type === 'bind') {
+      const request = host.Mounts?.find(({ Target }) => Target === mount.destination);
+      await prepareBind(mount, request?.BindOptions?.CreateMountpoint === true);
+    }
+  }
+}
+
+async function prepareBind(mount: MountPoint, create: boolean): Promise<void> {
+  const there = await stat(mount.source).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw invalid(`invalid mount config for type "bind": ${error.message}`, { cause: error });
+  });
+  if (there) return;
+  if (mount.explicit && !create) {
+    throw invalid(`invalid mount config for type "bind": bind source path does not exist: ${mount.source}`);
+  }
+  await mkdir(mount.source, { recursive: true, mode: 0o755 });
+}
+
+async function prepareFiles(world: ContainerWorld, id: string): Promise<void> {
+  const files = containerFiles(world.paths, id);
+  await mkdir(files.directory, { recursive: true, mode: 0o710 });
+  // their text is written at every start; they are there for inspect
+  for (const path of [files.hosts, files.hostname, files.resolvConf]) writeInPlace(path, '');
+}

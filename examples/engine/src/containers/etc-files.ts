@@ -1,0 +1,89 @@
+/** /etc/hosts, /etc/hostname and /etc/resolv.conf: written by the engine, bind-mounted into the container. */
+import { readFileSync, writeFileSync } from 'node:fs';
+
+/** Used when the host has no name server that a container can reach (dockerd's choice too). */
+const PUBLIC_NAME_SERVERS = ['8.8.8.8', '8.8.4.4'];
+/** Where systemd-resolved keeps the real servers behind its stub. */
+const RESOLVED_CONF = '/run/systemd/resolve/resolv.conf';
+const STUB_RESOLVER = '127.0.0.53';
+
+/** The text of /etc/hosts. */
+export function hostsFile(options: {
+  /** `name:address`; the address `host-gateway` is replaced by `gateway`. */
+  extraHosts: readonly string[];
+  gateway: string | undefined;
+  /** Addresses of the container, and its names. */
+  addresses: readonly string[];
+  names: readonly string[];
+}): string {
+  const lines = [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    'fe00::\tip6-localnet',
+    'ff00::\tip6-mcastprefix',
+    'ff02::1\tip6-allnodes',
+    'ff02::2\tip6-allrouters',
+    ...extraHostLines(options.extraHosts, options.gateway),
+  ];
+  const names = options.names.join(' ');
+  for (const address of options.addresses) lines.push(`${address}\t${names}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** `name:address` entries as lines of a hosts file; those for a gateway there is not are left out. */
+export function extraHostLines(extraHosts: readonly string[], gateway: string | undefined): string[] {
+  return extraHosts.flatMap((entry) => {
+    const at = entry.indexOf(':');
+    const name = entry.slice(0, at);
+    const address = entry.slice(at + 1).replace(/^\[(.*)\]$/, '$1');
+    const resolved = address === 'host-gateway' ? gateway : address;
+    return resolved === undefined ? [] : [`${resolved}\t${name}`];
+  });
+}
+
+/**
+ * The text of /etc/resolv.conf: the container's own choices over the host's. Loopback servers are left out, since the
+ * container's loopback is another one.
+ */
+export function resolvConf(
+  host: string,
+  own: { servers: readonly string[]; search: readonly string[]; options: readonly string[] },
+): string {
+  const lines = host.split('\n').map((line) => line.trim());
+  const values = (keyword: string): string[] =>
+    lines
+      .filter((line) => line.split(/\s+/, 1)[0] === keyword)
+      .map((line) => line.slice(keyword.length).trim());
+  const servers = values('nameserver').filter((server) => !/^(127\.|::1$)/.test(server));
+  const chosen = own.servers.length > 0 ? own.servers : servers.length > 0 ? servers : PUBLIC_NAME_SERVERS;
+  const search = own.search.length > 0 ? own.search : (values('search').at(-1)?.split(/\s+/) ?? []);
+  const options = own.options.length > 0 ? own.options : (values('options').at(-1)?.split(/\s+/) ?? []);
+  const result = chosen.map((server) => `nameserver ${server}`);
+  // a single dot takes the host's search domains away
+  if (search.length > 0 && search.join() !== '.') result.push(`search ${search.join(' ')}`);
+  if (options.length > 0) result.push(`options ${options.join(' ')}`);
+  return `${result.join('\n')}\n`;
+}
+
+/** The host's resolver configuration, behind systemd-resolved's stub when it is in use; empty when there is none. */
+export function hostResolvConf(read: (path: string) => string | undefined = readIfThere): string {
+  const text = read('/etc/resolv.conf') ?? '';
+  const servers = [...text.matchAll(/^\s*nameserver\s+(\S+)/gm)].map((match) => match[1]);
+  const stubOnly = servers.length > 0 && servers.every((server) => server === STUB_RESOLVER);
+  return stubOnly ? (read(RESOLVED_CONF) ?? text) : text;
+}
+
+/** A small text file's contents; undefined when it is not there. */
+export function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Writes a file in place, so that bind mounts of it see the new text. */
+export function writeInPlace(path: string, text: string): void {
+  writeFileSync(path, text, { mode: 0o644 });
+}

@@ -1,0 +1,314 @@
+/** Further processes in running containers. */
+import type { ExecProcess } from '@tare/runtime-native';
+import { CAPABILITIES, capabilitySets } from '@tare/runtime-native/spec';
+import { z } from 'zod';
+
+import { conflict, invalid, notFound } from '../errors.ts';
+import type { HijackedStream } from '../http/hijack.ts';
+import { containerCapabilities } from './capabilities.ts';
+import { parseDetachKeys } from './detach-keys.ts';
+import { commandLine, integer } from './go-values.ts';
+import { processEnv } from './merge-config.ts';
+import { newId } from './names.ts';
+import { readFromProcess } from './root-files.ts';
+import { execStartFailure } from './runtime-errors.ts';
+import { consoleSizeOf } from './runtime-spec.ts';
+import { containerHostname } from './spec-inputs.ts';
+import { StdioClient } from './stdio-client.ts';
+import type { LiveContainer } from './store.ts';
+import { resolveUser } from './user.ts';
+import type { ContainerWorld } from './world.ts';
+
+/** Body of `POST /containers/{id}/exec`. */
+export const execCreateSchema = z.object({
+  User: z.string().optional(),
+  Privileged: z.boolean().optional(),
+  Tty: z.boolean().optional(),
+  ConsoleSize: z.array(integer).optional(),
+  AttachStdin: z.boolean().optional(),
+  AttachStdout: z.boolean().optional(),
+  AttachStderr: z.boolean().optional(),
+  DetachKeys: z.string().optional(),
+  Env: z.array(z.string()).optional(),
+  WorkingDir: z.string().optional(),
+  Cmd: commandLine.optional(),
+});
+/** Body of `POST /containers/{id}/exec`. */
+export type ExecCreateRequest = z.infer<typeof execCreateSchema>;
+
+/** Body of `POST /exec/{id}/start`. */
+export const execStartSchema = z.object({
+  Detach: z.boolean().optional(),
+  Tty: z.boolean().optional(),
+  ConsoleSize: z.array(integer).optional(),
+});
+/** Body of `POST /exec/{id}/start`. */
+export type ExecStartRequest = z.infer<typeof execStartSchema>;
+
+/** One exec, from its creation until some time after its end. */
+interface Exec {
+  id: string;
+  container: LiveContainer;
+  request: ExecCreateRequest;
+  /** Set by the start. */
+  started: boolean;
+  running: boolean;
+  /** Null until it has ended. */
+  exitCode: number | null;
+  pid: number;
+  process: ExecProcess | undefined;
+  endedAtMs: number | undefined;
+}
+
+/** How long an ended exec can still be inspected. */
+const KEEP_ENDED_MS = 5 * 60_000;
+
+/** The execs of this engine. They do not outlive it: what runs goes on, but cannot be inspected any more. */
+export class Execs implements AsyncDisposable {
+  readonly #world: ContainerWorld;
+  readonly #execs = new Map<string, Exec>();
+  readonly #closing = new AbortController();
+  readonly #background = new Set<Promise<void>>();
+
+  constructor(world: ContainerWorld) {
+    this.#world = world;
+  }
+
+  /**
+   * Prepares an exec.
+   *
+   * @throws {EngineError} `CONFLICT` when the container does not run or is paused; `INVALID` without a command
+   */
+  create(container: LiveContainer, request: ExecCreateRequest): string {
+    this.#forgetOld();
+    checkRunning(container);
+    if (!request.Cmd?.length || request.Cmd[0] === '') throw invalid('No exec command specified');
+    parseDetachKeys(request.DetachKeys ?? '');
+    const id = newId();
+    const exec: Exec = {
+      id,
+      container,
+      request,
+      started: false,
+      running: false,
+      exitCode: null,
+      pid: 0,
+      process: undefined,
+      endedAtMs: undefined,
+    };
+    this.#execs.set(id, exec);
+    this.#publish(exec, `exec_create: ${request.Cmd.join(' ')}`);
+    return id;
+  }
+
+  #forgetOld(): void {
+    const now = Date.now();
+    for (const exec of this.#execs.values()) {
+      const gone = this.#world.store.get(exec.container.id) !== exec.container;
+      if (gone || (exec.endedAtMs !== undefined && now - exec.endedAtMs > KEEP_ENDED_MS)) {
+        this.#execs.delete(exec.id);
+      }
+    }
+  }
+
+  #find(id: string): Exec {
+    const exec = this.#execs.get(id);
+    if (!exec || this.#world.store.get(exec.container.id) !== exec.container) {
+      throw notFound(`No such exec instance: ${id}`);
+    }
+    return exec;
+  }
+
+  /** Ids of a container's running execs; null when there are none. */
+  running(containerId: string): string[] | null {
+    const ids = [...this.#execs.values()]
+      .filter((exec) => exec.container.id === containerId && exec.running)
+      .map(({ id }) => id);
+    return ids.length > 0 ? ids : null;
+  }
+
+  /**
+   * Starts an exec, and stays with its client until it has ended, unless `Detach`.
+   *
+   * Once the connection is taken over, a failure to start is text in the stream: the client learns the exit code by
+   * inspecting.
+   *
+   * @throws {EngineError} `NOT_FOUND`, `CONFLICT`; with `Detach` also why it could not be started
+   */
+  async start(
+    id: string,
+    request: ExecStartRequest,
+    hijack: (multiplexed: boolean) => Promise<HijackedStream>,
+    signal: AbortSignal,
+  ): Promise<'detached' | 'streamed'> {
+    const exec = this.#find(id);
+    if (exec.started) throw conflict(`exec ${id} has already ${exec.running ? 'started' : 'run'}`);
+    checkRunning(exec.container);
+    exec.started = true;
+    if (request.ConsoleSize) exec.request.ConsoleSize = request.ConsoleSize;
+    if (request.Detach === true) {
+      await this.#run(exec, undefined);
+      return 'detached';
+    }
+    const terminal = exec.request.Tty === true;
+    const { duplex } = await hijack(!terminal);
+    const client = new StdioClient(duplex, {
+      stdin: exec.request.AttachStdin === true,
+      stdout: exec.request.AttachStdout === true,
+      stderr: exec.request.AttachStderr === true,
+      terminal,
+      detachKeys: parseDetachKeys(exec.request.DetachKeys ?? ''),
+      signal,
+    });
+    try {
+      await this.#run(exec, client);
+      if ((await client.done) === 'detached') this.#publish(exec, 'exec_detach');
+      else if (!signal.aborted) await this.#ended(exec);
+    } catch (error) {
+      client.writeText(`${(error as Error).message}\r\n`);
+      client.end();
+    }
+    duplex.end();
+    return 'streamed';
+  }
+
+  async #run(exec: Exec, client: StdioClient | undefined): Promise<void> {
+    const { container, request } = exec;
+    const { record } = container;
+    const [program = '', ...args] = request.Cmd ?? [];
+    this.#publish(exec, `exec_start: ${[program, ...args].join(' ')}`);
+    try {
+      const { handle } = container;
+      if (!handle) throw conflict(`container ${container.id} is not running`);
+      const { pid } = container.state;
+      const user = resolveUser(
+        request.User || record.config.User || '',
+        request.User ? [] : (record.hostConfig.GroupAdd ?? []),
+        {
+          passwd: readFromProcess(pid, '/etc/passwd', this.#world.syscalls),
+          group: readFromProcess(pid, '/etc/group', this.#world.syscalls),
+        },
+      );
+      const config = {
+        ...record.config,
+        Tty: request.Tty === true,
+        Env: [...(record.config.Env ?? []), ...(request.Env ?? [])],
+      };
+      const env = processEnv(config, containerHostname(record));
+      if (!env.some((entry) => entry.startsWith('HOME='))) env.push(`HOME=${user.home}`);
+      const names = request.Privileged ? [...CAPABILITIES] : containerCapabilities(record.hostConfig);
+      const sets = capabilitySets(names);
+      const size = consoleSizeOf(request.ConsoleSize);
+      const process = await handle.exec({
+        args: [program, ...args],
+        env,
+        cwd: request.WorkingDir || record.config.WorkingDir || '/',
+        user: { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
+        capabilities: user.uid === 0 || request.Privileged ? sets : { bounding: sets.bounding ?? [] },
+        seccomp: request.Privileged !== true,
+        stdio: {
+          terminal: request.Tty === true,
+          openStdin: client !== undefined && request.AttachStdin === true,
+          stdinOnce: request.Tty !== true,
+          ...(size ? { consoleSize: { columns: size.width, rows: size.height } } : {}),
+        },
+      });
+      exec.process = process;
+      exec.pid = process.pid;
+      exec.running = true;
+      this.#watch(exec, process);
+      await client?.connect(process);
+    } catch (error) {
+      const failure = execStartFailure(error, program);
+      exec.exitCode = failure.exitCode;
+      exec.endedAtMs = Date.now();
+      throw failure.error;
+    }
+  }
+
+  #watch(exec: Exec, process: ExecProcess): void {
+    const done = (async () => {
+      let exitCode: number;
+      try {
+        ({ exitCode } = await process.wait({ signal: this.#closing.signal }));
+      } catch (error) {
+        if (this.#closing.signal.aborted) return;
+        this.#world.log.debug({ err: error, exec: exec.id }, 'the end of an exec was not seen');
+        exitCode = 255;
+      }
+      exec.running = false;
+      exec.exitCode = exitCode;
+      exec.endedAtMs = Date.now();
+      this.#publish(exec, 'exec_die', { exitCode: String(exitCode) });
+      await process[Symbol.asyncDispose]();
+    })().finally(() => {
+      this.#background.delete(done);
+      this.#waiters.get(exec.id)?.forEach((wake) => wake());
+      this.#waiters.delete(exec.id);
+    });
+    this.#background.add(done);
+  }
+
+  readonly #waiters = new Map<string, (() => void)[]>();
+
+  /** The client inspects right after its connection ends: the exit code is there by then. */
+  #ended(exec: Exec): Promise<void> {
+    if (!exec.running) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waiters.set(exec.id, [...(this.#waiters.get(exec.id) ?? []), resolve]);
+    return promise;
+  }
+
+  /** @throws {EngineError} `NOT_FOUND`; `INVALID` before its start */
+  async resize(id: string, size: { columns: number; rows: number }): Promise<void> {
+    const exec = this.#find(id);
+    if (!exec.process || !exec.running) throw invalid('exec process is not started');
+    await exec.process.resize(size);
+  }
+
+  /** `GET /exec/{id}/json`. @throws {EngineError} `NOT_FOUND` */
+  inspect(id: string): unknown {
+    const exec = this.#find(id);
+    const { request } = exec;
+    const [entrypoint = '', ...args] = request.Cmd ?? [];
+    return {
+      ID: exec.id,
+      Running: exec.running,
+      ExitCode: exec.exitCode,
+      ProcessConfig: {
+        tty: request.Tty ?? false,
+        entrypoint,
+        arguments: args,
+        privileged: request.Privileged ?? false,
+        ...(request.User ? { user: request.User } : {}),
+      },
+      OpenStdin: request.AttachStdin ?? false,
+      OpenStderr: request.AttachStderr ?? false,
+      OpenStdout: request.AttachStdout ?? false,
+      CanRemove: false,
+      ContainerID: exec.container.id,
+      DetachKeys: request.DetachKeys ?? '',
+      Pid: exec.pid,
+    };
+  }
+
+  #publish(exec: Exec, action: string, attributes: Record<string, string> = {}): void {
+    this.#world.store.publish(exec.container, action, { execID: exec.id, ...attributes });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(new Error('the engine is shutting down'));
+    await Promise.all(this.#background);
+  }
+}
+
+function checkRunning(container: LiveContainer): void {
+  const { state } = container;
+  if (!state.running) throw conflict(`container ${container.id} is not running`);
+  if (state.paused) {
+    throw conflict(`container ${container.id} is paused, unpause the container before exec`);
+  }
+  if (state.restarting) {
+    throw conflict(`container ${container.id} is restarting, wait until the container is running`);
+  }
+}

@@ -1,0 +1,301 @@
+/** Containers in Docker's JSON: list and inspect, null where Go has nil, by API version. Pure. */
+import type { NetworkAttachment, ContainerRecord, ContainerState, MountPoint } from './container.ts';
+import type { ContainerConfig } from './create-request.ts';
+import type { HostConfig } from './host-config.ts';
+import { DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS } from '@tare/runtime-native/spec';
+
+import { compareVersions } from '../http/api-version.ts';
+import { inspectPorts, listPorts } from '../networks/ports.ts';
+import { ZERO_TIME } from '../time.ts';
+import { shortId } from './names.ts';
+import { statusPhrase, statusWord } from './status.ts';
+
+/** What rendering needs besides the container itself. */
+export interface RenderContext {
+  apiVersion: string;
+  /** Paths of the engine's own files for this container. */
+  files: { resolvConf: string; hostname: string; hosts: string; log: string };
+  /** Ids of running execs; null when there are none. */
+  execIds: readonly string[] | null;
+  /** Name of the network namespace's file; empty when there is none. */
+  sandboxKey: string;
+  sandboxId: string;
+  /** Name of the snapshotter. */
+  driver: string;
+  /** Sizes in bytes, when asked for. */
+  size?: { rw: number; root: number } | undefined;
+}
+
+/** `GET /containers/{id}/json`. */
+export function inspectContainer(
+  record: ContainerRecord,
+  state: ContainerState,
+  context: RenderContext,
+): unknown {
+  const atLeast = (version: string): boolean => compareVersions(context.apiVersion, version) >= 0;
+  const { config, hostConfig: host } = record;
+  const published = Object.values(state.networks).flatMap(({ endpoint }) => endpoint?.ports ?? []);
+  const bridge = state.networks['bridge']?.endpoint;
+  return {
+    Id: record.id,
+    Created: record.created,
+    Path: record.path,
+    Args: record.args,
+    State: {
+      Status: statusWord(state),
+      Running: state.running,
+      Paused: state.paused,
+      Restarting: state.restarting,
+      OOMKilled: state.oomKilled,
+      Dead: state.dead,
+      Pid: state.pid,
+      ExitCode: state.exitCode,
+      Error: state.error,
+      StartedAt: state.startedAt ?? ZERO_TIME,
+      FinishedAt: state.finishedAt ?? ZERO_TIME,
+    },
+    Image: record.imageId,
+    ResolvConfPath: context.files.resolvConf,
+    HostnamePath: context.files.hostname,
+    HostsPath: context.files.hosts,
+    LogPath: host.LogConfig?.Type === 'none' ? '' : context.files.log,
+    Name: `/${record.name}`,
+    RestartCount: state.restartCount,
+    Driver: context.driver,
+    Platform: 'linux',
+    MountLabel: '',
+    ProcessLabel: '',
+    AppArmorProfile: '',
+    ExecIDs: context.execIds,
+    HostConfig: renderHostConfig(host),
+    GraphDriver: { Data: null, Name: context.driver },
+    ...(context.size ? { SizeRw: context.size.rw, SizeRootFs: context.size.root } : {}),
+    Mounts: record.mounts.map(renderMount),
+    Config: renderConfig(record),
+    NetworkSettings: {
+      Bridge: '',
+      SandboxID: context.sandboxId,
+      SandboxKey: context.sandboxKey,
+      Ports: state.running ? inspectPorts(config, published) : {},
+      HairpinMode: false,
+      LinkLocalIPv6Address: '',
+      LinkLocalIPv6PrefixLen: 0,
+      SecondaryIPAddresses: null,
+      SecondaryIPv6Addresses: null,
+      // the top-level address is the default bridge's, from the days before other networks
+      EndpointID: bridge?.id ?? '',
+      Gateway: bridge?.gateway ?? '',
+      GlobalIPv6Address: '',
+      GlobalIPv6PrefixLen: 0,
+      IPAddress: addressOf(bridge?.ipv4Address).address,
+      IPPrefixLen: addressOf(bridge?.ipv4Address).prefixLength,
+      IPv6Gateway: '',
+      MacAddress: bridge?.macAddress ?? '',
+      Networks: Object.fromEntries(
+        Object.entries(state.networks).map(([name, attachment]) => [
+          name,
+          renderEndpoint(attachment, atLeast('1.44') && name !== 'bridge' ? record : undefined),
+        ]),
+      ),
+    },
+  };
+}
+
+/** One element of `GET /containers/json`. */
+export function listContainer(
+  record: ContainerRecord,
+  state: ContainerState,
+  options: { apiVersion: string; imageName: string; size?: { rw: number; root: number } | undefined },
+): unknown {
+  const published = Object.values(state.networks).flatMap(({ endpoint }) => endpoint?.ports ?? []);
+  const annotations = record.hostConfig.Annotations;
+  return {
+    Id: record.id,
+    Names: [`/${record.name}`],
+    Image: options.imageName,
+    ImageID: record.imageId,
+    Command: commandText(record.path, record.args),
+    Created: Math.floor(Date.parse(record.created) / 1000),
+    Ports: state.running ? listPorts(record.config, published) : [],
+    // Go leaves zeros out here
+    ...(options.size?.rw ? { SizeRw: options.size.rw } : {}),
+    ...(options.size?.root ? { SizeRootFs: options.size.root } : {}),
+    Labels: record.config.Labels ?? {},
+    State: statusWord(state),
+    Status: statusPhrase(state),
+    HostConfig: {
+      NetworkMode: record.hostConfig.NetworkMode ?? '',
+      ...(annotations && compareVersions(options.apiVersion, '1.46') >= 0
+        ? { Annotations: annotations }
+        : {}),
+    },
+    NetworkSettings: {
+      Networks: Object.fromEntries(
+        Object.entries(state.networks).map(([name, attachment]) => [name, renderEndpoint(attachment)]),
+      ),
+    },
+    Mounts: record.mounts.map(renderMount),
+  };
+}
+
+/** The command line on one line, arguments with spaces in single quotes, as `ps` shows it. */
+export function commandText(path: string, args: readonly string[]): string {
+  if (args.length === 0) return path;
+  return `${path} ${args.map((arg) => (arg.includes(' ') ? `'${arg}'` : arg)).join(' ')}`;
+}
+
+function addressOf(cidr: string | undefined): { address: string; prefixLength: number } {
+  const [address = '', prefix = '0'] = (cidr ?? '').split('/');
+  return { address, prefixLength: Number(prefix) };
+}
+
+/** An endpoint; `named` adds the names that the container answers to there. */
+export function renderEndpoint(attachment: NetworkAttachment, named?: ContainerRecord): unknown {
+  const { settings, endpoint, networkId } = attachment;
+  const { address, prefixLength } = addressOf(endpoint?.ipv4Address);
+  const dnsNames = named
+    ? [...new Set([named.name, ...(settings.Aliases ?? []), shortId(named.id), named.config.Hostname ?? ''])]
+    : null;
+  return {
+    IPAMConfig: settings.IPAMConfig ?? null,
+    Links: settings.Links ?? null,
+    Aliases: settings.Aliases ?? null,
+    MacAddress: endpoint?.macAddress ?? settings.MacAddress ?? '',
+    DriverOpts: settings.DriverOpts ?? null,
+    GwPriority: settings.GwPriority ?? 0,
+    NetworkID: networkId,
+    EndpointID: endpoint?.id ?? '',
+    Gateway: endpoint?.gateway ?? '',
+    IPAddress: address,
+    IPPrefixLen: prefixLength,
+    IPv6Gateway: '',
+    GlobalIPv6Address: '',
+    GlobalIPv6PrefixLen: 0,
+    DNSNames: dnsNames?.filter((name) => name !== '') ?? null,
+  };
+}
+
+/** One entry of `Mounts` in list and inspect. */
+export function renderMount(mount: MountPoint): unknown {
+  return {
+    Type: mount.type,
+    ...(mount.name === undefined ? {} : { Name: mount.name }),
+    Source: mount.source,
+    Destination: mount.destination,
+    ...(mount.driver === undefined ? {} : { Driver: mount.driver }),
+    Mode: mount.mode,
+    RW: mount.readWrite,
+    Propagation: mount.propagation,
+  };
+}
+
+function renderConfig({ id, config }: ContainerRecord): Record<string, unknown> {
+  const optional = <K extends keyof ContainerConfig>(key: K): Record<string, unknown> =>
+    config[key] === undefined ? {} : { [key]: config[key] };
+  return {
+    Hostname: config.Hostname || shortId(id),
+    Domainname: config.Domainname ?? '',
+    User: config.User ?? '',
+    AttachStdin: config.AttachStdin ?? false,
+    AttachStdout: config.AttachStdout ?? false,
+    AttachStderr: config.AttachStderr ?? false,
+    ...(Object.keys(config.ExposedPorts ?? {}).length > 0 ? { ExposedPorts: config.ExposedPorts } : {}),
+    Tty: config.Tty ?? false,
+    OpenStdin: config.OpenStdin ?? false,
+    StdinOnce: config.StdinOnce ?? false,
+    Env: config.Env ?? [],
+    Cmd: config.Cmd ?? null,
+    ...optional('Healthcheck'),
+    Image: config.Image ?? '',
+    Volumes: Object.keys(config.Volumes ?? {}).length > 0 ? config.Volumes : null,
+    WorkingDir: config.WorkingDir ?? '',
+    Entrypoint: config.Entrypoint ?? null,
+    ...(config.NetworkDisabled ? { NetworkDisabled: true } : {}),
+    ...(config.MacAddress ? { MacAddress: config.MacAddress } : {}),
+    OnBuild: config.OnBuild ?? null,
+    Labels: config.Labels ?? {},
+    ...(config.StopSignal ? { StopSignal: config.StopSignal } : {}),
+    ...optional('StopTimeout'),
+    ...(config.Shell?.length ? { Shell: config.Shell } : {}),
+  };
+}
+
+/** Every member of `HostConfig`, in Go's order; slices and maps that were not given are null. */
+function renderHostConfig(host: HostConfig): Record<string, unknown> {
+  const present = (key: 'Annotations' | 'StorageOpt' | 'Tmpfs' | 'Sysctls' | 'Mounts' | 'Init'): object =>
+    host[key] === undefined ? {} : { [key]: host[key] };
+  return {
+    Binds: host.Binds ?? null,
+    ContainerIDFile: host.ContainerIDFile ?? '',
+    LogConfig: { Type: host.LogConfig?.Type || 'json-file', Config: host.LogConfig?.Config ?? {} },
+    NetworkMode: host.NetworkMode ?? '',
+    PortBindings: host.PortBindings ?? {},
+    RestartPolicy: {
+      Name: host.RestartPolicy?.Name || 'no',
+      MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0,
+    },
+    AutoRemove: host.AutoRemove ?? false,
+    VolumeDriver: host.VolumeDriver ?? '',
+    VolumesFrom: host.VolumesFrom ?? null,
+    ConsoleSize: host.ConsoleSize ?? [0, 0],
+    ...present('Annotations'),
+    CapAdd: host.CapAdd ?? null,
+    CapDrop: host.CapDrop ?? null,
+    CgroupnsMode: host.CgroupnsMode ?? '',
+    Dns: host.Dns ?? [],
+    DnsOptions: host.DnsOptions ?? [],
+    DnsSearch: host.DnsSearch ?? [],
+    ExtraHosts: host.ExtraHosts ?? null,
+    GroupAdd: host.GroupAdd ?? null,
+    IpcMode: host.IpcMode ?? '',
+    Cgroup: host.Cgroup ?? '',
+    Links: host.Links ?? null,
+    OomScoreAdj: host.OomScoreAdj ?? 0,
+    PidMode: host.PidMode ?? '',
+    Privileged: host.Privileged ?? false,
+    PublishAllPorts: host.PublishAllPorts ?? false,
+    ReadonlyRootfs: host.ReadonlyRootfs ?? false,
+    SecurityOpt: host.SecurityOpt ?? null,
+    ...present('StorageOpt'),
+    ...present('Tmpfs'),
+    UTSMode: host.UTSMode ?? '',
+    UsernsMode: host.UsernsMode ?? '',
+    ShmSize: host.ShmSize ?? 0,
+    ...present('Sysctls'),
+    Runtime: host.Runtime ?? '',
+    Isolation: host.Isolation ?? '',
+    CpuShares: host.CpuShares ?? 0,
+    Memory: host.Memory ?? 0,
+    NanoCpus: host.NanoCpus ?? 0,
+    CgroupParent: host.CgroupParent ?? '',
+    BlkioWeight: host.BlkioWeight ?? 0,
+    BlkioWeightDevice: host.BlkioWeightDevice ?? [],
+    BlkioDeviceReadBps: host.BlkioDeviceReadBps ?? [],
+    BlkioDeviceWriteBps: host.BlkioDeviceWriteBps ?? [],
+    BlkioDeviceReadIOps: host.BlkioDeviceReadIOps ?? [],
+    BlkioDeviceWriteIOps: host.BlkioDeviceWriteIOps ?? [],
+    CpuPeriod: host.CpuPeriod ?? 0,
+    CpuQuota: host.CpuQuota ?? 0,
+    CpuRealtimePeriod: host.CpuRealtimePeriod ?? 0,
+    CpuRealtimeRuntime: host.CpuRealtimeRuntime ?? 0,
+    CpusetCpus: host.CpusetCpus ?? '',
+    CpusetMems: host.CpusetMems ?? '',
+    Devices: host.Devices ?? [],
+    DeviceCgroupRules: host.DeviceCgroupRules ?? null,
+    DeviceRequests: host.DeviceRequests ?? null,
+    MemoryReservation: host.MemoryReservation ?? 0,
+    MemorySwap: host.MemorySwap ?? 0,
+    MemorySwappiness: host.MemorySwappiness ?? null,
+    OomKillDisable: host.OomKillDisable ?? false,
+    PidsLimit: host.PidsLimit ?? null,
+    Ulimits: host.Ulimits ?? [],
+    CpuCount: host.CpuCount ?? 0,
+    CpuPercent: host.CpuPercent ?? 0,
+    IOMaximumIOps: host.IOMaximumIOps ?? 0,
+    IOMaximumBandwidth: host.IOMaximumBandwidth ?? 0,
+    ...present('Mounts'),
+    MaskedPaths: host.Privileged ? null : (host.MaskedPaths ?? DEFAULT_MASKED_PATHS),
+    ReadonlyPaths: host.Privileged ? null : (host.ReadonlyPaths ?? DEFAULT_READONLY_PATHS),
+    ...present('Init'),
+  };
+}

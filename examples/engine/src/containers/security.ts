@@ -1,0 +1,48 @@
+/** `SecurityOpt`: what it says about privileges and system calls. Pure. */
+import { invalid } from '../errors.ts';
+
+/** Parsed `SecurityOpt`. */
+export interface SecurityOptions {
+  noNewPrivileges: boolean;
+  /** `default`, `unconfined`, or a profile. */
+  seccomp: 'default' | 'unconfined' | { profile: string };
+}
+
+/**
+ * Parses the options. AppArmor and SELinux ones are accepted and without effect, since this engine sets no profile of
+ * theirs.
+ *
+ * @throws {EngineError} `INVALID` in dockerd's words
+ */
+export function parseSecurityOptions(options: readonly string[] = []): SecurityOptions {
+  const result: SecurityOptions = { noNewPrivileges: false, seccomp: 'default' };
+  for (const option of options) {
+    if (option === 'no-new-privileges') {
+      result.noNewPrivileges = true;
+      continue;
+    }
+    // `key:value` is the form of old; a profile's JSON has colons, so `=` comes first
+    const at = option.includes('=') ? option.indexOf('=') : option.indexOf(':');
+    if (at <= 0) throw invalid(`invalid --security-opt 1: "${option}"`);
+    const value = option.slice(at + 1);
+    switch (option.slice(0, at)) {
+      case 'no-new-privileges':
+        if (!/^(true|false|1|0|t|f|T|F|TRUE|FALSE|True|False)$/.test(value)) {
+          throw invalid(`invalid --security-opt 2: "${option}"`);
+        }
+        result.noNewPrivileges = /^(1|t|true)$/i.test(value);
+        break;
+      case 'seccomp':
+        if (value === 'unconfined') result.seccomp = 'unconfined';
+        else if (value === 'builtin' || value === 'default' || value === '') result.seccomp = 'default';
+        else result.seccomp = { profile: value };
+        break;
+      case 'apparmor':
+      case 'label':
+        break;
+      default:
+        throw invalid(`invalid --security-opt 2: "${option}"`);
+    }
+  }
+  return result;
+}

@@ -1,0 +1,111 @@
+/** Puts containers, networks and volumes together: they know one another only through what is passed in here. */
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { NetworkDriver } from '@tare/netdriver';
+
+import { containerRoutes } from '../http/routes/containers.ts';
+import { execRoutes } from '../http/routes/exec.ts';
+import { networkRoutes } from '../http/routes/networks.ts';
+import { volumeRoutes } from '../http/routes/volumes.ts';
+import type { Route } from '../http/route.ts';
+import { Networks } from '../networks/networks.ts';
+import { ContainersTable } from '../state/containers-table.ts';
+import type { StateDb } from '../state/db.ts';
+import { NetworksTable } from '../state/networks-table.ts';
+import { VolumesTable } from '../state/volumes-table.ts';
+import { Volumes } from '../volumes/volumes.ts';
+import { Containers } from './containers.ts';
+import { ContainerStore } from './store.ts';
+import type { HostFacts } from './validate.ts';
+import type { ContainerWorld } from './world.ts';
+
+/** What the services are made of: the seams and the engine's common parts. */
+export interface ContainerServiceParts extends Omit<
+  ContainerWorld,
+  'store' | 'networks' | 'volumes' | 'paths' | 'hostFacts' | 'cgroupParent'
+> {
+  db: StateDb;
+  networkDriver: NetworkDriver;
+  dataRoot: string;
+  execRoot: string;
+  /** Interface name of the default bridge. Default `tare0`. */
+  bridgeName?: string;
+  /** Cgroup that containers go below. Default `/tare`. */
+  cgroupParent?: string;
+}
+
+/** The services, and the routes that serve them. */
+export interface ContainerServices {
+  containers: Containers;
+  networks: Networks;
+  volumes: Volumes;
+  routes: Route[];
+}
+
+/** Makes the services. Nothing is touched before `containers.restore()`. Dispose of `containers` at the end. */
+export function containerServices(parts: ContainerServiceParts): ContainerServices {
+  const {
+    db,
+    networkDriver,
+    dataRoot,
+    execRoot,
+    bridgeName = 'tare0',
+    cgroupParent = '/tare',
+    ...seams
+  } = parts;
+  const { events } = seams;
+  const store = new ContainerStore(new ContainersTable(db), events);
+  const networks = new Networks({
+    table: new NetworksTable(db),
+    driver: networkDriver,
+    events,
+    bridgeName,
+    attached: () => containers.attachedEndpoints(),
+  });
+  const volumes = new Volumes({
+    table: new VolumesTable(db),
+    events,
+    root: join(dataRoot, 'volumes'),
+    users: (name) => containers.usersOfVolume(name),
+  });
+  const containers = new Containers({
+    ...seams,
+    store,
+    networks,
+    volumes,
+    paths: { containers: join(dataRoot, 'containers'), sandboxes: join(execRoot, 'netns') },
+    hostFacts: hostFacts(),
+    cgroupParent,
+  });
+  return {
+    containers,
+    networks,
+    volumes,
+    routes: [
+      ...containerRoutes(containers),
+      ...execRoutes(containers),
+      ...networkRoutes(networks, containers),
+      ...volumeRoutes(volumes),
+    ],
+  };
+}
+
+/** What this machine has, as far as requests are checked against it. */
+export function hostFacts(): HostFacts {
+  const read = (path: string): string | undefined => {
+    try {
+      return readFileSync(path, 'utf8').trim() || undefined;
+    } catch {
+      // a kernel without NUMA, or a container without /sys: the kernel itself is then the judge
+      return undefined;
+    }
+  };
+  const cpuset = read('/sys/devices/system/cpu/online');
+  const memoryNodes = read('/sys/devices/system/node/online');
+  return {
+    cpus: availableParallelism(),
+    ...(cpuset === undefined ? {} : { cpuset }),
+    ...(memoryNodes === undefined ? {} : { memoryNodes }),
+  };
+}

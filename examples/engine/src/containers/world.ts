@@ -1,0 +1,79 @@
+/** What the verbs of containers work with: the seams, the other services, and the places of files. */
+import { join } from 'node:path';
+import type { Runtime } from '@tare/runtime-native';
+import type { LinuxSeccomp } from '@tare/runtime-native/spec';
+import type { Snapshotter } from '@tare/layer-store/snapshot';
+import type { Logger } from 'pino';
+
+import type { EventBus } from '../events/event-bus.ts';
+import type { ImageResolver } from '../images/image.ts';
+import type { JobQueue } from '../jobs/job-queue.ts';
+import type { Networks } from '../networks/networks.ts';
+import type { Volumes } from '../volumes/volumes.ts';
+import type { RootSyscalls } from './root-files.ts';
+import type { ContainerStore } from './store.ts';
+import type { HostFacts } from './validate.ts';
+
+/** Network namespaces that outlive the processes in them, each bound to a file. */
+export interface Sandboxes {
+  /** Makes a namespace with its loopback up, bound to `path`, which must not exist. Leaves nothing when it fails. */
+  create(path: string): Promise<void>;
+  /** Removes it; one that is gone is fine. */
+  remove(path: string): Promise<void>;
+}
+
+/** System-call filters. */
+export interface SeccompProfiles {
+  /** The default filter for processes with `capabilities`. */
+  standard(capabilities: readonly string[]): LinuxSeccomp;
+  /** A profile of Docker's JSON format. @throws when it is malformed */
+  parse(profile: string, capabilities: readonly string[]): LinuxSeccomp;
+}
+
+/** Where things are. */
+export interface ContainerPaths {
+  /** Holds one directory per container. */
+  containers: string;
+  /** Holds one network namespace file per running container. */
+  sandboxes: string;
+}
+
+/** Everything that verbs need. */
+export interface ContainerWorld {
+  store: ContainerStore;
+  runtime: Runtime;
+  snapshotter: Snapshotter;
+  /** Name of the snapshotter, shown by inspect. */
+  snapshotterName: string;
+  networks: Networks;
+  volumes: Volumes;
+  images: ImageResolver;
+  sandboxes: Sandboxes;
+  seccomp: SeccompProfiles;
+  syscalls: RootSyscalls;
+  events: EventBus;
+  jobs: JobQueue;
+  log: Logger;
+  paths: ContainerPaths;
+  hostFacts: HostFacts;
+  /** 1 or 2: the cgroup hierarchy decides the default cgroup namespace and the shape of stats. */
+  cgroupVersion: 1 | 2;
+  /** Cgroup that containers go below. */
+  cgroupParent: string;
+}
+
+/** The engine's own files of one container. */
+export function containerFiles(
+  paths: ContainerPaths,
+  id: string,
+): { directory: string; hosts: string; hostname: string; resolvConf: string; log: string; sandbox: string } {
+  const directory = join(paths.containers, id);
+  return {
+    directory,
+    hosts: join(directory, 'hosts'),
+    hostname: join(directory, 'hostname'),
+    resolvConf: join(directory, 'resolv.conf'),
+    log: join(directory, `${id}-json.log`),
+    sandbox: join(paths.sandboxes, id),
+  };
+}

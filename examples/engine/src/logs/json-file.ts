@@ -1,0 +1,253 @@
+/**
+ * Reads the logs that containers' monitors write: one JSON object a line, rotated to `<path>.1`, `<path>.2`, …
+ *
+ * Nothing here holds a whole file in memory: a tail is found from the end, and following waits for inotify.
+ */
+import { watch } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+
+import { parseTimestamp } from '../time.ts';
+
+/** One line, or one part of a line that was longer than the monitor keeps in one piece. */
+export interface LogEntry {
+  stream: 'stdout' | 'stderr';
+  /** The line with its line feed; a part of a long line has none. */
+  text: string;
+  /** Nanoseconds since the epoch. */
+  timeNs: bigint;
+}
+
+/** What to read. */
+export interface LogQuery {
+  /** Only the last so many entries, of both streams together; all by default. */
+  tail?: number;
+  /** Only entries from this time on, in nanoseconds since the epoch. */
+  sinceNs?: bigint;
+  /** Only entries up to this time. */
+  untilNs?: bigint;
+  /** Wait for more until this promise settles; what is in the file by then still comes. Default: do not wait. */
+  followUntil?: Promise<unknown>;
+  signal?: AbortSignal;
+}
+
+const CHUNK_BYTES = 64 * 1024;
+const LINE_FEED = 0x0a;
+
+/** The log's entries, oldest first. A log that is not there is empty. */
+export async function* readLog(path: string, query: LogQuery = {}): AsyncGenerator<LogEntry> {
+  const { sinceNs, untilNs, signal } = query;
+  for await (const line of readLines(path, query)) {
+    signal?.throwIfAborted();
+    const entry = parseEntry(line);
+    if (!entry || (sinceNs !== undefined && entry.timeNs < sinceNs)) continue;
+    if (untilNs !== undefined && entry.timeNs > untilNs) return;
+    yield entry;
+  }
+}
+
+/** Undefined for a line that is no entry: one cut short by a full disk or a power failure. */
+function parseEntry(line: string): LogEntry | undefined {
+  let raw: { log?: unknown; stream?: unknown; time?: unknown };
+  try {
+    raw = JSON.parse(line) as typeof raw;
+  } catch {
+    // a damaged line must not hide the rest of the log
+    return undefined;
+  }
+  if (typeof raw.log !== 'string' || typeof raw.time !== 'string') return undefined;
+  const timeNs = parseTimestamp(raw.time);
+  if (timeNs === undefined) return undefined;
+  return { stream: raw.stream === 'stderr' ? 'stderr' : 'stdout', text: raw.log, timeNs };
+}
+
+async function* readLines(path: string, query: LogQuery): AsyncGenerator<string> {
+  // watching begins before the first read: what is written in between is not missed
+  using changes = query.followUntil && new DirectoryChanges(path, query.followUntil, query.signal);
+  const files = await openLog(path);
+  try {
+    const start = query.tail === undefined ? { file: 0, offset: 0 } : await findTail(files, query.tail);
+    for (let index = start.file; index < files.length - 1; index += 1) {
+      yield* new LineReader(files[index]!, index === start.file ? start.offset : 0).lines();
+    }
+    let current = files.at(-1);
+    const offset = start.file === files.length - 1 ? start.offset : 0;
+    let reader = current && new LineReader(current, offset);
+    if (reader) yield* reader.lines();
+    if (!changes) return;
+    for (;;) {
+      const more = await changes.next();
+      if (reader) yield* reader.lines();
+      const renewed = await openIfRotated(path, current);
+      if (renewed) {
+        // the old file is complete once the new one exists, so what it got last is still to come
+        if (reader) yield* reader.lines();
+        files.push(renewed);
+        current = renewed;
+        reader = new LineReader(renewed, 0);
+        yield* reader.lines();
+      }
+      if (!more) return;
+    }
+  } finally {
+    await Promise.all(files.map((file) => file.close()));
+  }
+}
+
+/** The files of a log, oldest first. */
+async function openLog(path: string): Promise<FileHandle[]> {
+  const files: FileHandle[] = [];
+  try {
+    const current = await openExisting(path);
+    if (current) files.push(current);
+    for (let index = 1; ; index += 1) {
+      const older = await openExisting(`${path}.${index}`);
+      if (!older) return files;
+      files.unshift(older);
+    }
+  } catch (error) {
+    await Promise.all(files.map((file) => file.close()));
+    throw error;
+  }
+}
+
+async function openExisting(path: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The file now at `path`, when it is another one than `current`. */
+async function openIfRotated(path: string, current: FileHandle | undefined): Promise<FileHandle | undefined> {
+  const file = await openExisting(path);
+  if (!file || !current) return file;
+  const [a, b] = await Promise.all([file.stat(), current.stat()]);
+  if (a.ino !== b.ino || a.dev !== b.dev) return file;
+  await file.close();
+  return undefined;
+}
+
+/** Where the last `count` lines begin. */
+async function findTail(
+  files: readonly FileHandle[],
+  count: number,
+): Promise<{ file: number; offset: number }> {
+  let missing = count;
+  const chunk = Buffer.alloc(CHUNK_BYTES);
+  for (let file = files.length - 1; file >= 0; file -= 1) {
+    const handle = files[file]!;
+    let end = (await handle.stat()).size;
+    if (missing === 0) return { file, offset: end };
+    // the line feed at the very end closes the last line, it does not begin another
+    let atEnd = true;
+    while (end > 0) {
+      const from = Math.max(0, end - CHUNK_BYTES);
+      const { bytesRead } = await handle.read(chunk, 0, end - from, from);
+      for (let index = bytesRead - 1; index >= 0; index -= 1) {
+        if (chunk[index] === LINE_FEED && !atEnd) {
+          missing -= 1;
+          if (missing === 0) return { file, offset: from + index + 1 };
+        }
+        atEnd = false;
+      }
+      end = from;
+    }
+    if (!atEnd) {
+      missing -= 1;
+      if (missing === 0) return { file, offset: 0 };
+    }
+  }
+  return { file: 0, offset: 0 };
+}
+
+/** Reads a growing file line by line; `lines` may be called again when there is more. */
+class LineReader {
+  readonly #file: FileHandle;
+  #position: number;
+  #rest: Buffer = Buffer.alloc(0);
+
+  constructor(file: FileHandle, position: number) {
+    this.#file = file;
+    this.#position = position;
+  }
+
+  async *lines(): AsyncGenerator<string> {
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+      const { bytesRead } = await this.#file.read(chunk, 0, CHUNK_BYTES, this.#position);
+      if (bytesRead === 0) {
+        // a file that shrank was emptied in place
+        if ((await this.#file.stat()).size < this.#position) {
+          this.#position = 0;
+          this.#rest = Buffer.alloc(0);
+          continue;
+        }
+        return;
+      }
+      this.#position += bytesRead;
+      const data =
+        this.#rest.length === 0
+          ? chunk.subarray(0, bytesRead)
+          : Buffer.concat([this.#rest, chunk.subarray(0, bytesRead)]);
+      let from = 0;
+      for (let end = data.indexOf(LINE_FEED); end >= 0; end = data.indexOf(LINE_FEED, from)) {
+        yield data.toString('utf8', from, end);
+        from = end + 1;
+      }
+      this.#rest = data.subarray(from);
+    }
+  }
+}
+
+/** Wakes a reader when a file of its log changes, and for the last time when there will be no more. */
+class DirectoryChanges implements Disposable {
+  readonly #watcher;
+  #dirty = false;
+  #ended = false;
+  #wake: (() => void) | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = (): void => this.#wake?.();
+
+  constructor(path: string, until: Promise<unknown>, signal: AbortSignal | undefined) {
+    const name = basename(path);
+    this.#watcher = watch(dirname(path), (_event, file) => {
+      if (file === null || file.startsWith(name)) this.#notify();
+    });
+    // the container's directory going away ends the log; its removal is what the reader will see
+    this.#watcher.on('error', () => this.#end());
+    const end = (): void => this.#end();
+    until.then(end, end);
+    this.#signal = signal;
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** Resolves with true after a change, with false when the end was reached. @throws the signal's reason */
+  async next(): Promise<boolean> {
+    while (!this.#dirty && !this.#ended) {
+      this.#signal?.throwIfAborted();
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      await promise;
+    }
+    this.#dirty = false;
+    return !this.#ended;
+  }
+
+  #notify(): void {
+    this.#dirty = true;
+    this.#wake?.();
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#wake?.();
+  }
+
+  [Symbol.dispose](): void {
+    this.#watcher.close();
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+  }
+}
