@@ -1,0 +1,104 @@
+import { rmSync, statSync, writeFileSync } from 'node:fs';
+import type { Cli } from '../cli.ts';
+import { defineCommand } from '../command.ts';
+import { buildCreateRequest, type CreateRequest } from '../container-config.ts';
+import { CliError, DaemonError, UsageError } from '../errors.ts';
+import { withHelp } from '../help-hint.ts';
+import { containerFlags, creationFlags, type ContainerFlags, type CreationFlags } from '../run-flags.ts';
+
+/**
+ * Creates a container, pulling its image first when that is missing and may be pulled.
+ *
+ * @returns the container's id
+ */
+export async function createContainer(
+  cli: Cli,
+  request: CreateRequest,
+  flags: ContainerFlags & CreationFlags,
+): Promise<string> {
+  if (!['always', 'missing', 'never'].includes(flags.pull)) {
+    throw new UsageError(
+      `invalid pull option: '${flags.pull}': must be one of "always", "missing" or "never"`,
+    );
+  }
+  const idFile = claimIdFile(flags.cidfile);
+  let id = '';
+  try {
+    request.HostConfig.ConsoleSize = [cli.stdout.rows ?? 0, cli.stdout.columns ?? 0];
+    if (flags.pull === 'always') await pull(cli, request.Image, flags);
+    id = await create(cli, request, flags);
+    if (flags.cidfile) writeFileSync(flags.cidfile, id);
+    return id;
+  } finally {
+    if (id === '') idFile?.[Symbol.dispose]();
+  }
+}
+
+async function create(
+  cli: Cli,
+  request: CreateRequest,
+  flags: ContainerFlags & CreationFlags,
+): Promise<string> {
+  const platform = flags.platform || cli.environment['DOCKER_DEFAULT_PLATFORM'];
+  const send = (): Promise<{ Id: string; Warnings: string[] | null }> =>
+    cli.client.json('POST', '/containers/create', { query: { name: flags.name, platform }, json: request });
+  let created: Awaited<ReturnType<typeof send>>;
+  try {
+    created = await send();
+  } catch (error) {
+    if (!isMissingImage(error) || flags.pull !== 'missing') throw error;
+    const { parseImageName } = await import('../values/image-name.ts');
+    if (!flags.quiet) cli.warn(`Unable to find image '${parseImageName(request.Image).familiar}' locally`);
+    await pull(cli, request.Image, flags);
+    created = await send();
+  }
+  for (const warning of created.Warnings ?? []) cli.warn(`WARNING: ${warning}`);
+  return created.Id;
+}
+
+function isMissingImage(error: unknown): boolean {
+  return error instanceof DaemonError && error.status === 404;
+}
+
+/** Progress goes to stderr: stdout is for the container, or its id. */
+async function pull(cli: Cli, image: string, flags: CreationFlags): Promise<void> {
+  const [{ pullImage }, { parseImageName }] = await Promise.all([
+    import('./pull.ts'),
+    import('../values/image-name.ts'),
+  ]);
+  const out = flags.quiet ? undefined : cli.stderr;
+  await pullImage(cli, parseImageName(image), { platform: flags.platform, out });
+}
+
+/** Reserves `--cidfile` before the container exists; disposed, it is gone again. */
+function claimIdFile(path: string): Disposable | undefined {
+  if (path === '') return undefined;
+  if (statSync(path, { throwIfNoEntry: false })) {
+    throw new UsageError(
+      `container ID file found, make sure the other container isn't running or delete ${path}`,
+    );
+  }
+  try {
+    writeFileSync(path, '', { flag: 'wx' });
+  } catch (cause) {
+    throw new CliError(`failed to create the container ID file: ${String(cause)}`, { cause });
+  }
+  return { [Symbol.dispose]: () => rmSync(path, { force: true }) };
+}
+
+export const command = defineCommand({
+  usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
+  summary: 'Create a new container',
+  args: { min: 1, max: Infinity },
+  stopsAtArgument: true,
+  flags: { ...containerFlags, ...creationFlags },
+  async run({ cli, flags, given, args }) {
+    let request: CreateRequest;
+    try {
+      request = buildCreateRequest(flags, given, args, cli);
+    } catch (error) {
+      throw withHelp(error, 'create', 125);
+    }
+    cli.print(await createContainer(cli, request, flags));
+  },
+});

@@ -1,0 +1,19 @@
+import { defineCommand } from '../command.ts';
+import { authKey } from '../config-file.ts';
+import { registryOf } from './login.ts';
+
+export const command = defineCommand({
+  usage: '[SERVER]',
+  summary: 'Log out from a registry',
+  args: { min: 0, max: 1 },
+  flags: {},
+  async run({ cli, args }) {
+    const registry = registryOf(args[0]);
+    const erased = await cli.config.erase(registry);
+    cli.print(
+      erased
+        ? `Removing login credentials for ${authKey(registry)}`
+        : `Not logged in to ${authKey(registry)}`,
+    );
+  },
+});

@@ -1,0 +1,1 @@
+export { restart as command } from './stop.ts';

@@ -1,0 +1,39 @@
+import { attachAndStart, type ContainerDetails } from '../attached-start.ts';
+import { defineCommand } from '../command.ts';
+import { UsageError } from '../errors.ts';
+import { forEach } from '../each.ts';
+import { string, toggle } from '../flags.ts';
+
+export const command = defineCommand({
+  usage: '[OPTIONS] CONTAINER [CONTAINER...]',
+  summary: 'Start one or more stopped containers',
+  args: { min: 1, max: Infinity },
+  flags: {
+    attach: toggle('Attach STDOUT/STDERR and forward signals', { short: 'a' }),
+    detachKeys: string('Override the key sequence for detaching a container'),
+    interactive: toggle("Attach container's STDIN", { short: 'i' }),
+  },
+  async run({ cli, flags, args }) {
+    if (!flags.attach && !flags.interactive) {
+      return forEach(cli, args, async (name) => {
+        await cli.client.text('POST', `/containers/${name}/start`);
+        return name;
+      });
+    }
+    if (args.length > 1) throw new UsageError('you cannot start and attach multiple containers at once');
+    const { Id, Config, HostConfig } = await cli.client.json<ContainerDetails>(
+      'GET',
+      `/containers/${args[0]}/json`,
+    );
+    return attachAndStart(cli, {
+      id: Id,
+      stdin: flags.interactive && Config.OpenStdin,
+      stdout: true,
+      stderr: true,
+      tty: Config.Tty,
+      autoRemove: HostConfig.AutoRemove,
+      detachKeys: flags.detachKeys || cli.config.detachKeys,
+      sigProxy: !Config.Tty,
+    });
+  },
+});

@@ -1,0 +1,187 @@
+/** `~/.docker/config.json`: credentials and defaults, shared with the docker CLI. */
+import { execFile } from 'node:child_process';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { CliError, messageOf } from './errors.ts';
+import type { Environment } from './values/key-value.ts';
+
+/** Credentials of one registry, as `X-Registry-Auth` carries them. */
+export interface Credentials {
+  username?: string;
+  password?: string;
+  auth?: string;
+  serveraddress?: string;
+  identitytoken?: string;
+}
+
+/** The key Docker Hub's credentials are kept under. */
+export const hubKey = 'https://index.docker.io/v1/';
+
+interface StoredAuth {
+  auth?: string;
+  identitytoken?: string;
+}
+
+interface ConfigJson {
+  auths?: Record<string, StoredAuth>;
+  credsStore?: string;
+  credHelpers?: Record<string, string>;
+  HttpHeaders?: Record<string, string>;
+  detachKeys?: string;
+  psFormat?: string;
+  imagesFormat?: string;
+  networksFormat?: string;
+  volumesFormat?: string;
+  statsFormat?: string;
+}
+
+/** The configuration in use. */
+export interface ConfigFile {
+  /** Where it is (or would be) kept. */
+  readonly path: string;
+  readonly httpHeaders: Record<string, string> | undefined;
+  readonly detachKeys: string | undefined;
+  /** The default `--format` of `ps`, `images`, … */
+  format(command: 'ps' | 'images' | 'networks' | 'volumes' | 'stats'): string | undefined;
+  /** Credentials for a registry host such as `docker.io` or `localhost:5000`; undefined when there are none. */
+  credentials(registry: string): Promise<Credentials | undefined>;
+  /** Remembers credentials; returns where, for the user. */
+  store(registry: string, credentials: Required<Pick<Credentials, 'username' | 'password'>>): Promise<void>;
+  /** Forgets them. Returns false when there were none. */
+  erase(registry: string): Promise<boolean>;
+}
+
+/** `docker.io` is kept under a URL from Docker's first days; every other registry under its host. */
+export function authKey(registry: string): string {
+  return registry === 'docker.io' || registry === 'index.docker.io' ? hubKey : registry;
+}
+
+/**
+ * Reads the configuration; a missing file is an empty one.
+ *
+ * @param directory where `config.json` lies; default `~/.docker`
+ * @throws {CliError} when the file exists but cannot be read as JSON
+ */
+export function loadConfig(directory: string | undefined, environment: Environment): ConfigFile {
+  const path = join(directory || join(environment['HOME'] || homedir(), '.docker'), 'config.json');
+  const json = readConfig(path);
+
+  const helperFor = (key: string): string | undefined => json.credHelpers?.[key] ?? json.credsStore;
+
+  const save = (): void => {
+    mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
+    const temporary = `${path}.${process.pid}.tmp`;
+    writeFileSync(temporary, `${JSON.stringify(json, null, '\t')}\n`, { mode: 0o600 });
+    renameSync(temporary, path);
+  };
+
+  return {
+    path,
+    httpHeaders: json.HttpHeaders,
+    detachKeys: json.detachKeys,
+    format: (command) => json[`${command}Format`],
+    async credentials(registry) {
+      const key = authKey(registry);
+      const helper = helperFor(key);
+      if (helper) return fromHelper(helper, key);
+      const stored =
+        json.auths?.[key] ?? json.auths?.[`https://${registry}`] ?? json.auths?.[`https://${registry}/v1/`];
+      return stored && decode(stored, key);
+    },
+    async store(registry, { username, password }) {
+      const key = authKey(registry);
+      const helper = helperFor(key);
+      json.auths ??= {};
+      if (helper) {
+        await runHelper(
+          helper,
+          'store',
+          JSON.stringify({ ServerURL: key, Username: username, Secret: password }),
+        );
+        json.auths[key] = {};
+      } else json.auths[key] = { auth: Buffer.from(`${username}:${password}`).toString('base64') };
+      save();
+    },
+    async erase(registry) {
+      const key = authKey(registry);
+      const known = json.auths?.[key] !== undefined;
+      const helper = helperFor(key);
+      if (helper) await runHelper(helper, 'erase', key);
+      if (known) {
+        delete json.auths![key];
+        save();
+      }
+      return known;
+    },
+  };
+}
+
+function readConfig(path: string): ConfigJson {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return {};
+    throw new CliError(`could not read the configuration file ${path}: ${messageOf(cause)}`, { cause });
+  }
+  try {
+    return text.trim() === '' ? {} : (JSON.parse(text) as ConfigJson);
+  } catch (cause) {
+    throw new CliError(`could not parse the configuration file ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function decode(stored: StoredAuth, key: string): Credentials | undefined {
+  if (!stored.auth)
+    return stored.identitytoken ? { identitytoken: stored.identitytoken, serveraddress: key } : undefined;
+  const text = Buffer.from(stored.auth, 'base64').toString();
+  const colon = text.indexOf(':');
+  const credentials: Credentials = {
+    username: text.slice(0, colon),
+    password: text.slice(colon + 1),
+    serveraddress: key,
+  };
+  return stored.identitytoken ? { ...credentials, identitytoken: stored.identitytoken } : credentials;
+}
+
+async function fromHelper(helper: string, key: string): Promise<Credentials | undefined> {
+  let answer: string;
+  try {
+    answer = await runHelper(helper, 'get', key);
+  } catch (error) {
+    // A helper without an entry fails with this sentence; that is an anonymous pull, not a failure.
+    if (messageOf(error).includes('credentials not found')) return undefined;
+    throw error;
+  }
+  const { Username, Secret } = JSON.parse(answer) as { Username: string; Secret: string };
+  if (Username === '<token>') return { identitytoken: Secret, serveraddress: key };
+  return { username: Username, password: Secret, serveraddress: key };
+}
+
+/** Runs `docker-credential-<helper> <verb>` with `input` on its stdin. */
+function runHelper(helper: string, verb: string, input: string): Promise<string> {
+  const program = `docker-credential-${helper}`;
+  return new Promise((resolve, reject) => {
+    const child = execFile(program, [verb], (error, stdout) => {
+      if (!error) resolve(stdout);
+      else {
+        const reason = stdout.trim() || error.message;
+        reject(
+          new CliError(`error getting credentials - the helper ${program} failed: ${reason}`, {
+            cause: error,
+          }),
+        );
+      }
+    });
+    child.stdin?.on('error', reject);
+    child.stdin?.end(input);
+  });
+}
+
+/** The `X-Registry-Auth` header: base64url of the credentials, `{}` for none. */
+export function encodeAuth(credentials: Credentials | undefined): string {
+  const text = Buffer.from(JSON.stringify(credentials ?? {})).toString('base64');
+  return text.replaceAll('+', '-').replaceAll('/', '_');
+}
