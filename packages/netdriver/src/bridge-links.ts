@@ -1,0 +1,288 @@
+/**
+ * The links that a bridge driver makes, and how it knows them again: each is in a link group whose number follows from
+ * the driver's name, and a bridge says in its alias which network it carries.
+ *
+ * Deleting a link takes the kernel 20 ms, deleting two hundred of one group little more. So links are cut off at once,
+ * which is cheap, put in a second group, and that group is emptied behind the caller's back.
+ */
+
+import { createHash, randomBytes } from 'node:crypto';
+
+import { NetdriverError } from './errors.ts';
+import type { NetworkKernel } from './kernel.ts';
+import { addAddress, decodeAddress, dumpAddresses, type InterfaceAddress } from './netlink/address.ts';
+import { NetlinkConnection } from './netlink/connection.ts';
+import { deleteFlowsOf, deleteFlowsToPort } from './netlink/conntrack.ts';
+import { AF } from './netlink/ip-address.ts';
+import {
+  createBridge,
+  createVeth,
+  decodeLink,
+  deleteLink,
+  deleteLinkGroup,
+  dumpLinks,
+  getLink,
+  macText,
+  PORT_STATE,
+  setBridgePort,
+  setLink,
+  type Link,
+} from './netlink/link.ts';
+import { deleteNeighbour } from './netlink/neighbour.ts';
+import { decodeRoute, dumpRoutes, MAIN_TABLE, type Route } from './netlink/route.ts';
+import { hasIpv6, writeSysctl } from './sysctl.ts';
+
+/** What a bridge is to be. */
+export interface BridgeOptions {
+  networkId: string;
+  bridgeName: string;
+  address: string;
+  prefixLength: number;
+  mtu: number;
+}
+
+/** The host's side of a driver's links, in this process's network namespace. */
+export class BridgeLinks {
+  readonly #kernel: Pick<NetworkKernel, 'openNetlink'>;
+  readonly #driverName: string;
+  readonly #group: number;
+  readonly #graveyard: number;
+  #route: NetlinkConnection | undefined;
+  #reaper: NetlinkConnection | undefined;
+  #netfilter: NetlinkConnection | undefined;
+  #buried = false;
+  #reaping: Promise<void> | undefined;
+
+  constructor(kernel: Pick<NetworkKernel, 'openNetlink'>, driverName: string) {
+    this.#kernel = kernel;
+    this.#driverName = driverName;
+    // even and never 0, the group of everything that nobody put into one
+    const hash = createHash('sha256').update(`@tare/netdriver ${driverName}`).digest().readUInt32LE(0);
+    this.#group = ((hash & 0x7ffffffe) | 0x40000000) >>> 0;
+    this.#graveyard = this.#group + 1;
+  }
+
+  /** Every link of the namespace. */
+  async list(): Promise<Link[]> {
+    return (await this.#connect().ask(dumpLinks())).flatMap((message) => decodeLink(message) ?? []);
+  }
+
+  async find(name: string): Promise<Link | undefined> {
+    try {
+      const [message] = await this.#connect().ask(getLink({ name }));
+      return message && decodeLink(message);
+    } catch (error) {
+      if (isRefusal(error, 'ENODEV')) return undefined;
+      throw error;
+    }
+  }
+
+  /** Whether this driver made a link and still needs it. */
+  isOurs(link: Link): boolean {
+    return link.group === this.#group;
+  }
+
+  /** Whether a link is the bridge that this driver made for a network. */
+  carries(link: Link, networkId: string): boolean {
+    if (!this.isOurs(link) || link.kind !== 'bridge') return false;
+    // a crash right after it was made left it without an alias
+    return link.alias === this.#alias(networkId) || link.alias === undefined;
+  }
+
+  /** Every IPv4 address of the namespace. */
+  async addresses(): Promise<InterfaceAddress[]> {
+    return (await this.#connect().ask(dumpAddresses(AF.INET))).flatMap(
+      (message) => decodeAddress(message) ?? [],
+    );
+  }
+
+  /** The IPv4 routes that everybody uses. */
+  async routes(): Promise<Route[]> {
+    return (await this.#connect().ask(dumpRoutes(AF.INET)))
+      .flatMap((message) => decodeRoute(message) ?? [])
+      .filter(({ table }) => table === MAIN_TABLE);
+  }
+
+  /** Makes a bridge and returns its index. Leaves nothing behind when it fails. */
+  async createBridge(options: BridgeOptions): Promise<number> {
+    const { bridgeName, mtu } = options;
+    const route = this.#connect();
+    // with an address of its own, or it would change with its ports
+    await route.send(createBridge({ name: bridgeName, macAddress: randomMac(), mtu, group: this.#group }));
+    try {
+      return await this.repairBridge(options);
+    } catch (error) {
+      await route.send(deleteLink({ name: bridgeName }), { ignore: ['ENODEV'] });
+      throw error;
+    }
+  }
+
+  /** Makes a bridge that stands as it should be, and returns its index. */
+  async repairBridge(options: BridgeOptions): Promise<number> {
+    const { networkId, bridgeName, address, prefixLength, mtu } = options;
+    const link = await this.find(bridgeName);
+    if (!link) throw new NetdriverError('ENODEV', `bridge ${bridgeName} is gone`);
+    // lets the host's 127.0.0.1 be translated to a container's address; the firewall keeps strangers out of it
+    writeSysctl(`net/ipv4/conf/${bridgeName}/route_localnet`, '1');
+    if (hasIpv6()) {
+      writeSysctl(`net/ipv6/conf/${bridgeName}/accept_ra`, '0');
+      writeSysctl(`net/ipv6/conf/${bridgeName}/disable_ipv6`, '1');
+    }
+    await this.#connect().send([
+      addAddress({ linkIndex: link.index, address, prefixLength }, { replace: true }),
+      setLink({ index: link.index }, { up: true, mtu, alias: this.#alias(networkId) }),
+    ]);
+    return link.index;
+  }
+
+  /** Makes a veth pair between a bridge and a namespace. */
+  async createVeth(options: {
+    name: string;
+    mtu: number;
+    bridgeIndex: number;
+    peer: { name: string; macAddress: string; namespaceFd: number };
+  }): Promise<void> {
+    const { name, mtu, bridgeIndex: master, peer } = options;
+    const request = createVeth({ name, mtu, master, peer, group: this.#group });
+    try {
+      await this.#connect().send(request);
+    } catch (error) {
+      if (!isRefusal(error, 'EEXIST')) throw error;
+      // the interface name may be that of a pair which was cut off but is not yet deleted
+      await this.settled();
+      await this.#connect().send(request);
+    }
+  }
+
+  /** Puts a link back into a bridge. */
+  async join(index: number, bridgeIndex: number): Promise<void> {
+    await this.#connect().send(setLink({ index }, { master: bridgeIndex, up: true }));
+  }
+
+  /**
+   * Resolves once the bridge passes frames from and to a port. The kernel gets there by itself, microseconds after
+   * both ends of the pair are up; a frame sent before would be lost, and ARP repeats itself only after a second.
+   */
+  async forwarding(name: string, signal?: AbortSignal): Promise<void> {
+    for (;;) {
+      signal?.throwIfAborted();
+      const link = await this.find(name);
+      if (!link) throw new NetdriverError('ENODEV', `interface ${name} vanished while it came up`);
+      if (link.portState === PORT_STATE.FORWARDING) return;
+    }
+  }
+
+  /** Sets how the bridge treats a port. */
+  async setPort(index: number, settings: { hairpin: boolean; isolated: boolean }): Promise<void> {
+    await this.#connect().send(setBridgePort(index, settings));
+  }
+
+  /** Cuts links off at once; they are deleted a little later (see {@link settled}). Links that are gone are fine. */
+  async bury(links: readonly Pick<Link, 'index'>[]): Promise<void> {
+    if (links.length === 0) return;
+    await this.#connect().send(
+      links.flatMap(({ index }) => [
+        setBridgePort(index, { state: PORT_STATE.DISABLED }),
+        setLink({ index }, { group: this.#graveyard }),
+      ]),
+      // a container that ended took its end of the pair, and with it ours
+      { ignore: ['ENODEV', 'EINVAL', 'EOPNOTSUPP'] },
+    );
+    this.#reap();
+  }
+
+  /** Deletes a bridge and waits for it. */
+  async deleteBridge(bridgeName: string): Promise<void> {
+    await this.settled();
+    await this.#connect().send(deleteLink({ name: bridgeName }), { ignore: ['ENODEV'] });
+  }
+
+  /** Resolves once every link that was cut off is deleted. */
+  async settled(): Promise<void> {
+    await this.#reaping;
+  }
+
+  /** Deletes what an earlier process cut off, and waits for it. */
+  async sweep(): Promise<void> {
+    this.#reap();
+    await this.settled();
+  }
+
+  /** Deletes every link of this driver, whichever process made it. */
+  async deleteAll(): Promise<void> {
+    await this.settled();
+    await this.#connect().send([deleteLinkGroup(this.#group), deleteLinkGroup(this.#graveyard)], {
+      ignore: ['ENODEV'],
+    });
+  }
+
+  /** Forgets connections and neighbours of an address that is no longer where it was. */
+  async forgetAddress(bridgeIndex: number, address: string): Promise<void> {
+    await Promise.all([
+      this.#connectNetfilter().send([deleteFlowsOf(address, 'began'), deleteFlowsOf(address, 'answers')], {
+        ignore: ['ENOENT'],
+      }),
+      this.#connect().send(deleteNeighbour({ linkIndex: bridgeIndex, address }), {
+        ignore: ['ENOENT', 'ENODEV', 'ENXIO'],
+      }),
+    ]);
+  }
+
+  /** Forgets connections to host ports that now lead elsewhere. */
+  async forgetPorts(ports: readonly { protocol: number; port: number }[]): Promise<void> {
+    await this.#connectNetfilter().send(
+      ports.map(({ protocol, port }) => deleteFlowsToPort({ family: AF.INET, protocol, port })),
+      { ignore: ['ENOENT'] },
+    );
+  }
+
+  /** Waits for deletions under way and closes the sockets. */
+  async close(): Promise<void> {
+    await this.settled();
+    for (const connection of [this.#route, this.#reaper, this.#netfilter]) connection?.close();
+    this.#route = this.#reaper = this.#netfilter = undefined;
+  }
+
+  #alias(networkId: string): string {
+    return `tare ${this.#driverName} ${networkId}`;
+  }
+
+  #reap(): void {
+    this.#buried = true;
+    this.#reaping ??= this.#emptyGraveyard().finally(() => {
+      this.#reaping = undefined;
+    });
+    // a failure is for those who wait; the links stay in the graveyard, which the next burial empties
+    this.#reaping.catch(() => undefined);
+  }
+
+  async #emptyGraveyard(): Promise<void> {
+    // a connection of its own: whatever else there is to do need not wait behind it
+    this.#reaper ??= new NetlinkConnection(this.#kernel.openNetlink({ protocol: 'route' }));
+    while (this.#buried) {
+      this.#buried = false;
+      await this.#reaper.send(deleteLinkGroup(this.#graveyard), { ignore: ['ENODEV'] });
+    }
+  }
+
+  #connect(): NetlinkConnection {
+    this.#route ??= new NetlinkConnection(this.#kernel.openNetlink({ protocol: 'route' }));
+    return this.#route;
+  }
+
+  #connectNetfilter(): NetlinkConnection {
+    this.#netfilter ??= new NetlinkConnection(this.#kernel.openNetlink({ protocol: 'netfilter' }));
+    return this.#netfilter;
+  }
+}
+
+/** A random locally administered unicast MAC address. */
+export function randomMac(): string {
+  const bytes = randomBytes(6);
+  bytes[0] = (bytes[0]! & 0xfc) | 0x02;
+  return macText(bytes);
+}
+
+function isRefusal(error: unknown, code: string): boolean {
+  return NetdriverError.is(error) && error.code === code;
+}

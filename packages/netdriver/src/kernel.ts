@@ -1,0 +1,34 @@
+/** What the driver needs of the operating system and cannot do in TypeScript. */
+
+import type { NetlinkTransport } from './netlink/connection.ts';
+
+/** A host port that is ours until closed, or until the process ends. */
+export interface PortReservation {
+  /** The port as bound. */
+  readonly port: number;
+  /** Twice is fine. */
+  close(): void;
+}
+
+/** The native calls behind the driver. The shipped one is `@tare/runtime-native`; tests record or replace it. */
+export interface NetworkKernel {
+  /** Opens a netlink socket in this process's network namespace, or in that of a borrowed descriptor. */
+  openNetlink(options: { protocol: 'route' | 'netfilter'; netns?: number }): NetlinkTransport;
+  /**
+   * Opens the network namespace that is bound to a path. The caller closes the descriptor (`node:fs.closeSync`).
+   *
+   * @throws {Error} with `code` `'ENOENT'`, or `'EINVAL'` when the file is not a namespace
+   */
+  openNetworkNamespace(path: string): number;
+  /**
+   * Writes sysctls (`net/ipv6/conf/default/accept_ra`) in the network namespace of a borrowed descriptor, passing by
+   * those that the kernel does not have.
+   */
+  writeSysctls(netns: number, settings: Readonly<Record<string, string>>): Promise<void>;
+  /**
+   * Binds a port so that nobody else can, without ever taking what arrives at it. Port 0 picks a free one.
+   *
+   * @throws {Error} with `code` `'EADDRINUSE'`, `'EADDRNOTAVAIL'`, `'EACCES'`
+   */
+  reservePort(options: { protocol: 'tcp' | 'udp'; address: string; port: number }): PortReservation;
+}

@@ -1,0 +1,79 @@
+/**
+ * Connection tracking: forgetting flows that a changed port mapping has made wrong. UDP flows never end by
+ * themselves while datagrams keep coming, so a client would go on being sent to a container that is gone.
+ *
+ * See `<linux/netfilter/nfnetlink_conntrack.h>`.
+ */
+
+import { AttributeWriter } from './attributes.ts';
+import { addressBytes, addressFamily, AF } from './ip-address.ts';
+import type { NetlinkRequest } from './message.ts';
+
+/** `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`. */
+const CT_DELETE = (1 << 8) | 2;
+const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, FILTER: 25 } as const;
+const CTA_TUPLE = { IP: 1, PROTO: 2 } as const;
+const CTA_IP = { V4_SRC: 1, V6_SRC: 3 } as const;
+const CTA_PROTO = { NUM: 1, DST_PORT: 3 } as const;
+const CTA_FILTER = { ORIG_FLAGS: 1, REPLY_FLAGS: 2 } as const;
+/** Which fields of the tuple count (`CTA_FILTER_F_*`). */
+const MATCH = { IP_SRC: 1 << 0, PROTO_NUM: 1 << 3, PROTO_DST_PORT: 1 << 5 } as const;
+
+/**
+ * Deletes every flow that an address takes part in: flows it began (`began`), or flows it answers, which are those
+ * that were translated to it. ENOENT when there is none.
+ */
+export function deleteFlowsOf(address: string, side: 'began' | 'answers'): NetlinkRequest {
+  const bytes = addressBytes(address);
+  const family = addressFamily(bytes);
+  const tuple = side === 'began' ? CTA.TUPLE_ORIG : CTA.TUPLE_REPLY;
+  const writer = new AttributeWriter(128)
+    .raw(header(family))
+    .nested(tuple, (inner) =>
+      inner.nested(CTA_TUPLE.IP, (ip) => ip.bytes(family === AF.INET ? CTA_IP.V4_SRC : CTA_IP.V6_SRC, bytes)),
+    );
+  const flags = MATCH.IP_SRC;
+  return {
+    description: `forget the flows of ${address}`,
+    type: CT_DELETE,
+    flags: 0,
+    payload: filter(writer, side === 'began' ? { original: flags } : { reply: flags }).finish(),
+  };
+}
+
+/** Deletes every flow that was opened to a transport port, whatever the address. ENOENT when there is none. */
+export function deleteFlowsToPort(options: {
+  family: number;
+  /** Number of the transport protocol: 17 for UDP. */
+  protocol: number;
+  port: number;
+}): NetlinkRequest {
+  const { family, protocol, port } = options;
+  const writer = new AttributeWriter(128)
+    .raw(header(family))
+    .nested(CTA.TUPLE_ORIG, (inner) =>
+      inner.nested(CTA_TUPLE.PROTO, (proto) =>
+        proto.u8(CTA_PROTO.NUM, protocol).be16(CTA_PROTO.DST_PORT, port),
+      ),
+    );
+  return {
+    description: `forget the flows to port ${port}`,
+    type: CT_DELETE,
+    flags: 0,
+    payload: filter(writer, { original: MATCH.PROTO_NUM | MATCH.PROTO_DST_PORT }).finish(),
+  };
+}
+
+function filter(
+  writer: AttributeWriter,
+  { original = 0, reply = 0 }: { original?: number; reply?: number },
+): AttributeWriter {
+  return writer.nested(CTA.FILTER, (inner) =>
+    inner.u32(CTA_FILTER.ORIG_FLAGS, original).u32(CTA_FILTER.REPLY_FLAGS, reply),
+  );
+}
+
+/** `nfgenmsg`: family, version, resource. */
+function header(family: number): Uint8Array {
+  return Uint8Array.of(family, 0, 0, 0);
+}

@@ -1,0 +1,61 @@
+/** Netlink in TypeScript: rtnetlink and conntrack messages, and a connection to exchange them over. */
+
+export { NetdriverError, NetlinkDecodeError, NetlinkError } from '../errors.ts';
+export {
+  addAddress,
+  decodeAddress,
+  deleteAddress,
+  dumpAddresses,
+  RTM_ADDRESS,
+  type InterfaceAddress,
+} from './address.ts';
+export { Attributes, AttributeWriter } from './attributes.ts';
+export { NetlinkConnection, type NetlinkTransport } from './connection.ts';
+export { deleteFlowsOf, deleteFlowsToPort } from './conntrack.ts';
+export { addressBytes, addressFamily, addressText, AF } from './ip-address.ts';
+export {
+  createBridge,
+  createVeth,
+  decodeLink,
+  deleteLink,
+  deleteLinkGroup,
+  dumpLinks,
+  getLink,
+  IFF,
+  macBytes,
+  macText,
+  OPERSTATE,
+  PORT_STATE,
+  RTM_LINK,
+  setBridgePort,
+  setLink,
+  type Link,
+  type LinkSelector,
+} from './link.ts';
+export {
+  decodeAnswer,
+  decodeMessages,
+  encodeMessage,
+  NLM_F,
+  NLMSG,
+  type NetlinkAnswer,
+  type NetlinkMessage,
+  type NetlinkRequest,
+} from './message.ts';
+export {
+  decodeNeighbour,
+  deleteNeighbour,
+  dumpNeighbours,
+  RTM_NEIGHBOUR,
+  type Neighbour,
+} from './neighbour.ts';
+export {
+  addDefaultRoute,
+  decodeRoute,
+  dumpRoutes,
+  MAIN_TABLE,
+  ROUTE_SCOPE,
+  ROUTE_TYPE,
+  RTM_ROUTE,
+  type Route,
+} from './route.ts';
