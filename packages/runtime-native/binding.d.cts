@@ -8,6 +8,9 @@
 type Path = string | Uint8Array;
 
 interface Binding {
+  // bpf.cc
+  setCgroupDevices(cgroupFd: number, instructions: Uint8Array): void;
+
   // fs.cc
   openat2(dirfd: number, path: Path, flags: number, mode: number, resolve: number): number;
   mkdirat(dirfd: number, name: Path, mode: number): void;

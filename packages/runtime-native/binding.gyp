@@ -10,6 +10,7 @@
       'target_name': 'tare_native',
       'sources': [
         'native/addon.cc',
+        'native/bpf.cc',
         'native/fs.cc',
         'native/mount.cc',
         'native/namespaces.cc',

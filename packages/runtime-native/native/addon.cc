@@ -35,6 +35,7 @@ Napi::Error ErrnoError(Napi::Env env, int err, const char* syscall, const std::s
 namespace {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  InitBpf(env, exports);
   InitFs(env, exports);
   InitMount(env, exports);
   InitNamespaces(env, exports);

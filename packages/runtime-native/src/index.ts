@@ -1,3 +1,7 @@
+export { createCgroup, openCgroup, sweepCgroups } from './cgroups/cgroups.ts';
+export type { Cgroup, CgroupOptions, CgroupPlacement } from './cgroups/cgroups.ts';
+export { detectCgroups } from './cgroups/layout.ts';
+export type { CgroupLayout, Hierarchy } from './cgroups/layout.ts';
 export { RuntimeError } from './errors.ts';
 export type { RuntimeErrorCode, RuntimeErrorDetails } from './errors.ts';
 export { mount, mountAt, mountTable, parseMountInfo, unmount } from './mounts.ts';

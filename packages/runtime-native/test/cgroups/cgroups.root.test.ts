@@ -1,0 +1,269 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync, rmdirSync } from 'node:fs';
+
+import { afterAll, afterEach, expect, test } from 'vitest';
+
+import { createCgroup, openCgroup, sweepCgroups } from '../../src/cgroups/cgroups.ts';
+import type { Cgroup } from '../../src/cgroups/cgroups.ts';
+import { detectCgroups, layoutOf } from '../../src/cgroups/layout.ts';
+import { mountTable } from '../../src/mounts.ts';
+import { describeAsRoot } from '../root.ts';
+
+/** Own for each run, so that two runs on one machine do not meet. */
+const parent = `/tare-test-${process.pid}`;
+
+describeAsRoot('a cgroup', () => {
+  const layout = detectCgroups();
+  const children: ChildProcess[] = [];
+  const cgroups: Cgroup[] = [];
+  let count = 0;
+
+  function make(): Cgroup {
+    const cgroup = createCgroup(`${parent}/${(count += 1)}`);
+    cgroups.push(cgroup);
+    return cgroup;
+  }
+
+  function start(cgroup: Cgroup, command: string, ...args: string[]): ChildProcess {
+    // the shell waits until it was moved
+    const child = spawn('/bin/sh', ['-c', 'read go; exec "$@"', 'sh', command, ...args], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+    children.push(child);
+    cgroup.add(child.pid!);
+    child.stdin!.end('go\n');
+    return child;
+  }
+
+  function file(controller: string, name: string, cgroup: Cgroup): string {
+    const hierarchy = layout.hierarchies.find(({ controllers }) => controllers.includes(controller))!;
+    return readFileSync(`${hierarchy.mountPoint}${cgroup.path}/${name}`, 'utf8').trim();
+  }
+
+  afterEach(async () => {
+    for (const cgroup of cgroups.splice(0)) {
+      await cgroup.kill();
+      await cgroup.remove();
+    }
+    for (const child of children.splice(0)) {
+      child.kill('SIGKILL');
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    }
+  });
+
+  afterAll(() => {
+    sweepCgroups(parent);
+    for (const { mountPoint } of layout.hierarchies) expect(existsSync(mountPoint + parent)).toBe(false);
+  });
+
+  test('exists in every hierarchy and is gone from all of them after removal', async () => {
+    const cgroup = make();
+    for (const { mountPoint } of layout.hierarchies) expect(existsSync(mountPoint + cgroup.path)).toBe(true);
+    await cgroup.remove();
+    for (const { mountPoint } of layout.hierarchies) expect(existsSync(mountPoint + cgroup.path)).toBe(false);
+    await cgroup.remove();
+  });
+
+  test('lists the processes that were put into it, also those in cgroups below it', async () => {
+    const cgroup = make();
+    const child = start(cgroup, 'sleep', '60');
+    expect(cgroup.pids()).toEqual([child.pid]);
+    const outer = make();
+    createCgroup(`${outer.path}/nested`).add(child.pid!);
+    expect(outer.pids()).toEqual([child.pid]);
+    expect(cgroup.pids()).toEqual([]);
+  });
+
+  test('is refused where processes live already', () => {
+    const cgroup = make();
+    start(cgroup, 'sleep', '60');
+    expect(() => createCgroup(cgroup.path)).toThrowError(expect.objectContaining({ code: 'ALREADY_EXISTS' }));
+    expect(openCgroup(cgroup.path).pids()).toHaveLength(1);
+  });
+
+  test.each(['relative', '/', '/a/../b', '/a//b', '', '/a/.'])('is refused at the path %j', (path) => {
+    expect(() => createCgroup(path)).toThrowError(
+      expect.objectContaining({ code: 'INVALID_SPEC', field: 'linux.cgroupsPath' }),
+    );
+  });
+
+  test('takes limits of memory, pids, cpu and devices', () => {
+    const cgroup = make();
+    cgroup.apply({
+      memory: { limit: 64 << 20, swap: 96 << 20, reservation: 32 << 20 },
+      pids: { limit: 17 },
+      cpu: { shares: 512, quota: 20_000, period: 100_000, cpus: '0', mems: '0' },
+      devices: [{ allow: false }, { allow: true, type: 'c', major: 1, minor: 3, access: 'rw' }],
+    });
+    const v1 = layout.kind !== 'v2';
+    expect(file('memory', v1 ? 'memory.limit_in_bytes' : 'memory.max', cgroup)).toBe(String(64 << 20));
+    expect(file('memory', v1 ? 'memory.memsw.limit_in_bytes' : 'memory.swap.max', cgroup)).toBe(
+      String(v1 ? 96 << 20 : 32 << 20),
+    );
+    expect(file('pids', 'pids.max', cgroup)).toBe('17');
+    expect(file('cpuset', 'cpuset.cpus', cgroup)).toBe('0');
+    if (v1) {
+      expect(file('cpu', 'cpu.shares', cgroup)).toBe('512');
+      expect(file('cpu', 'cpu.cfs_quota_us', cgroup)).toBe('20000');
+      expect(file('devices', 'devices.list', cgroup)).toBe('c 1:3 rw');
+    }
+    // raising and lowering, in whichever order the kernel needs
+    cgroup.apply({ memory: { limit: 128 << 20, swap: 192 << 20 } });
+    cgroup.apply({ memory: { limit: 32 << 20, swap: 32 << 20 } });
+    cgroup.apply({ memory: { limit: -1 } });
+    expect(cgroup.stats().memory?.limitBytes).toBeUndefined();
+    cgroup.apply({ pids: { limit: 0 } });
+    expect(cgroup.stats().pids?.limit).toBeUndefined();
+  });
+
+  test('names the file and the value that the kernel refuses', () => {
+    expect(() => make().apply({ cpu: { cpus: '4000' } })).toThrowError(
+      expect.objectContaining({
+        code: 'CGROUP_FAILED',
+        errno: expect.any(Number),
+        path: expect.stringContaining('cpuset'),
+      }),
+    );
+  });
+
+  test('refuses a limit without a controller, by the name of the field', () => {
+    const bare = layoutOf(
+      mountTable().filter(({ superOptions }) => superOptions.includes('freezer')),
+      () => [],
+    );
+    const cgroup = createCgroup(`${parent}/bare`, { layout: bare });
+    cgroups.push(cgroup);
+    cgroup.apply({ cpu: {}, memory: {}, pids: { limit: 0 } });
+    expect(() => cgroup.apply({ memory: { limit: 1 << 20 } })).toThrowError(
+      expect.objectContaining({ code: 'UNSUPPORTED', field: 'linux.resources.memory' }),
+    );
+  });
+
+  test('stops a fork bomb at its limit of processes', async () => {
+    const cgroup = make();
+    cgroup.apply({ pids: { limit: 5 } });
+    const child = start(
+      cgroup,
+      'sh',
+      '-c',
+      'for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done; echo done; wait',
+    );
+    await once(child, 'exit');
+    expect(cgroup.stats().pids?.current).toBeLessThanOrEqual(5);
+  });
+
+  test('counts what the OOM killer took', async () => {
+    const cgroup = make();
+    expect(cgroup.oomKills()).toBe(0);
+    cgroup.apply({ memory: { limit: 16 << 20, swap: 16 << 20 } });
+    const child = start(cgroup, process.execPath, '-e', 'Buffer.alloc(256 << 20, 1)');
+    const [, signal] = await once(child, 'exit');
+    expect(signal).toBe('SIGKILL');
+    expect(cgroup.oomKills()).toBeGreaterThan(0);
+  });
+
+  test('freezes and thaws its processes', async () => {
+    const cgroup = make();
+    const child = start(cgroup, 'sh', '-c', 'while :; do echo tick; done');
+    await once(child.stdout!, 'data');
+    await cgroup.freeze();
+    expect(cgroup.frozen()).toBe(true);
+    // what was in the pipe already is read to its end; nothing follows
+    const before = cgroup.stats().cpu!.usageNs;
+    expect(cgroup.stats().cpu!.usageNs).toBe(before);
+    await cgroup.thaw();
+    expect(cgroup.frozen()).toBe(false);
+    await once(child.stdout!, 'data');
+  });
+
+  test('kills also what is frozen, and what forks all the time', async () => {
+    const cgroup = make();
+    const child = start(cgroup, 'sh', '-c', 'while :; do sh -c "sleep 60" & sleep 0.01; done');
+    await cgroup.freeze();
+    await cgroup.kill();
+    await cgroup.thaw();
+    if (child.signalCode === null) await once(child, 'exit');
+    expect(child.signalCode).toBe('SIGKILL');
+    await cgroup.remove();
+  });
+
+  test('passes other signals to every process', async () => {
+    const cgroup = make();
+    const first = start(cgroup, 'sleep', '60');
+    const second = start(cgroup, 'sleep', '61');
+    await cgroup.kill(15);
+    await Promise.all([once(first, 'exit'), once(second, 'exit')]);
+    expect([first.signalCode, second.signalCode]).toEqual(['SIGTERM', 'SIGTERM']);
+  });
+
+  test('counts cpu time, memory and processes', async () => {
+    const cgroup = make();
+    const child = start(
+      cgroup,
+      'sh',
+      '-c',
+      'i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; echo done; exec sleep 60',
+    );
+    await once(child.stdout!, 'data');
+    const stats = cgroup.stats();
+    expect(stats.cpu!.usageNs).toBeGreaterThan(1_000_000n);
+    expect(stats.memory!.usageBytes).toBeGreaterThan(0n);
+    expect(Object.keys(stats.memory!.stat).length).toBeGreaterThan(5);
+    expect(stats.pids).toEqual({ current: 1, limit: undefined });
+    expect(stats.io).toBeInstanceOf(Array);
+  });
+
+  test('is not removed while processes live in it', async () => {
+    const cgroup = make();
+    start(cgroup, 'sleep', '60');
+    expect(() => rmdirSync(cgroup.placement.v1[0] ?? cgroup.placement.v2!)).toThrow('EBUSY');
+    sweepCgroups(cgroup.path);
+    expect(cgroup.pids()).toHaveLength(1);
+  });
+
+  test.runIf(layout.hierarchies.some(({ version }) => version === 2))(
+    'denies devices on version 2 through a program, in the order of the rules',
+    async () => {
+      const unified = layout.hierarchies.find(({ version }) => version === 2)!;
+      const only: typeof layout = { kind: 'v2', hierarchies: [{ ...unified, controllers: [] }] };
+      const cgroup = createCgroup(`${parent}/devices`, { layout: only });
+      cgroups.push(cgroup);
+      const probe = async (): Promise<string> => {
+        const script =
+          'o=; for d in null zero full; do (: < /dev/$d) 2>/dev/null && o=${o}r || o=${o}-; (: > /dev/$d) 2>/dev/null && o=${o}w || o=${o}-; o=$o,; done; echo $o';
+        const child = start(cgroup, 'sh', '-c', script);
+        const [data] = await once(child.stdout!, 'data');
+        return String(data).trim();
+      };
+      expect(await probe()).toBe('rw,rw,rw,');
+      cgroup.apply({
+        devices: [
+          { allow: false },
+          { allow: true, type: 'c', major: 1, minor: 3, access: 'rwm' },
+          { allow: true, type: 'c', major: 1, minor: 5, access: 'rw' },
+          { allow: false, type: 'c', major: 1, minor: 5, access: 'w' },
+        ],
+      });
+      expect(await probe()).toBe('rw,r-,--,');
+      // a second set of rules takes the place of the first
+      cgroup.apply({
+        devices: [
+          { allow: true, type: 'a' },
+          { allow: false, type: 'c', major: 1, minor: 7 },
+        ],
+      });
+      expect(await probe()).toBe('rw,rw,--,');
+    },
+  );
+
+  test('is made again when its parent was swept in between', () => {
+    for (let round = 0; round < 3; round++) {
+      const cgroup = createCgroup(`${parent}-deep/a/b`);
+      cgroup.apply({ pids: { limit: 3 } });
+      sweepCgroups(`${parent}-deep`);
+      expect(existsSync(cgroup.placement.v1[0] ?? cgroup.placement.v2!)).toBe(false);
+    }
+  });
+});
