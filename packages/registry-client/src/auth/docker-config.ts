@@ -1,0 +1,112 @@
+/** Credentials as `docker login` keeps them: in `config.json`, or in the credential helper it names. */
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { DEFAULT_REGISTRY } from '@tare/image-spec';
+import { z } from 'zod';
+import { RegistryError } from '../errors.ts';
+import { credentialFromHelper } from './credential-helper.ts';
+import type { Credentials, CredentialSource } from './credentials.ts';
+
+/** Under this name Docker keeps the credentials of Docker Hub, since before registries had a version 2. */
+export const DOCKER_HUB_CONFIG_KEY = 'https://index.docker.io/v1/';
+
+const text = z.string().nullish();
+const authSchema = z.looseObject({
+  auth: text,
+  username: text,
+  password: text,
+  identitytoken: text,
+  registrytoken: text,
+});
+const configSchema = z.looseObject({
+  auths: z.record(z.string(), authSchema).nullish(),
+  credsStore: text,
+  credHelpers: z.record(z.string(), z.string()).nullish(),
+});
+
+/**
+ * Reads Docker's credentials. A missing file means none.
+ *
+ * The file is read anew for every registry asked for, so a login during the life of a client counts.
+ *
+ * @param options.path default `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`
+ * @throws {RegistryError} (from `get`) `INVALID_CREDENTIALS`: the file cannot be read or parsed, or the helper fails
+ */
+export function dockerConfigCredentials(options: { path?: string } = {}): CredentialSource {
+  const path =
+    options.path ?? join(process.env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json');
+  return {
+    async get(registry, { signal } = {}) {
+      const config = await readConfig(path, signal);
+      if (config === undefined) return undefined;
+      const helper =
+        config.credHelpers?.[registry] ?? config.credHelpers?.[configKey(registry)] ?? config.credsStore;
+      if (helper) {
+        const found = await credentialFromHelper(helper, configKey(registry), signal && { signal });
+        if (found !== undefined) return found;
+      }
+      for (const [key, entry] of Object.entries(config.auths ?? {})) {
+        if (registryOfKey(key) === registry) {
+          const credentials = credentialsOf(entry, registry, path);
+          if (credentials !== undefined) return credentials;
+        }
+      }
+      return undefined;
+    },
+  };
+}
+
+async function readConfig(path: string, signal: AbortSignal | undefined) {
+  let bytes: string;
+  try {
+    bytes = await readFile(path, { encoding: 'utf8', signal });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new RegistryError('INVALID_CREDENTIALS', `cannot read ${path}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  try {
+    return configSchema.parse(JSON.parse(bytes));
+  } catch {
+    // without the cause: a parser's message quotes the text, and this text is secret
+    throw new RegistryError('INVALID_CREDENTIALS', `${path} is not a Docker configuration file in JSON`);
+  }
+}
+
+function credentialsOf(
+  entry: z.output<typeof authSchema>,
+  registry: string,
+  path: string,
+): Credentials | undefined {
+  if (entry.registrytoken) return { registryToken: entry.registrytoken };
+  let username = entry.username ?? '';
+  let password = entry.password ?? '';
+  if (entry.auth) {
+    // Docker once padded the decoded text with NUL
+    const decoded = Buffer.from(entry.auth, 'base64').toString('utf8').replace(/\0+$/, '');
+    const colon = decoded.indexOf(':');
+    if (colon === -1) {
+      throw new RegistryError(
+        'INVALID_CREDENTIALS',
+        `${path}: the auth of ${registry} is not base64 of user:password`,
+      );
+    }
+    username = decoded.slice(0, colon);
+    password = decoded.slice(colon + 1);
+  }
+  if (entry.identitytoken) return { identityToken: entry.identitytoken, ...(username && { username }) };
+  return username === '' ? undefined : { username, password };
+}
+
+function configKey(registry: string): string {
+  return registry === DEFAULT_REGISTRY ? DOCKER_HUB_CONFIG_KEY : registry;
+}
+
+/** Keys are hosts, or URLs in the files of old versions. */
+function registryOfKey(key: string): string {
+  const host = key.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
+  return ['index.docker.io', 'registry-1.docker.io', 'docker.io'].includes(host) ? DEFAULT_REGISTRY : host;
+}

@@ -1,0 +1,168 @@
+/** The way in: a client for any number of registries, with the policy of how to reach each. */
+import { DEFAULT_REGISTRY, parseReference, type Reference } from '@tare/image-spec';
+import { Agent, type Dispatcher } from 'undici';
+import { anonymous, credentialsFor, type Credentials, type CredentialSource } from './auth/credentials.ts';
+import { CATALOG_SCOPE } from './auth/scope.ts';
+import { CATALOG_PATH } from './endpoints.ts';
+import { compileInsecureList, isLoopback, type InsecureList } from './host-policy.ts';
+import { discard } from './http.ts';
+import { listPages } from './pagination.ts';
+import type { OnTransfer } from './progress.ts';
+import { RegistryHost } from './registry-host.ts';
+import { Repository } from './repository.ts';
+import type { RetryOptions } from './retry.ts';
+
+/** The host behind the name `docker.io`: a constant of the protocol, older than the name. */
+export const DOCKER_HUB_HOST = 'registry-1.docker.io';
+
+/** Options of a {@link RegistryClient}. */
+export interface RegistryClientOptions {
+  /** Default: none, anonymous everywhere. See {@link "auth/docker-config".dockerConfigCredentials}. */
+  credentials?: CredentialSource;
+  /**
+   * Registries that may be reached over plain http or with a certificate that cannot be verified: `host`, `host:port`,
+   * or a network such as `10.0.0.0/8`. Loopback is always one. Default: none.
+   */
+  insecure?: readonly string[];
+  /**
+   * Of a registry's name (`docker.io`), the mirrors to read from before it, in order: `host[:port]` or a URL, whose
+   * scheme then holds. A mirror gets its own credentials, looked up under its host, never those of the registry.
+   */
+  mirrors?: Readonly<Record<string, readonly string[]>>;
+  retry?: RetryOptions;
+  /** Makes the connections, for example an undici `ProxyAgent`. Stays the caller's to close. Default: an Agent of the client's own. */
+  dispatcher?: Dispatcher;
+}
+
+/** Options of one repository. */
+export interface RepositoryOptions {
+  /** For this repository's registry alone, in place of the client's. */
+  credentials?: Credentials;
+  onTransfer?: OnTransfer;
+  /** Repositories of the same registry from which a push may mount blobs, best first. Default: none. */
+  mountFrom?: readonly string[];
+}
+
+/**
+ * A client for registries. Making one opens no connection; closing it ends those that are open.
+ *
+ * @example
+ * await using client = new RegistryClient();
+ * const repository = client.repository('alpine:3.20');
+ * await copyGraph(repository, store, await repository.resolve());
+ */
+export class RegistryClient implements AsyncDisposable {
+  readonly #options: RegistryClientOptions;
+  readonly #insecure: InsecureList;
+  readonly #agent: Dispatcher;
+  readonly #unverifiedAgent: Agent;
+  readonly #hosts = new Map<string, RegistryHost>();
+
+  /** @throws {RangeError} for an entry of `insecure` or `mirrors` that is not an address */
+  constructor(options: RegistryClientOptions = {}) {
+    this.#options = options;
+    this.#insecure = compileInsecureList(options.insecure ?? []);
+    this.#agent = options.dispatcher ?? new Agent();
+    this.#unverifiedAgent = new Agent({ connect: { rejectUnauthorized: false } });
+    for (const mirrors of Object.values(options.mirrors ?? {}))
+      for (const mirror of mirrors) this.#mirror(mirror);
+  }
+
+  /**
+   * The repository of `reference`, for example `alpine`, `localhost:5000/app:v1`, or a parsed one.
+   *
+   * @throws {ImageSpecError} `INVALID_REFERENCE`
+   */
+  repository(reference: Reference | string, options: RepositoryOptions = {}): Repository {
+    const parsed = typeof reference === 'string' ? parseReference(reference) : reference;
+    const { registry } = parsed;
+    // credentials of one caller must not serve another, so neither may the tokens they bought
+    const origin =
+      options.credentials === undefined
+        ? this.#registry(registry)
+        : this.#newHost(registry, addressOf(registry), credentialsFor(registry, options.credentials));
+    return new Repository({
+      reference: parsed,
+      origin,
+      mirrors: (this.#options.mirrors?.[registry] ?? []).map((mirror) => this.#mirror(mirror)),
+      retry: this.#options.retry ?? {},
+      onTransfer: options.onTransfer,
+      mountFrom: options.mountFrom ?? [],
+    });
+  }
+
+  /**
+   * Checks that `registry` is there, speaks the distribution API and accepts the credentials.
+   *
+   * @param registry host with an optional port; `docker.io` for Docker Hub
+   * @param options.credentials in place of the client's
+   * @throws {RegistryError} `UNREACHABLE`, `UNAUTHORIZED`, `NOT_FOUND` (no registry), …
+   */
+  async ping(
+    registry: string,
+    options: { credentials?: Credentials; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    options.signal?.throwIfAborted();
+    const host =
+      options.credentials === undefined
+        ? this.#registry(registry)
+        : this.#newHost(registry, addressOf(registry), credentialsFor(registry, options.credentials));
+    const call = { method: 'GET' as const, path: '', scopes: [], expect: [200], signal: options.signal };
+    await discard(await host.call(call));
+  }
+
+  /** Every repository of `registry`, in its order. Many registries refuse this. */
+  catalog(
+    registry: string,
+    options: { pageSize?: number; signal?: AbortSignal } = {},
+  ): AsyncIterable<string> {
+    const call = { scopes: [CATALOG_SCOPE], signal: options.signal };
+    return listPages(this.#registry(registry), CATALOG_PATH, 'repositories', call, options.pageSize);
+  }
+
+  /** Ends all connections at once; calls under way fail. */
+  async close(): Promise<void> {
+    if (this.#options.dispatcher === undefined) await this.#agent.destroy();
+    await this.#unverifiedAgent.destroy();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #registry(registry: string): RegistryHost {
+    return this.#shared(`registry ${registry}`, registry, addressOf(registry));
+  }
+
+  #mirror(mirror: string): RegistryHost {
+    const name = URL.parse(mirror.includes('://') ? mirror : `https://${mirror}`)?.host ?? mirror;
+    return this.#shared(`mirror ${mirror}`, name, mirror);
+  }
+
+  #shared(key: string, name: string, address: string): RegistryHost {
+    let host = this.#hosts.get(key);
+    if (host === undefined) {
+      host = this.#newHost(name, address, this.#options.credentials ?? anonymous);
+      this.#hosts.set(key, host);
+    }
+    return host;
+  }
+
+  #newHost(name: string, address: string, credentials: CredentialSource): RegistryHost {
+    return new RegistryHost({
+      name,
+      address,
+      credentials,
+      dispatch: (url) =>
+        url.protocol === 'https:' && (isLoopback(url.host) || this.#insecure(url.host))
+          ? this.#unverifiedAgent
+          : this.#agent,
+      insecure: this.#insecure,
+      retry: this.#options.retry ?? {},
+    });
+  }
+}
+
+function addressOf(registry: string): string {
+  return registry === DEFAULT_REGISTRY ? DOCKER_HUB_HOST : registry;
+}

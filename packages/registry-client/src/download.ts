@@ -1,0 +1,154 @@
+/** Blob downloads: verified while they stream, and continued where they broke off. */
+import { createHash } from 'node:crypto';
+import { ImageSpecError, type Descriptor } from '@tare/image-spec';
+import { Verifier } from '@tare/image-spec/content';
+import { blobPath } from './endpoints.ts';
+import { RegistryError } from './errors.ts';
+import { reasonOf, type HttpResponse } from './http.ts';
+import type { Call, RegistryHost } from './registry-host.ts';
+import { retryDelayMs, wait, type RetryOptions } from './retry.ts';
+
+/** One blob to be read. */
+export interface Download {
+  repository: string;
+  descriptor: Descriptor;
+  scopes: readonly string[];
+  retry: RetryOptions;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((transferredBytes: number) => void) | undefined;
+  onRetry?: ((error: unknown, delayMs: number) => void) | undefined;
+}
+
+/**
+ * Opens a blob on `host`; rejects when it is not there.
+ *
+ * A connection that breaks in the middle is made anew with a Range request, as often as it takes as long as every try
+ * brings at least one byte. When `host` cannot go on at all, `fallback` does from the same byte. The digest runs over
+ * the whole.
+ */
+export async function openDownload(
+  host: RegistryHost,
+  fallback: RegistryHost | undefined,
+  download: Download,
+): Promise<AsyncIterable<Uint8Array>> {
+  const response = await request(host, download, 0);
+  return stream(host, fallback, download, response);
+}
+
+async function* stream(
+  host: RegistryHost,
+  fallback: RegistryHost | undefined,
+  download: Download,
+  first: HttpResponse,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { descriptor, signal } = download;
+  const verifier = new Verifier(descriptor, createHash);
+  let response = first;
+  let failures = 0;
+  try {
+    for (;;) {
+      const before = verifier.size;
+      // what a server sends again because it does not know Range
+      let skip = response.status === 206 ? 0 : before;
+      try {
+        for await (const chunk of response.body as AsyncIterable<Buffer>) {
+          const fresh = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.byteLength));
+          skip -= chunk.byteLength - fresh.byteLength;
+          if (fresh.byteLength === 0) continue;
+          verifier.update(fresh);
+          download.onProgress?.(verifier.size);
+          yield fresh;
+        }
+        break;
+      } catch (cause) {
+        signal?.throwIfAborted();
+        if (!isBrokenLine(cause)) throw cause;
+        failures = verifier.size > before ? 0 : failures + 1;
+        const error = new RegistryError(
+          'UNREACHABLE',
+          `broke off after ${verifier.size} of ${descriptor.size} bytes: ${reasonOf(cause)}`,
+          { method: 'GET', url: response.url, status: response.status, cause },
+        );
+        response = await resume(error);
+      }
+    }
+    verifier.end();
+  } finally {
+    // after a failed check or an early return there may be more to come, which nobody wants
+    abandon(response);
+  }
+
+  async function resume(error: RegistryError): Promise<HttpResponse> {
+    try {
+      const delayMs = retryDelayMs(error, failures, download.retry);
+      if (delayMs === undefined) throw error;
+      download.onRetry?.(error, delayMs);
+      await wait(delayMs, signal);
+      return await request(host, download, verifier.size);
+    } catch (failure) {
+      signal?.throwIfAborted();
+      if (fallback === undefined) throw failure;
+      host = fallback;
+      fallback = undefined;
+      failures = 0;
+      return request(host, download, verifier.size);
+    }
+  }
+}
+
+function abandon({ body }: HttpResponse): void {
+  body.on('error', () => {}).destroy();
+}
+
+/** Errors that undici's bodies and sockets throw, as opposed to ours and the consumer's. */
+function isBrokenLine(error: unknown): boolean {
+  const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
+  return typeof code === 'string' && /^(?:UND_ERR_|ECONNRESET$|EPIPE$|ETIMEDOUT$|HPE_)/.test(code);
+}
+
+async function request(host: RegistryHost, download: Download, offset: number): Promise<HttpResponse> {
+  const { repository, descriptor, scopes, signal, onRetry } = download;
+  const call: Call = {
+    method: 'GET',
+    path: blobPath(repository, descriptor.digest),
+    scopes,
+    signal,
+    onRetry,
+    ...(offset > 0 && { headers: { range: `bytes=${offset}-` } }),
+    expect: offset > 0 ? [200, 206] : [200],
+  };
+  const response = await host.call(call);
+  try {
+    checkHeaders(response, descriptor, offset);
+    return response;
+  } catch (error) {
+    abandon(response);
+    throw error;
+  }
+}
+
+function checkHeaders({ headers, status, url }: HttpResponse, descriptor: Descriptor, offset: number): void {
+  const context = { method: 'GET', url, status };
+  if (status === 206) {
+    const [, start, end, total] = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(headers['content-range'] ?? '') ?? [];
+    if (
+      Number(start) !== offset ||
+      (total !== '*' && Number(total) !== descriptor.size) ||
+      Number(end) < offset
+    ) {
+      throw new RegistryError(
+        'INVALID_RESPONSE',
+        `answered another range than bytes ${offset} to the end`,
+        context,
+      );
+    }
+    return;
+  }
+  const length = headers['content-length'];
+  if (length !== undefined && Number(length) !== descriptor.size) {
+    throw new ImageSpecError(
+      'SIZE_MISMATCH',
+      `blob ${descriptor.digest} should have ${descriptor.size} bytes, but ${url.host} has ${Number(length)}`,
+    );
+  }
+}

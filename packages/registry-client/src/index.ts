@@ -1,0 +1,13 @@
+export {
+  DOCKER_HUB_HOST,
+  RegistryClient,
+  type RegistryClientOptions,
+  type RepositoryOptions,
+} from './client.ts';
+export { Repository } from './repository.ts';
+export type { OnTransfer, TransferEvent } from './progress.ts';
+export type { RetryOptions } from './retry.ts';
+export { RegistryError, type RegistryErrorCode, type RegistryErrorDetail } from './errors.ts';
+export { anonymous, credentialsFor, type Credentials, type CredentialSource } from './auth/credentials.ts';
+export { dockerConfigCredentials } from './auth/docker-config.ts';
+export { parseChallenges, type Challenge } from './auth/challenge.ts';

@@ -1,0 +1,335 @@
+/** One repository of a registry, as a source and sink of content. */
+import {
+  ContainerError,
+  MAX_DOCUMENT_BYTES,
+  isIndexType,
+  isManifestType,
+  isSchema1Type,
+  isTag,
+  isDigest,
+  ImageSpecError,
+  type Descriptor,
+  type Digest,
+  type Reference,
+} from '@tare/image-spec';
+import {
+  readBytes,
+  type ContentOptions,
+  type ContentSink,
+  type ContentSource,
+  type Resolver,
+  type Tagger,
+} from '@tare/image-spec/content';
+import { repositoryScope } from './auth/scope.ts';
+import { openDownload, type Download } from './download.ts';
+import { blobPath, manifestPath, tagsPath } from './endpoints.ts';
+import { RegistryError } from './errors.ts';
+import { discard } from './http.ts';
+import { fetchManifest, hasManifest, putManifest, resolveManifest, verifyBytes } from './manifests.ts';
+import { listPages } from './pagination.ts';
+import type { OnTransfer, TransferEvent } from './progress.ts';
+import type { RegistryHost } from './registry-host.ts';
+import type { RetryOptions } from './retry.ts';
+import { hasBlob, openUpload, sendBlob, type Upload } from './upload.ts';
+
+/** What a {@link Repository} is made of; see {@link "client".RegistryClient.repository}. */
+export interface RepositoryParts {
+  reference: Reference;
+  /** The registry itself. */
+  origin: RegistryHost;
+  /** Asked before it for everything that is read. */
+  mirrors: readonly RegistryHost[];
+  retry: RetryOptions;
+  onTransfer?: OnTransfer | undefined;
+  /** Other repositories of the registry that may have what is pushed here. */
+  mountFrom: readonly string[];
+}
+
+/** A mirror that gave no answer is not asked again for this long. In milliseconds. */
+const MIRROR_PAUSE_MS = 30_000;
+/** So many manifests are kept for being tagged after they were pushed or resolved. */
+const MAX_KEPT_MANIFESTS = 8;
+
+/**
+ * A repository: content by descriptor, names by tag.
+ *
+ * Reads go to the mirrors first, in order, and to the registry when none has it; writes go to the registry. References
+ * are tags or digests, without the repository's name.
+ */
+export class Repository implements ContentSource, ContentSink, Resolver, Tagger {
+  /** Registry and repository, and the tag or digest it was opened with. */
+  readonly reference: Reference;
+  readonly #parts: RepositoryParts;
+  /** Not asked before this time, of `performance.now()`. */
+  readonly #paused = new Map<RegistryHost, number>();
+  readonly #manifests = new Map<Digest, Uint8Array>();
+
+  constructor(parts: RepositoryParts) {
+    this.reference = parts.reference;
+    this.#parts = parts;
+  }
+
+  /**
+   * The descriptor of a tag or digest.
+   *
+   * @param reference default: the tag or digest the repository was opened with, else `latest`
+   * @throws {RegistryError} `NOT_FOUND`, `UNAUTHORIZED`, `DENIED`, `RATE_LIMITED`, `UNREACHABLE`, …
+   */
+  async resolve(reference?: string, options: ContentOptions = {}): Promise<Descriptor> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const wanted = checkReference(reference ?? this.reference.digest ?? this.reference.tag ?? 'latest');
+    return this.#read(async (host) => {
+      const { descriptor, bytes } = await resolveManifest(host, this.#name, wanted, {
+        scopes: this.#pull,
+        signal,
+      });
+      if (bytes !== undefined) this.#keep(descriptor.digest, bytes);
+      return descriptor;
+    }, signal);
+  }
+
+  /**
+   * Opens a manifest or a blob; which of the two it is follows from its media type. A blob's connection is held until
+   * the stream was read to its end or left.
+   *
+   * @throws {RegistryError} as {@link Repository.resolve}
+   */
+  async fetch(descriptor: Descriptor, options: ContentOptions = {}): Promise<AsyncIterable<Uint8Array>> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    if (isManifest(descriptor)) {
+      const bytes = await this.#manifest(descriptor, signal);
+      return once(bytes);
+    }
+    return this.#read(async (host) => {
+      const tell = this.#teller('pull', descriptor, host);
+      let transferred = 0;
+      const download: Download = {
+        repository: this.#name,
+        descriptor,
+        scopes: this.#pull,
+        retry: this.#parts.retry,
+        signal,
+        ...(tell && {
+          onProgress: (bytes) => tell('progress', (transferred = bytes)),
+          onRetry: (error, delayMs) => tell('retry', transferred, { error, delayMs }),
+        }),
+      };
+      const { origin } = this.#parts;
+      const content = await openDownload(host, host === origin ? undefined : origin, download);
+      return tell === undefined ? content : told(content, descriptor, tell);
+    }, signal);
+  }
+
+  /** Asks the registry itself, not its mirrors: the answer decides whether a push is needed. */
+  async has(descriptor: Descriptor, options: ContentOptions = {}): Promise<boolean> {
+    options.signal?.throwIfAborted();
+    const { origin } = this.#parts;
+    const call = { scopes: this.#pull, signal: options.signal };
+    if (isManifest(descriptor)) return hasManifest(origin, this.#name, descriptor, call);
+    return hasBlob(origin, { repository: this.#name, descriptor, ...call });
+  }
+
+  /**
+   * Stores a manifest under its digest, or a blob. What the registry has is not sent; what another repository has is
+   * mounted from there (`mountFrom`).
+   *
+   * A blob is sent once and not again when the connection breaks, because its stream is gone then.
+   */
+  async push(
+    descriptor: Descriptor,
+    content: AsyncIterable<Uint8Array>,
+    options: ContentOptions = {},
+  ): Promise<void> {
+    options.signal?.throwIfAborted();
+    if (isManifest(descriptor)) return this.#pushManifest(descriptor, content, options.signal);
+    const { origin, mountFrom } = this.#parts;
+    const tell = this.#teller('push', descriptor, origin);
+    const upload: Upload = {
+      repository: this.#name,
+      descriptor,
+      scopes: this.#push,
+      signal: options.signal,
+      ...(tell && { onRetry: (error, delayMs) => tell('retry', 0, { error, delayMs }) }),
+    };
+    if (await hasBlob(origin, upload)) return tell?.('exists', descriptor.size);
+    let location: URL | undefined;
+    for (const from of mountFrom) {
+      const opened = await openUpload(origin, upload, from).catch(refusedMount);
+      if (opened?.mounted === true) return tell?.('mounted', descriptor.size);
+      // the registry cannot mount it and has opened an upload instead: that one is used
+      if (opened !== undefined) location = opened.location;
+      if (location !== undefined) break;
+    }
+    if (location === undefined) {
+      const opened = await openUpload(origin, upload);
+      if (opened.mounted) return;
+      location = opened.location;
+    }
+    tell?.('start', 0);
+    await sendBlob(origin, upload, location, content, (bytes) => tell?.('progress', bytes));
+    tell?.('done', descriptor.size);
+  }
+
+  /**
+   * Points the tag `reference` at a manifest that is in the repository.
+   *
+   * @throws {RegistryError} `NOT_FOUND` when the manifest is not
+   */
+  async tag(descriptor: Descriptor, reference: string, options: ContentOptions = {}): Promise<void> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    checkReference(reference);
+    const bytes = this.#manifests.get(descriptor.digest) ?? (await this.#manifest(descriptor, signal));
+    await putManifest(
+      this.#parts.origin,
+      this.#name,
+      reference,
+      { descriptor, bytes },
+      { scopes: this.#push, signal },
+    );
+  }
+
+  /**
+   * Every tag, in the registry's order (by the spec, lexical).
+   *
+   * @param options.pageSize names per request; default: the registry's choice
+   */
+  tags(options: ContentOptions & { pageSize?: number } = {}): AsyncIterable<string> {
+    const call = { scopes: this.#pull, signal: options.signal };
+    return listPages(this.#parts.origin, tagsPath(this.#name), 'tags', call, options.pageSize);
+  }
+
+  /**
+   * Deletes a manifest (with all its tags) or a blob. What is not there is no error.
+   *
+   * @throws {RegistryError} `UNSUPPORTED` when the registry does not allow deletion
+   */
+  async delete(descriptor: Descriptor, options: ContentOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    const { digest } = descriptor;
+    this.#manifests.delete(digest);
+    const response = await this.#parts.origin.call({
+      method: 'DELETE',
+      path: isManifest(descriptor) ? manifestPath(this.#name, digest) : blobPath(this.#name, digest),
+      scopes: [repositoryScope(this.#name, 'delete')],
+      expect: [202, 200, 204, 404],
+      signal: options.signal,
+    });
+    await discard(response);
+  }
+
+  get #name(): string {
+    return this.reference.repository;
+  }
+
+  get #pull(): string[] {
+    return [repositoryScope(this.#name, 'pull')];
+  }
+
+  get #push(): string[] {
+    return [repositoryScope(this.#name, 'pull', 'push')];
+  }
+
+  /** Asks the mirrors in order, then the registry. What the registry says is what the caller hears. */
+  async #read<T>(ask: (host: RegistryHost) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+    for (const mirror of this.#parts.mirrors) {
+      if ((this.#paused.get(mirror) ?? 0) > performance.now()) continue;
+      try {
+        return await ask(mirror);
+      } catch (error) {
+        signal?.throwIfAborted();
+        // whatever is wrong with a mirror, the registry itself may do better
+        if (!ContainerError.is(error)) throw error;
+        if (error.code === 'UNREACHABLE') this.#paused.set(mirror, performance.now() + MIRROR_PAUSE_MS);
+      }
+    }
+    return ask(this.#parts.origin);
+  }
+
+  async #manifest(descriptor: Descriptor, signal: AbortSignal | undefined): Promise<Uint8Array> {
+    const kept = this.#manifests.get(descriptor.digest);
+    if (kept !== undefined) return kept;
+    const call = { scopes: this.#pull, signal };
+    const bytes = await this.#read((host) => fetchManifest(host, this.#name, descriptor, call), signal);
+    this.#keep(descriptor.digest, bytes);
+    return bytes;
+  }
+
+  async #pushManifest(
+    descriptor: Descriptor,
+    content: AsyncIterable<Uint8Array>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { origin } = this.#parts;
+    const call = { scopes: this.#push, signal };
+    const bytes = await readBytes(content, MAX_DOCUMENT_BYTES);
+    signal?.throwIfAborted();
+    verifyBytes(descriptor, bytes);
+    this.#keep(descriptor.digest, bytes);
+    await putManifest(origin, this.#name, descriptor.digest, { descriptor, bytes }, call);
+  }
+
+  #keep(digest: Digest, bytes: Uint8Array): void {
+    this.#manifests.delete(digest);
+    this.#manifests.set(digest, bytes);
+    const oldest = this.#manifests.keys().next();
+    if (this.#manifests.size > MAX_KEPT_MANIFESTS && !oldest.done) this.#manifests.delete(oldest.value);
+  }
+
+  #teller(
+    direction: TransferEvent['direction'],
+    descriptor: Descriptor,
+    { host }: RegistryHost,
+  ): Tell | undefined {
+    const { onTransfer } = this.#parts;
+    if (onTransfer === undefined) return undefined;
+    return (kind, transferredBytes, more) =>
+      onTransfer({
+        kind,
+        direction,
+        descriptor,
+        transferredBytes,
+        totalBytes: descriptor.size,
+        host,
+        ...more,
+      });
+  }
+}
+
+type Tell = (
+  kind: TransferEvent['kind'],
+  transferredBytes: number,
+  more?: Pick<TransferEvent, 'error' | 'delayMs'>,
+) => void;
+
+async function* told(content: AsyncIterable<Uint8Array>, descriptor: Descriptor, tell: Tell) {
+  tell('start', 0);
+  yield* content;
+  tell('done', descriptor.size);
+}
+
+function isManifest({ mediaType }: Descriptor): boolean {
+  return isManifestType(mediaType) || isIndexType(mediaType) || isSchema1Type(mediaType);
+}
+
+/** Registries answer variously when they do not allow a mount; an upload is always possible. */
+function refusedMount(error: unknown): undefined {
+  const refused: readonly string[] = ['NOT_FOUND', 'DENIED', 'UNAUTHORIZED', 'UNSUPPORTED', 'REFUSED'];
+  if (error instanceof RegistryError && refused.includes(error.code)) return undefined;
+  throw error;
+}
+
+/** A reference becomes part of a URL's path. */
+function checkReference(reference: string): string {
+  if (isTag(reference) || isDigest(reference)) return reference;
+  throw new ImageSpecError(
+    'INVALID_REFERENCE',
+    `${JSON.stringify(reference.slice(0, 160))} is neither a tag nor a digest`,
+  );
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes;
+}

@@ -1,0 +1,139 @@
+/** Blob uploads: in one request, verified on the way out, or not at all when the registry can mount it. */
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import type { Descriptor } from '@tare/image-spec';
+import { verifyStream } from '@tare/image-spec/content';
+import { repositoryScope } from './auth/scope.ts';
+import { blobPath, uploadsPath } from './endpoints.ts';
+import { RegistryError } from './errors.ts';
+import { discard, resolveLocation, type HttpResponse } from './http.ts';
+import type { Call, RegistryHost } from './registry-host.ts';
+
+/** Where a blob goes to. */
+export interface Upload {
+  repository: string;
+  descriptor: Descriptor;
+  scopes: readonly string[];
+  signal?: AbortSignal | undefined;
+  onRetry?: ((error: unknown, delayMs: number) => void) | undefined;
+}
+
+/** Whether the repository has the blob. */
+export async function hasBlob(host: RegistryHost, upload: Upload): Promise<boolean> {
+  const response = await host.call({
+    ...common(upload),
+    method: 'HEAD',
+    path: blobPath(upload.repository, upload.descriptor.digest),
+    expect: [200, 404],
+  });
+  await discard(response);
+  return response.status === 200;
+}
+
+/** An upload that the registry has opened, or nothing to do since it mounted the blob. */
+export type OpenedUpload = { mounted: true } | { mounted: false; location: URL };
+
+/**
+ * Opens an upload; with `from`, asks the registry to take the blob from that repository instead, which it does
+ * (`mounted`) or answers with an upload all the same.
+ */
+export async function openUpload(host: RegistryHost, upload: Upload, from?: string): Promise<OpenedUpload> {
+  const call: Call = {
+    ...common(upload),
+    method: 'POST',
+    path: uploadsPath(upload.repository),
+    body: new Uint8Array(),
+    expect: [202],
+  };
+  if (from !== undefined) {
+    call.query = { mount: upload.descriptor.digest, from };
+    call.scopes = [...upload.scopes, repositoryScope(from, 'pull')];
+    call.expect = [201, 202];
+  }
+  const response = await host.call(call);
+  await discard(response);
+  if (response.status === 201) return { mounted: true };
+  return { mounted: false, location: locationOf(response) };
+}
+
+/**
+ * Sends all of `content` to an opened upload and closes it.
+ *
+ * The content is verified on the way; when it is wrong, or its source breaks, the upload is cancelled.
+ *
+ * @throws {ImageSpecError} `SIZE_MISMATCH`, `DIGEST_MISMATCH`
+ * @throws {RegistryError}
+ */
+export async function sendBlob(
+  host: RegistryHost,
+  upload: Upload,
+  location: URL,
+  content: AsyncIterable<Uint8Array>,
+  onProgress: (transferredBytes: number) => void,
+): Promise<void> {
+  const { descriptor } = upload;
+  /** What the source or the check threw: undici would only say that the body failed. */
+  let failure: { error: unknown } | undefined;
+  async function* checked() {
+    let sent = 0;
+    try {
+      for await (const chunk of verifyStream(descriptor, content, createHash)) {
+        yield chunk;
+        sent += chunk.byteLength;
+        onProgress(sent);
+      }
+    } catch (error) {
+      failure = { error };
+      throw error;
+    }
+  }
+  try {
+    const response = await host.call({
+      ...common(upload),
+      method: 'PUT',
+      path: location,
+      query: { digest: descriptor.digest },
+      headers: { 'content-type': 'application/octet-stream', 'content-length': String(descriptor.size) },
+      body: Readable.from(checked(), { objectMode: false, highWaterMark: 64 * 1024 }),
+      expect: [201],
+    });
+    await discard(response);
+  } catch (error) {
+    await cancel(host, upload, location);
+    upload.signal?.throwIfAborted();
+    throw failure === undefined ? error : failure.error;
+  }
+}
+
+/** Best effort: registries also forget uploads by themselves, and older ones cannot cancel. */
+async function cancel(host: RegistryHost, upload: Upload, location: URL): Promise<void> {
+  try {
+    const response = await host.call({
+      ...common(upload),
+      method: 'DELETE',
+      path: location,
+      expect: [204, 202, 404, 405],
+      signal: AbortSignal.timeout(5_000),
+    });
+    await discard(response);
+  } catch (error) {
+    // the caller is to hear why the upload failed, not that clearing up after it failed as well
+    if (!(error instanceof RegistryError) && !(error instanceof DOMException)) throw error;
+  }
+}
+
+function locationOf(response: HttpResponse): URL {
+  const { location } = response.headers;
+  const request = { method: 'POST' as const, url: response.url };
+  if (typeof location !== 'string') {
+    throw new RegistryError('INVALID_RESPONSE', 'opened an upload without saying where', {
+      ...request,
+      status: response.status,
+    });
+  }
+  return resolveLocation(location, response.url, request);
+}
+
+function common({ scopes, signal, onRetry }: Upload): Pick<Call, 'scopes' | 'signal' | 'onRetry'> {
+  return { scopes, signal, onRetry };
+}
