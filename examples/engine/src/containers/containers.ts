@@ -303,7 +303,7 @@ export class Containers implements AsyncDisposable {
   /** The containers that were made from an image. */
   usersOf(imageId: string): ImageUser[] {
     return this.#world.store
-      .all()
+      .allClaimed()
       .filter(({ record }) => record.imageId === imageId)
       .map(({ id, state }) => ({ containerId: id, running: state.running }));
   }
@@ -311,7 +311,7 @@ export class Containers implements AsyncDisposable {
   /** Ids of the containers that have a volume. */
   usersOfVolume(name: string): string[] {
     return this.#world.store
-      .all()
+      .allClaimed()
       .filter(({ record }) => record.mounts.some((mount) => mount.name === name))
       .map(({ id }) => id);
   }

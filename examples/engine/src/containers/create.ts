@@ -2,7 +2,7 @@
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { arch } from 'node:os';
 
-import { EngineError, invalid, notFound, notImplemented } from '../errors.ts';
+import { invalid, notFound, notImplemented } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
 import { portMappings } from '../networks/ports.ts';
 import { formatTime, nowNs } from '../time.ts';
@@ -15,6 +15,7 @@ import type { HostConfig } from './host-config.ts';
 import { mergeConfig, pathAndArgs, type ImageDefaults } from './merge-config.ts';
 import { containerMounts } from './mounts.ts';
 import { newId, parseName, randomName } from './names.ts';
+import { removeAnonymousVolumes } from './remove.ts';
 import { rlimits, parseDeviceRule } from './resources.ts';
 import { parseSecurityOptions } from './security.ts';
 import { validateConfig, validateHostConfig } from './validate.ts';
@@ -85,15 +86,12 @@ export async function createContainer(
     mounts,
   };
   job.about(id);
-  const container = insertRow(world, record, networks);
+  const container = world.store.insert(record, networks);
   job.onFailure(async () => {
     await rm(containerFiles(world.paths, id).directory, { recursive: true, force: true });
     await world.snapshotter.remove(id);
-    for (const mount of record.mounts) {
-      if (mount.anonymous && mount.name && world.volumes.has(mount.name))
-        await world.volumes.remove(mount.name);
-    }
     world.store.forget(container);
+    await removeAnonymousVolumes(world, record.mounts);
   });
   await allSettled([
     world.snapshotter.prepare(id, image.chainId, { signal: job.signal }),
@@ -104,27 +102,6 @@ export async function createContainer(
   world.store.ready(container);
   world.store.publish(container, 'create');
   return { id, warnings: [] };
-}
-
-/** Writes the row; the database is the last word on who has a name. */
-function insertRow(
-  world: ContainerWorld,
-  record: ContainerRecord,
-  networks: Record<string, NetworkAttachment>,
-): ReturnType<ContainerWorld['store']['insert']> {
-  try {
-    return world.store.insert(record, networks);
-  } catch (error) {
-    // a container of that name is being made at this moment
-    if (/UNIQUE constraint failed: container\.name/.test((error as Error).message)) {
-      throw new EngineError(
-        'CONFLICT',
-        `Conflict. The container name "/${record.name}" is already in use by a container that is being created.`,
-        { cause: error },
-      );
-    }
-    throw error;
-  }
 }
 
 /** The engine's defaults for what was not asked for. */

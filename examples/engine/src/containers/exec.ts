@@ -206,6 +206,7 @@ export class Execs implements AsyncDisposable {
         user: { uid: user.uid, gid: user.gid, additionalGids: [...user.additionalGids] },
         capabilities: user.uid === 0 || request.Privileged ? sets : { bounding: sets.bounding ?? [] },
         seccomp: request.Privileged !== true,
+        detached: client === undefined,
         stdio: {
           terminal: request.Tty === true,
           openStdin: client !== undefined && request.AttachStdin === true,

@@ -54,7 +54,8 @@ export function removalInProgress(container: LiveContainer): Error {
   return conflict(`removal of container ${container.name} is already in progress`);
 }
 
-async function removeAnonymousVolumes(
+/** Removes the volumes that were made for a container alone, unless another one has them by now. */
+export async function removeAnonymousVolumes(
   world: ContainerWorld,
   mounts: LiveContainer['record']['mounts'],
 ): Promise<void> {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { messageOf } from '../errors.ts';
 import { lostStatus, type Lifecycle } from './lifecycle.ts';
+import { removeAnonymousVolumes } from './remove.ts';
 import { shouldRestart } from './restart-policy.ts';
 import { tearDown } from './start.ts';
 import type { LiveContainer } from './store.ts';
@@ -47,8 +48,12 @@ export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecy
       await lifecycle.ended(container, lostStatus());
     });
   }
-  for (const container of unfinished) {
-    await attempt(`sweeping container ${container.id}`, () => sweepContainer(world, container));
+  for (const { phase, container } of unfinished) {
+    await attempt(`sweeping container ${container.id}`, async () => {
+      await sweepContainer(world, container);
+      // whether the client of an interrupted removal wanted the volumes gone, nobody knows: they stay
+      if (phase === 'creating') await removeAnonymousVolumes(world, container.record.mounts);
+    });
   }
   await attempt('sweeping sandboxes', () => sweepSandboxes(world));
   await attempt('sweeping snapshots', () => sweepSnapshots(world));

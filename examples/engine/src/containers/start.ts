@@ -126,6 +126,7 @@ async function attachNetworks(world: ContainerWorld, container: LiveContainer): 
   }
   const sandbox = containerFiles(world.paths, record.id).sandbox;
   const bridged = nameNetworks(world, state.networks).filter(({ driver }) => driver === 'bridge');
+  if (bridged.length === 0) await world.sandboxes.bringUpLoopback(sandbox);
   const ports = portMappings(config, host);
   for (const [index, { attachment }] of bridged.entries()) {
     const { settings } = attachment;

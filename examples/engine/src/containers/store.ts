@@ -105,6 +105,8 @@ export class ContainerStore {
   readonly #table: ContainersTable;
   readonly #events: EventBus;
   readonly #containers = new Map<string, LiveContainer>();
+  /** Being made: not findable, but their name, image and volumes are taken. */
+  readonly #creating = new Map<string, LiveContainer>();
 
   constructor(table: ContainersTable, events: EventBus) {
     this.#table = table;
@@ -114,6 +116,11 @@ export class ContainerStore {
   /** Every container, oldest first. */
   all(): LiveContainer[] {
     return [...this.#containers.values()];
+  }
+
+  /** Every container, and those that are being made. */
+  allClaimed(): LiveContainer[] {
+    return [...this.#containers.values(), ...this.#creating.values()];
   }
 
   /** @throws {EngineError} `NOT_FOUND`, or `INVALID` for a prefix that fits several */
@@ -126,12 +133,12 @@ export class ContainerStore {
   }
 
   nameTaken(name: string): boolean {
-    return this.all().some((container) => container.name === name);
+    return this.allClaimed().some((container) => container.name === name);
   }
 
   /** @throws {EngineError} `CONFLICT` when another container has the name */
   checkName(name: string): void {
-    const other = this.all().find((container) => container.name === name);
+    const other = this.allClaimed().find((container) => container.name === name);
     if (!other) return;
     throw conflict(
       `Conflict. The container name "/${name}" is already in use by container "${other.id}". ` +
@@ -143,22 +150,24 @@ export class ContainerStore {
   insert(record: ContainerRecord, networks: Record<string, NetworkAttachment>): LiveContainer {
     const container = new LiveContainer(record, createdState(networks));
     this.#table.insert(record, container.state);
+    this.#creating.set(container.id, container);
     return container;
   }
 
   /** The container has everything it owns: it can be found from now on. */
   ready(container: LiveContainer): void {
     this.#table.setPhase(container.id, 'ready');
+    this.#creating.delete(container.id);
     this.#containers.set(container.id, container);
   }
 
   /** Takes up the rows that an earlier engine left; returns those that it had not finished making or removing. */
-  load(): LiveContainer[] {
-    const unfinished: LiveContainer[] = [];
+  load(): { phase: 'creating' | 'removing'; container: LiveContainer }[] {
+    const unfinished: { phase: 'creating' | 'removing'; container: LiveContainer }[] = [];
     for (const { phase, record, state } of this.#table.list()) {
       const container = new LiveContainer(record, state);
       if (phase === 'ready') this.#containers.set(record.id, container);
-      else unfinished.push(container);
+      else unfinished.push({ phase, container });
     }
     return unfinished;
   }
@@ -179,6 +188,7 @@ export class ContainerStore {
   /** Forgets the container; everything it owned is gone. */
   forget(container: LiveContainer): void {
     this.#table.remove(container.id);
+    this.#creating.delete(container.id);
     this.#containers.delete(container.id);
   }
 

@@ -87,7 +87,7 @@ export function topColumns(psArgs: string): Column[] {
   let names: string[] | undefined;
   for (let index = 0; index < words.length; index += 1) {
     const word = words[index]!;
-    const list = /^(?:-?o|--format=?)(.*)$/.exec(word);
+    const list = /^(?:-[A-Za-z]*o|o|--format=?)(.*)$/.exec(word);
     if (list) {
       const text = list[1] || words[(index += 1)] || '';
       names = [...(names ?? []), ...text.split(',').map((name) => name.toLowerCase())];

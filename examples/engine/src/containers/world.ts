@@ -16,8 +16,10 @@ import type { HostFacts } from './validate.ts';
 
 /** Network namespaces that outlive the processes in them, each bound to a file. */
 export interface Sandboxes {
-  /** Makes a namespace with its loopback up, bound to `path`, which must not exist. Leaves nothing when it fails. */
+  /** Makes a namespace bound to `path`, which must not exist. Leaves nothing behind when it fails. */
   create(path: string): Promise<void>;
+  /** Brings up `lo`, which attaching to a network does too. */
+  bringUpLoopback(path: string): Promise<void>;
   /** Removes it; one that is gone is fine. */
   remove(path: string): Promise<void>;
 }

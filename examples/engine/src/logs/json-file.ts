@@ -78,13 +78,13 @@ async function* readLines(path: string, query: LogQuery): AsyncGenerator<string>
     for (;;) {
       const more = await changes.next();
       if (reader) yield* reader.lines();
-      const renewed = await openIfRotated(path, current);
-      if (renewed) {
-        // the old file is complete once the new one exists, so what it got last is still to come
-        if (reader) yield* reader.lines();
-        files.push(renewed);
-        current = renewed;
-        reader = new LineReader(renewed, 0);
+      const renewed = await openNewer(path, current);
+      // the old file is complete once a newer one exists, so what it got last is still to come
+      if (renewed.length > 0 && reader) yield* reader.lines();
+      for (const file of renewed) {
+        files.push(file);
+        current = file;
+        reader = new LineReader(file, 0);
         yield* reader.lines();
       }
       if (!more) return;
@@ -120,14 +120,30 @@ async function openExisting(path: string): Promise<FileHandle | undefined> {
   }
 }
 
-/** The file now at `path`, when it is another one than `current`. */
-async function openIfRotated(path: string, current: FileHandle | undefined): Promise<FileHandle | undefined> {
-  const file = await openExisting(path);
-  if (!file || !current) return file;
-  const [a, b] = await Promise.all([file.stat(), current.stat()]);
-  if (a.ino !== b.ino || a.dev !== b.dev) return file;
-  await file.close();
-  return undefined;
+/** The files of the log that are newer than `current`, oldest first: more than one when it was rotated twice. */
+async function openNewer(path: string, current: FileHandle | undefined): Promise<FileHandle[]> {
+  const known = new Set<string>();
+  if (current) known.add(await identity(current));
+  const files: FileHandle[] = [];
+  for (let index = 0; ; index += 1) {
+    const file = await openExisting(index === 0 ? path : `${path}.${index}`);
+    if (!file) return files;
+    const id = await identity(file);
+    if (known.has(id)) {
+      await file.close();
+      // one that was renamed while we looked is seen twice; the one we come from is the last
+      if (current === undefined || id !== (await identity(current))) continue;
+      return files;
+    }
+    known.add(id);
+    files.unshift(file);
+    if (!current) return files;
+  }
+}
+
+async function identity(file: FileHandle): Promise<string> {
+  const { dev, ino } = await file.stat();
+  return `${dev}:${ino}`;
 }
 
 /** Where the last `count` lines begin. */
