@@ -6,6 +6,8 @@ export { RuntimeError } from './errors.ts';
 export type { RuntimeErrorCode, RuntimeErrorDetails } from './errors.ts';
 export { mount, mountAt, mountTable, parseMountInfo, unmount } from './mounts.ts';
 export type { MountPoint } from './mounts.ts';
+export { createNativeRuntime, planContainer } from './native-runtime.ts';
+export type { NativeRuntimeOptions } from './native-runtime.ts';
 export { openNetlink } from './netlink.ts';
 export type { NetlinkSocket, OpenNetlinkOptions } from './netlink.ts';
 export {
@@ -15,6 +17,8 @@ export {
   removeNetworkNamespace,
   writeSysctls,
 } from './network-namespace.ts';
+export { encodePlan, formatPlan } from './plan/operations.ts';
+export type { Operation, OperationName, Plan } from './plan/operations.ts';
 export { reservePort } from './port-reservation.ts';
 export type { PortReservation, ReservePortOptions } from './port-reservation.ts';
 export {

@@ -302,8 +302,8 @@ static void on_running(void)
 	if (the_monitor.phase != PHASE_CREATED || !the_monitor.start_sent || the_monitor.start_failed)
 		return;
 	the_monitor.phase = PHASE_RUNNING;
-	clients_started(NULL, 0);
 	clients_status();
+	clients_started(NULL, 0);
 }
 
 static void on_failure(const uint8_t *failure, size_t size)

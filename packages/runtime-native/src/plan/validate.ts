@@ -1,7 +1,12 @@
 /** Refusals of specs that are well-formed and yet cannot be run: contradictions, and what is not supported. */
+import type { ZodSafeParseResult } from 'zod';
+
 import { RuntimeError } from '../errors.ts';
-import { specSchema } from '../spec/config.ts';
+import { processSchema, specSchema } from '../spec/config.ts';
 import type { Spec } from '../spec/config.ts';
+import type { ExecOptions } from '../runtime.ts';
+import { resourcesSchema } from '../spec/linux.ts';
+import type { LinuxResources } from '../spec/linux.ts';
 
 /** A container's id, as runc and crun have it. */
 const ID = /^[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,254}$/;
@@ -38,10 +43,14 @@ function formatPath(path: readonly PropertyKey[]): string {
  * @throws {RuntimeError} `INVALID_SPEC` with the JSON path of the first wrong field
  */
 export function parseSpec(value: unknown): Spec {
-  const result = specSchema.safeParse(value);
+  return checked(specSchema.safeParse(value), '');
+}
+
+/** The value of a successful parse. `root` is where its paths start. */
+function checked<T>(result: ZodSafeParseResult<T>, root: string): T {
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
-  const field = formatPath(issue.path) || 'config.json';
+  const field = [root, formatPath(issue.path)].filter(Boolean).join('.') || 'config.json';
   throw new RuntimeError('INVALID_SPEC', `${field}: ${issue.message}`, { field, cause: result.error });
 }
 
@@ -70,4 +79,16 @@ export function refuseUnsupported(spec: Spec): void {
     if (mount.uidMappings?.length) throw unsupported(`mounts[${i}].uidMappings`);
     if (mount.gidMappings?.length) throw unsupported(`mounts[${i}].gidMappings`);
   });
+}
+
+/** @throws {RuntimeError} `INVALID_SPEC` with the field's path */
+export function parseResources(value: unknown): LinuxResources {
+  return checked(resourcesSchema.safeParse(value), 'resources');
+}
+
+/** The part of {@link ExecOptions} that reaches the kernel. @throws {RuntimeError} `INVALID_SPEC` */
+export function parseExec(options: ExecOptions): ExecOptions {
+  const { args, env, cwd = '/', user = { uid: 0, gid: 0 }, capabilities } = options;
+  checked(processSchema.safeParse({ args, env, cwd, user, capabilities }), 'process');
+  return options;
 }

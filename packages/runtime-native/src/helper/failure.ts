@@ -1,0 +1,26 @@
+/** Failures of the helper as errors of this package, in words that people know from other runtimes. */
+import { RuntimeError } from '../errors.ts';
+import type { HelperFailure } from './message.ts';
+
+function describeExec({ errno, errnoCode, path, reason }: HelperFailure): string {
+  const quoted = JSON.stringify(path);
+  if (errnoCode === 'ENOENT' && !path.includes('/'))
+    return `exec: ${quoted}: executable file not found in $PATH`;
+  if (errnoCode === 'ENOENT') return `exec: ${quoted}: stat ${path}: no such file or directory`;
+  // ENOEXEC, in the kernel's words; libuv has none for it
+  return `exec: ${quoted}: ${errno === 8 ? 'exec format error' : reason}`;
+}
+
+/** `EXEC_FAILED` for the program itself, `SETUP_FAILED` for every step before it. */
+export function failureError(failure: HelperFailure, what: string): RuntimeError {
+  const { errno, errnoCode, syscall, path, step, reason } = failure;
+  const details = { errno, errnoCode, syscall, path, step, cause: failure };
+  if (step === 'EXEC' && syscall === 'execve')
+    return new RuntimeError('EXEC_FAILED', describeExec(failure), details);
+  const subject = path ? ` ${path}` : '';
+  return new RuntimeError(
+    'SETUP_FAILED',
+    `${what}: step ${step.toLowerCase().replaceAll('_', ' ')} failed: ${syscall}${subject}: ${reason}`,
+    details,
+  );
+}

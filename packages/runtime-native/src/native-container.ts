@@ -1,0 +1,311 @@
+/** A container of {@link NativeRuntime}: its first process, its cgroup and its directory. */
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { openCgroup } from './cgroups/cgroups.ts';
+import type { Cgroup } from './cgroups/cgroups.ts';
+import { RuntimeError } from './errors.ts';
+import { RequestFailed } from './helper/connection.ts';
+import { failureError } from './helper/failure.ts';
+import { FRAME, PHASE } from './helper/message.ts';
+import { MonitoredProcess } from './native-process.ts';
+import { compileExec } from './plan/compile.ts';
+import type { CgroupPlacement, SeccompFilter } from './plan/context.ts';
+import { encodePlan } from './plan/operations.ts';
+import { parseExec, parseResources } from './plan/validate.ts';
+import type {
+  Attachment,
+  Container,
+  ContainerState,
+  ContainerStats,
+  ContainerStatus,
+  ExecOptions,
+  ExecProcess,
+  ExitStatus,
+} from './runtime.ts';
+import type { LinuxResources } from './spec/linux.ts';
+import { StateDirectory, writeExit } from './state.ts';
+import type { ContainerRecord } from './state.ts';
+import { seccompFilter } from './seccomp-filter.ts';
+
+const SIGKILL = 9;
+
+/** Exit code of a process whose end nobody has seen. */
+const LOST_EXIT_CODE = 255;
+
+/** The compiler's view of a cgroup. */
+export function placementOf(cgroup: Cgroup): CgroupPlacement {
+  const { v1, v2, oomEvents } = cgroup.placement;
+  const hierarchies = [...v1, ...(v2 === undefined ? [] : [v2])].map((directory) => {
+    const mountPoint = directory.slice(0, -cgroup.path.length);
+    const name = mountPoint.slice(mountPoint.lastIndexOf('/') + 1);
+    // controllers mounted together are found by each of their names
+    return { name, directory, links: name.includes(',') ? name.split(',') : [] };
+  });
+  return {
+    tasks: v1.map((directory) => `${directory}/tasks`),
+    birth: v2,
+    oomEvents,
+    unified: v1.length === 0,
+    hierarchies,
+  };
+}
+
+let available: bigint | undefined;
+
+/** The capabilities that this process has, and so can give. */
+export function availableCapabilities(): bigint {
+  const line = /^CapPrm:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
+  return (available ??= BigInt(`0x${line?.[1] ?? '0'}`));
+}
+
+/** Kills what is left of a container whose monitor is gone, and records the end that nobody has seen. */
+async function buryLost(directory: string, cgroup: Cgroup): Promise<ExitStatus> {
+  await cgroup.kill();
+  const status: ExitStatus = {
+    exitCode: LOST_EXIT_CODE,
+    signal: undefined,
+    oomKilled: cgroup.oomKills() > 0,
+    exitedAt: new Date(),
+  };
+  writeExit(directory, status);
+  return status;
+}
+
+class NativeExec implements ExecProcess {
+  readonly #process: MonitoredProcess;
+
+  constructor(process: MonitoredProcess) {
+    this.#process = process;
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  async wait(options?: { signal?: AbortSignal }): Promise<ExitStatus> {
+    return { ...(await this.#process.wait(options)), oomKilled: false };
+  }
+
+  kill(signal: number): Promise<void> {
+    return this.#process.kill(signal);
+  }
+
+  resize(size: { columns: number; rows: number }): Promise<void> {
+    return this.#process.resize(size);
+  }
+
+  attach(options?: { stdin?: boolean; signal?: AbortSignal }): Promise<Attachment> {
+    return this.#process.attach(options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.release();
+    // its records are for this object only
+    if (this.#process.exit) rmSync(this.#process.directory, { recursive: true, force: true });
+  }
+}
+
+/** See {@link Container}. */
+export class NativeContainer implements Container {
+  readonly id: string;
+  readonly #state: StateDirectory;
+  readonly #record: ContainerRecord;
+  readonly #cgroup: Cgroup;
+  readonly #process: MonitoredProcess;
+
+  constructor(
+    id: string,
+    state: StateDirectory,
+    record: ContainerRecord,
+    cgroup = openCgroup(record.cgroup),
+  ) {
+    this.id = id;
+    this.#state = state;
+    this.#record = record;
+    this.#cgroup = cgroup;
+    const directory = state.directory(id);
+    this.#process = new MonitoredProcess(directory, {
+      what: `container ${id}`,
+      terminal: record.terminal,
+      onLost: () => buryLost(directory, cgroup),
+    });
+  }
+
+  /** Sets the container up; for {@link NativeRuntime.create}. */
+  async launch(plan: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const fd = openSync(this.#process.directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      await this.#process.launch(plan, fd, PHASE.CREATED, signal);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Finds the container's monitor, or how it ended; for {@link NativeRuntime.load}. */
+  reconnect(): Promise<void> {
+    return this.#process.reconnect();
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  #status(): ContainerStatus {
+    const { phase } = this.#process;
+    if (phase === PHASE.STOPPED) return 'stopped';
+    if (phase === PHASE.RUNNING) return this.#cgroup.frozen() ? 'paused' : 'running';
+    return phase === PHASE.CREATED ? 'created' : 'creating';
+  }
+
+  async state(): Promise<ContainerState> {
+    return {
+      id: this.id,
+      status: this.#status(),
+      pid: this.#process.pid,
+      createdAt: new Date(this.#record.createdAt),
+      exit: this.#process.exit,
+    };
+  }
+
+  #expect(phase: number, operation: string): void {
+    if (this.#process.phase === phase) return;
+    const status = this.#status();
+    const code = phase === PHASE.RUNNING ? 'NOT_RUNNING' : 'INVALID_STATE';
+    throw new RuntimeError(code, `cannot ${operation} container ${this.id}: it is ${status}`);
+  }
+
+  async start(options: { signal?: AbortSignal } = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    this.#expect(PHASE.CREATED, 'start');
+    try {
+      await this.#process.request(FRAME.START);
+    } catch (error) {
+      if (error instanceof RequestFailed) throw failureError(error.failure, `container ${this.id}`);
+      throw error;
+    }
+  }
+
+  wait(options?: { signal?: AbortSignal }): Promise<ExitStatus> {
+    return this.#process.wait(options);
+  }
+
+  kill(signal: number): Promise<void> {
+    return this.#process.kill(signal);
+  }
+
+  killAll(signal: number): Promise<void> {
+    return this.#cgroup.kill(signal);
+  }
+
+  async pause(): Promise<void> {
+    this.#expect(PHASE.RUNNING, 'pause');
+    await this.#cgroup.freeze();
+  }
+
+  async resume(): Promise<void> {
+    this.#expect(PHASE.RUNNING, 'resume');
+    await this.#cgroup.thaw();
+  }
+
+  async update(resources: LinuxResources): Promise<void> {
+    this.#cgroup.apply(parseResources(resources));
+  }
+
+  async stats(): Promise<ContainerStats> {
+    return this.#cgroup.stats();
+  }
+
+  async pids(): Promise<number[]> {
+    return this.#cgroup.pids();
+  }
+
+  resize(size: { columns: number; rows: number }): Promise<void> {
+    return this.#process.resize(size);
+  }
+
+  attach(options?: { stdin?: boolean; signal?: AbortSignal }): Promise<Attachment> {
+    return this.#process.attach(options);
+  }
+
+  async exec(options: ExecOptions): Promise<ExecProcess> {
+    options.signal?.throwIfAborted();
+    this.#expect(PHASE.RUNNING, 'execute a process in');
+    // it would be frozen too, before it could say anything
+    if (this.#cgroup.frozen()) {
+      throw new RuntimeError(
+        'INVALID_STATE',
+        `cannot execute a process in container ${this.id}: it is paused`,
+      );
+    }
+    const { spec } = this.#record;
+    const target = this.#state.pid(this.id);
+    if (!target) throw new RuntimeError('NOT_FOUND', `container ${this.id} is gone`);
+    const { seccomp = true } = options;
+    const plan = encodePlan(
+      compileExec(
+        spec,
+        parseExec(options),
+        { pid: target.pid, startTicks: BigInt(target.startTicks) },
+        {
+          cgroups: placementOf(this.#cgroup),
+          seccomp: seccomp ? execFilter(spec) : undefined,
+          available: availableCapabilities(),
+        },
+      ),
+    );
+
+    const parent = join(this.#process.directory, 'exec');
+    mkdirSync(parent, { recursive: true, mode: 0o700 });
+    const directory = mkdtempSync(`${parent}/`);
+    const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    const process = new MonitoredProcess(directory, {
+      what: `a process in container ${this.id}`,
+      terminal: options.stdio?.terminal ?? false,
+      onLost: async () => ({
+        exitCode: LOST_EXIT_CODE,
+        signal: undefined,
+        oomKilled: false,
+        exitedAt: new Date(),
+      }),
+    });
+    try {
+      await process.launch(plan, fd, PHASE.RUNNING, options.signal);
+      return new NativeExec(process);
+    } catch (error) {
+      rmSync(directory, { recursive: true, force: true });
+      throw error;
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async delete(options: { force?: boolean; signal?: AbortSignal } = {}): Promise<void> {
+    const { force = false, signal } = options;
+    signal?.throwIfAborted();
+    if (!this.#process.exit) {
+      if (!force) {
+        throw new RuntimeError(
+          'STILL_RUNNING',
+          `container ${this.id} is ${this.#status()}: stop it first, or delete it with force`,
+        );
+      }
+      // through the cgroup first: that reaches also who is frozen, and thaws
+      await this.#cgroup.kill(SIGKILL);
+      await this.#process.wait(signal ? { signal } : {});
+    }
+    // processes that outlived the first one, in a pid namespace that is not the container's own
+    if (this.#cgroup.pids().length > 0) await this.#cgroup.kill(SIGKILL);
+    await this.#cgroup.remove();
+    this.#process.release();
+    this.#state.remove(this.id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#process.release();
+  }
+}
+
+function execFilter(spec: ContainerRecord['spec']): SeccompFilter | undefined {
+  return spec.linux?.seccomp && seccompFilter(spec.linux.seccomp);
+}

@@ -1,0 +1,154 @@
+/** The runtime of this package: containers made by the static helper, found again through their state directory. */
+import { resolve } from 'node:path';
+
+import { createCgroup, openCgroup } from './cgroups/cgroups.ts';
+import type { Cgroup } from './cgroups/cgroups.ts';
+import { RuntimeError } from './errors.ts';
+import { NativeContainer, availableCapabilities, placementOf } from './native-container.ts';
+import { compileContainer, processOf } from './plan/compile.ts';
+import { encodePlan } from './plan/operations.ts';
+import type { Plan } from './plan/operations.ts';
+import { isTerminal } from './plan/process.ts';
+import { checkId, parseSpec } from './plan/validate.ts';
+import type { Container, ContainerState, CreateOptions, Runtime } from './runtime.ts';
+import { seccompFilter } from './seccomp-filter.ts';
+import type { Spec } from './spec/config.ts';
+import { StateDirectory, isAlive, ownProcess } from './state.ts';
+import type { ContainerRecord } from './state.ts';
+
+/** Where a runtime keeps things. */
+export interface NativeRuntimeOptions {
+  /** Absolute or relative to the working directory; made with mode 0700. Best on a tmpfs such as /run. */
+  stateDirectory: string;
+  /** Cgroup below which containers get theirs, in every hierarchy. Default `/tare`. */
+  cgroupRoot?: string;
+}
+
+/**
+ * A runtime on this machine's kernel. Makes nothing and starts nothing until `create`.
+ *
+ * Several runtimes, in several processes, may share a state directory.
+ */
+export function createNativeRuntime(options: NativeRuntimeOptions): Runtime {
+  return new NativeRuntime(resolve(options.stateDirectory), options.cgroupRoot ?? '/tare');
+}
+
+/**
+ * What the helper would do for a spec, without doing it. `formatPlan` prints it.
+ *
+ * @throws {RuntimeError} as {@link Runtime.create} does for a spec that it refuses
+ */
+export function planContainer(
+  options: Omit<CreateOptions, 'signal'> & { stateDirectory: string; cgroupPath: string },
+): Plan {
+  const spec = parseSpec(options.spec);
+  return compile(spec, options, options.stateDirectory, openCgroup(options.cgroupPath));
+}
+
+function compile(spec: Spec, options: CreateOptions, directory: string, cgroup: Cgroup): Plan {
+  return compileContainer(spec, {
+    scratch: directory,
+    rootfs: options.rootfs,
+    stdio: options.stdio ?? {},
+    cgroups: placementOf(cgroup),
+    seccomp: spec.linux?.seccomp && seccompFilter(spec.linux.seccomp),
+    available: availableCapabilities(),
+  });
+}
+
+class NativeRuntime implements Runtime {
+  readonly #state: StateDirectory;
+  readonly #cgroupRoot: string;
+
+  constructor(stateDirectory: string, cgroupRoot: string) {
+    this.#state = new StateDirectory(stateDirectory);
+    this.#cgroupRoot = cgroupRoot;
+  }
+
+  #cgroupPath(id: string, spec: Spec): string {
+    const asked = spec.linux?.cgroupsPath;
+    if (!asked) return `${this.#cgroupRoot}/${id}`;
+    return asked.startsWith('/') ? asked : `${this.#cgroupRoot}/${asked}`;
+  }
+
+  async create(id: string, options: CreateOptions): Promise<Container> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    checkId(id);
+    const spec = parseSpec(options.spec);
+    const path = this.#cgroupPath(id, spec);
+    // refuses what it must before anything is made
+    const plan = encodePlan(compile(spec, options, this.#state.directory(id), openCgroup(path)));
+
+    const record: ContainerRecord = {
+      version: 1,
+      createdAt: new Date().toISOString(),
+      spec,
+      cgroup: path,
+      terminal: isTerminal(processOf(spec), options.stdio ?? {}),
+      maker: ownProcess(),
+    };
+    await using undo = new AsyncDisposableStack();
+    this.#state.create(id, record);
+    undo.defer(() => this.#state.remove(id));
+    const cgroup = createCgroup(path);
+    undo.defer(() => cgroup.remove());
+    if (spec.linux?.resources) cgroup.apply(spec.linux.resources);
+    const container = new NativeContainer(id, this.#state, record, cgroup);
+    await container.launch(plan, signal);
+    undo.move();
+    return container;
+  }
+
+  async load(id: string): Promise<Container> {
+    checkId(id);
+    const container = await this.#find(id);
+    if (!container)
+      throw new RuntimeError('NOT_FOUND', `no container with the id ${id} in ${this.#state.path}`);
+    return container;
+  }
+
+  /** The container, unless there is none or it is only half made. What a dead maker left half made is removed. */
+  async #find(id: string): Promise<NativeContainer | undefined> {
+    const record = this.#state.record(id);
+    if (!record) return undefined;
+    if (!this.#state.pid(id)) {
+      if (!isAlive(record.maker)) await this.#sweep(id, record);
+      return undefined;
+    }
+    const container = new NativeContainer(id, this.#state, record);
+    await container.reconnect();
+    return container;
+  }
+
+  async #sweep(id: string, record: ContainerRecord): Promise<void> {
+    const cgroup = openCgroup(record.cgroup);
+    // its monitor kills it as soon as the maker is gone, so this finds somebody only by chance
+    await cgroup.kill();
+    await cgroup.remove();
+    this.#state.remove(id);
+  }
+
+  async list(): Promise<ContainerState[]> {
+    this.#state.sweep();
+    const states: ContainerState[] = [];
+    for (const id of this.#state.ids()) {
+      const container = await this.#find(id);
+      if (!container) {
+        const record = this.#state.record(id);
+        if (!record) continue;
+        states.push({
+          id,
+          status: 'creating',
+          pid: 0,
+          createdAt: new Date(record.createdAt),
+          exit: undefined,
+        });
+        continue;
+      }
+      await using found = container;
+      states.push(await found.state());
+    }
+    return states;
+  }
+}
