@@ -3,27 +3,47 @@
  *
  * It knows seams only; which implementation stands behind each is decided in main.ts.
  */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ContentStore } from '@tare/image-spec/content';
+import type { Snapshotter } from '@tare/layer-store/snapshot';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
+import { containerServices, type ContainerServiceParts } from './containers/services.ts';
 import { messageOf } from './errors.ts';
 import { EventBus } from './events/event-bus.ts';
 import { listen } from './http/listen.ts';
 import type { Route } from './http/route.ts';
 import { eventRoutes } from './http/routes/events.ts';
+import { imageRoutes } from './http/routes/images.ts';
 import { jobRoutes } from './http/routes/jobs.ts';
 import { systemRoutes } from './http/routes/system.ts';
 import { HttpServer } from './http/server.ts';
+import { Images } from './images/images.ts';
+import { sweepImages } from './images/prune.ts';
+import { Puller, type LayerUnpacker, type OpenRepository } from './images/pull.ts';
 import { JobQueue } from './jobs/job-queue.ts';
 import { StateDb } from './state/db.ts';
+import { ImagesTable } from './state/images-table.ts';
 import { migrations } from './state/migrations.ts';
-import { SystemInfo } from './system/system-info.ts';
+import { SystemInfo, type Login } from './system/system-info.ts';
 import { ENGINE_VERSION } from './version.ts';
 
-/** The implementations an engine is made of. */
+/** The implementations an engine is made of. They stay their maker's to dispose of, after the engine. */
 export interface EngineParts {
   log: Logger;
+  /** Blobs by digest. */
+  content: ContentStore;
+  snapshotter: Snapshotter;
+  /** Storage driver that clients are told of. */
+  snapshotterName: string;
+  unpacker: LayerUnpacker;
+  openRepository: OpenRepository;
+  login: Login;
+  /** What runs and connects containers. */
+  containers: Pick<
+    ContainerServiceParts,
+    'runtime' | 'networkDriver' | 'sandboxes' | 'seccomp' | 'syscalls' | 'cgroupVersion'
+  >;
 }
 
 /** A running engine. Disposing of it is the graceful shutdown; containers go on. */
@@ -46,9 +66,7 @@ export class Engine implements AsyncDisposable {
    */
   static async start(config: Config, parts: EngineParts): Promise<Engine> {
     await using resources = new AsyncDisposableStack();
-    const { log } = parts;
-    mkdirSync(config.dataRoot, { recursive: true, mode: 0o711 });
-    mkdirSync(config.execRoot, { recursive: true, mode: 0o711 });
+    const { log, content, snapshotter, snapshotterName, unpacker, openRepository, login } = parts;
 
     const db = resources.use(StateDb.open(join(config.dataRoot, 'state.db'), migrations));
     const events = new EventBus();
@@ -59,9 +77,57 @@ export class Engine implements AsyncDisposable {
           log.debug({ job: job.id, kind: job.kind, state: job.state, error: job.error }, 'job ended'),
       }),
     );
-    const system = new SystemInfo({ config, db, events });
 
-    const routes: Route[] = [...systemRoutes(system), ...eventRoutes(events), ...jobRoutes(jobs)];
+    const images = new Images({
+      table: new ImagesTable(db),
+      content,
+      snapshots: snapshotter,
+      events,
+      // images and containers know each other: the one removes only what the other does not use
+      users: { usersOf: (imageId) => containers.usersOf(imageId) },
+    });
+    const puller = new Puller({
+      images,
+      openRepository,
+      unpacker,
+      maxConcurrentDownloads: config.maxConcurrentDownloads,
+    });
+    const services = containerServices({
+      ...parts.containers,
+      db,
+      snapshotter,
+      snapshotterName,
+      images,
+      events,
+      jobs,
+      log,
+      dataRoot: config.dataRoot,
+      execRoot: config.execRoot,
+    });
+    const { containers, volumes } = services;
+    resources.use(containers);
+    await containers.restore();
+
+    const system = new SystemInfo({
+      config,
+      events,
+      images,
+      login,
+      storageDriver: snapshotterName,
+      containers,
+      volumes,
+    });
+    const routes: Route[] = [
+      ...systemRoutes(system),
+      ...eventRoutes(events),
+      ...jobRoutes(jobs),
+      ...imageRoutes({
+        images,
+        storageDriver: snapshotterName,
+        pull: (request, onMessage, job) => puller.pull(request, onMessage, job),
+      }),
+      ...services.routes,
+    ];
 
     const http = resources.use(new HttpServer({ routes, jobs, log, serverVersion: ENGINE_VERSION }));
     const addresses: string[] = [];
@@ -73,6 +139,7 @@ export class Engine implements AsyncDisposable {
       log.info({ address }, 'API listens');
       addresses.push(address);
     }
+    resources.use(background(log, 'sweeping images', (signal) => sweepImages(images, { signal })));
     return new Engine(addresses, resources.move());
   }
 
@@ -81,11 +148,20 @@ export class Engine implements AsyncDisposable {
   }
 }
 
-/** Runs `step` and logs its failure: recovery of one resource must not keep the engine from starting. */
-export async function recoverStep(log: Logger, what: string, step: () => Promise<void>): Promise<void> {
-  try {
-    await step();
-  } catch (error) {
-    log.error({ err: error }, `recovery of ${what} failed: ${messageOf(error)}`);
-  }
+/** Work that the start does not wait for. A failure is logged; disposing of it cancels it and waits. */
+function background(
+  log: Logger,
+  what: string,
+  work: (signal: AbortSignal) => Promise<void>,
+): AsyncDisposable {
+  const stop = new AbortController();
+  const done = work(stop.signal).catch((error: unknown) => {
+    if (!stop.signal.aborted) log.error({ err: error }, `${what} failed: ${messageOf(error)}`);
+  });
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort(new Error('the engine is shutting down'));
+      await done;
+    },
+  };
 }

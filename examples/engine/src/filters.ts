@@ -15,6 +15,11 @@ export class Filters {
     return this.#values.has(key);
   }
 
+  /** These filters, with the values of one key replaced. */
+  with(key: string, values: readonly string[]): Filters {
+    return new Filters(new Map([...this.#values, [key, values]]));
+  }
+
   /** The values of a key; empty when it was not given. */
   values(key: string): readonly string[] {
     return this.#values.get(key) ?? [];

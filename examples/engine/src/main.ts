@@ -1,9 +1,19 @@
 /** The composition root: the only file that names implementations. */
-import { pino } from 'pino';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DEFAULT_REGISTRY } from '@tare/image-spec';
+import { openFileContent } from '@tare/layer-store';
+import type { Snapshotter } from '@tare/layer-store/snapshot';
+import { createBridgeDriver } from '@tare/netdriver';
+import { detectCgroups, layerFs, type Runtime } from '@tare/runtime-native';
+import { pino, type Logger } from 'pino';
+import { nativeRootSyscalls, nativeSandboxes } from './adapters.ts';
 import { DAEMON_USAGE, loadConfig, type Config } from './config.ts';
-import { Engine } from './engine.ts';
-import { messageOf } from './errors.ts';
+import type { SeccompProfiles } from './containers/world.ts';
+import { Engine, type EngineParts } from './engine.ts';
+import { messageOf, systemError } from './errors.ts';
 import { Pidfile } from './pidfile.ts';
+import { Registries } from './registries.ts';
 
 /**
  * `tare daemon`: runs until SIGTERM or SIGINT.
@@ -34,7 +44,8 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
   const stop = stopSignal(config.shutdownTimeoutS);
   try {
     using _pidfile = Pidfile.acquire(config.pidfile);
-    await using _engine = await Engine.start(config, { log });
+    await using resources = new AsyncDisposableStack();
+    await using _engine = await Engine.start(config, await openParts(config, log, resources));
     const signal = await stop;
     log.info({ signal }, 'shutting down');
   } catch (error) {
@@ -43,6 +54,51 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
   }
   log.info('engine has stopped');
   return 0;
+}
+
+/** Chooses the implementation behind every seam. What has to be closed goes into `resources`. */
+async function openParts(config: Config, log: Logger, resources: AsyncDisposableStack): Promise<EngineParts> {
+  mkdirSync(config.dataRoot, { recursive: true, mode: 0o711 });
+  mkdirSync(config.execRoot, { recursive: true, mode: 0o711 });
+  const registries = resources.use(
+    new Registries(async () => {
+      const { RegistryClient } = await import('@tare/registry-client');
+      return new RegistryClient({
+        insecure: config.insecureRegistries,
+        mirrors: { [DEFAULT_REGISTRY]: config.registryMirrors },
+        retry: { attempts: config.maxDownloadAttempts },
+      });
+    }),
+  );
+  return {
+    log,
+    content: await openFileContent(join(config.dataRoot, 'content')),
+    snapshotter: pending<Snapshotter>('layers'),
+    snapshotterName: 'overlay2',
+    unpacker: pending('layers'),
+    openRepository: registries.openRepository,
+    login: registries.login,
+    containers: {
+      runtime: pending<Runtime>('the runtime'),
+      networkDriver: resources.use(createBridgeDriver()),
+      sandboxes: nativeSandboxes,
+      seccomp: pending<SeccompProfiles>('seccomp'),
+      syscalls: nativeRootSyscalls(layerFs),
+      cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,
+    },
+  };
+}
+
+/** Stands for a part that is not there yet: every use says so. */
+function pending<T>(what: string): T {
+  return new Proxy(
+    {},
+    {
+      get: () => () => {
+        throw systemError(`${what} is not wired yet`);
+      },
+    },
+  ) as T;
 }
 
 /** Signals after the first that make the engine leave at once. */

@@ -11,6 +11,8 @@ export interface Image {
   repoDigests: string[];
   /** ChainID of all layers: the committed snapshot to prepare a container on; undefined for an image without layers. */
   chainId: Digest | undefined;
+  /** ChainIDs of every layer, oldest first. */
+  chain: Digest[];
   /** The config document. */
   config: ImageConfig;
   /** Unpacked size of all layers. */
@@ -25,7 +27,12 @@ export interface ImageUser {
   running: boolean;
 }
 
-/** Says which containers use an image; the container service implements it, main passes it in. */
+/**
+ * Says which containers use an image; the container service implements it.
+ *
+ * Synchronous on purpose: between resolving an image and recording that a container uses it there must be no `await`,
+ * or the image may be removed in between.
+ */
 export interface ImageUsers {
   usersOf(imageId: Digest): ImageUser[];
 }

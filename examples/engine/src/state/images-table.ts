@@ -9,10 +9,15 @@ export const imagesMigrations: readonly Migration[] = [
       -- id: digest of the config; config: its JSON text, so that starting a container reads no file
       CREATE TABLE image (
         id TEXT PRIMARY KEY,
-        chain_id TEXT NOT NULL,
+        -- JSON array of chainIDs, oldest layer first
+        chain TEXT NOT NULL,
         config TEXT NOT NULL,
-        size_bytes INTEGER NOT NULL,
         tagged_at INTEGER
+      ) STRICT;
+      -- unpacked size of each layer, measured once
+      CREATE TABLE image_layer (
+        chain_id TEXT PRIMARY KEY,
+        size_bytes INTEGER NOT NULL
       ) STRICT;
       -- the manifests an image was pulled by: its layers' blobs are reached through them
       CREATE TABLE image_manifest (
@@ -41,13 +46,18 @@ export const imagesMigrations: readonly Migration[] = [
 /** One image. */
 export interface ImageRow {
   id: Digest;
-  /** ChainID of all its layers: the committed snapshot containers are prepared on; undefined without layers. */
-  chainId: Digest | undefined;
+  /** ChainIDs of its layers, oldest first; the last is the committed snapshot that containers are prepared on. */
+  chain: Digest[];
   /** The config's JSON text. */
   config: string;
-  /** Unpacked size of all layers. */
-  sizeBytes: number;
   taggedAt: Date | undefined;
+}
+
+/** One unpacked layer. */
+export interface LayerRow {
+  chainId: Digest;
+  /** What it alone takes on disk. */
+  sizeBytes: number;
 }
 
 /** One `repository@digest`. */
@@ -65,9 +75,13 @@ export class ImagesTable {
   constructor(db: StateDb) {
     this.#db = db;
     this.#statements = {
-      put: db.prepare(
-        `INSERT INTO image (id, chain_id, config, size_bytes) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING`,
+      put: db.prepare('INSERT INTO image (id, chain, config) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING'),
+      putLayer: db.prepare(
+        `INSERT INTO image_layer (chain_id, size_bytes) VALUES (?, ?)
+         ON CONFLICT (chain_id) DO UPDATE SET size_bytes = excluded.size_bytes`,
       ),
+      layers: db.prepare('SELECT * FROM image_layer'),
+      removeLayer: db.prepare('DELETE FROM image_layer WHERE chain_id = ?'),
       get: db.prepare('SELECT * FROM image WHERE id = ?'),
       list: db.prepare('SELECT * FROM image'),
       byPrefix: db.prepare(`SELECT id FROM image WHERE id >= ? AND id < ? LIMIT 2`),
@@ -102,11 +116,29 @@ export class ImagesTable {
   }
 
   /** Adds an image; one that is there stays as it is. Its manifest is added to those it is known by. */
-  put(image: Omit<ImageRow, 'taggedAt'>, manifest: Descriptor | undefined): void {
+  put(
+    image: Omit<ImageRow, 'taggedAt'>,
+    layers: readonly LayerRow[],
+    manifest: Descriptor | undefined,
+  ): void {
     this.#db.transaction(() => {
-      this.#statements.put.run(image.id, image.chainId ?? '', image.config, image.sizeBytes);
+      this.#statements.put.run(image.id, JSON.stringify(image.chain), image.config);
+      for (const layer of layers) this.#statements.putLayer.run(layer.chainId, layer.sizeBytes);
       if (manifest) this.#statements.putManifest.run(image.id, JSON.stringify(manifest));
     });
+  }
+
+  /** Unpacked sizes of all layers, by chainID. */
+  layerSizes(): Map<Digest, number> {
+    return new Map(
+      this.#statements.layers
+        .all()
+        .map((row) => [row['chain_id'] as Digest, row['size_bytes'] as number] as const),
+    );
+  }
+
+  removeLayer(chainId: Digest): void {
+    this.#statements.removeLayer.run(chainId);
   }
 
   get(id: string): ImageRow | undefined {
@@ -192,13 +224,11 @@ export class ImagesTable {
 }
 
 function toImage(row: Record<string, unknown>): ImageRow {
-  const chainId = row['chain_id'] as string;
   const taggedAt = row['tagged_at'] as number | null;
   return {
     id: row['id'] as Digest,
-    chainId: chainId === '' ? undefined : (chainId as Digest),
+    chain: JSON.parse(row['chain'] as string) as Digest[],
     config: row['config'] as string,
-    sizeBytes: row['size_bytes'] as number,
     taggedAt: taggedAt === null ? undefined : new Date(taggedAt),
   };
 }

@@ -1,0 +1,61 @@
+// Bundles the engine into dist/: `tare.js` (the command line), chunks that it loads when needed (the daemon is one, so
+// that `tare ps` does not pay for it), and the workers of the packages, which must be files of their own.
+//
+// Native code stays where its package is: `#binding` is external, and found through the package.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const require = createRequire(import.meta.url);
+
+/** Short id of the checked-out commit; empty outside a checkout. */
+function gitCommit() {
+  try {
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] })
+      .toString()
+      .trim();
+  } catch {
+    // a source tarball has no git; the version then shows no commit
+    return '';
+  }
+}
+
+/** Worker programs of a workspace package: its `src/**​/*.worker.ts`, by output name. */
+function workersOf(name) {
+  const directory = join(dirname(require.resolve(`${name}/package.json`)), 'src');
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory, { recursive: true })
+    .filter((file) => /(^|[/.-])worker\.ts$/.test(file))
+    .map((file) => ({ in: join(directory, file), out: file.split('/').at(-1).replace(/\.ts$/, '') }));
+}
+
+const packages = ['layer-store', 'registry-client', 'runtime-native', 'netdriver'].map((name) => `@tare/${name}`);
+await rm(join(root, 'dist'), { recursive: true, force: true });
+await build({
+  absWorkingDir: root,
+  entryPoints: [{ in: 'src/cli/main.ts', out: 'tare' }, ...packages.flatMap(workersOf)],
+  outdir: 'dist',
+  bundle: true,
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node24',
+  conditions: ['@tare/source'],
+  external: ['#binding', '*.node'],
+  sourcemap: true,
+  legalComments: 'none',
+  logLevel: 'warning',
+  define: {
+    __TARE_GIT_COMMIT__: JSON.stringify(gitCommit()),
+    __TARE_BUILD_TIME__: JSON.stringify(new Date().toISOString()),
+  },
+  banner: {
+    // CommonJS dependencies call require for Node's own modules
+    js: `import { createRequire as __tareRequire } from 'node:module';\nconst require = __tareRequire(import.meta.url);`,
+  },
+});

@@ -1,0 +1,394 @@
+/** Pulls images: resolve, download what is missing, unpack, and only then give the image its name. */
+import {
+  ContainerError,
+  familiarName,
+  formatPlatform,
+  familiarReference,
+  formatReference,
+  imageLayers,
+  isIndexType,
+  isManifestType,
+  isSchema1Type,
+  parseImageConfig,
+  parseImageIndex,
+  parseImageManifest,
+  platformOfProcess,
+  referenceTarget,
+  selectManifest,
+  type Descriptor,
+  type Digest,
+  type ImageLayer,
+  type ImageManifest,
+  type Platform,
+  type Reference,
+} from '@tare/image-spec';
+import { copyGraph, readBytes, type ContentSource, type Resolver } from '@tare/image-spec/content';
+import { invalid, notFound } from '../errors.ts';
+import { Limiter } from '../jobs/limiter.ts';
+import type { LayerRow } from '../state/images-table.ts';
+import type { Images } from './images.ts';
+import { canonicalTag, repositoryOf } from './names.ts';
+import { PullProgress, type PullMessage } from './pull-progress.ts';
+import { pullError } from './registry-errors.ts';
+
+export type { PullMessage } from './pull-progress.ts';
+
+/** Credentials for one registry. */
+export interface PullAuth {
+  username?: string;
+  password?: string;
+  /** An OAuth2 refresh token, in place of a password. */
+  identityToken?: string;
+  /** A bearer token to use as it is. */
+  registryToken?: string;
+}
+
+/** What to pull. Without tag and digest: every tag of the repository. */
+export interface PullRequest {
+  reference: Reference;
+  /** Which image of an index; the machine's by default. */
+  platform?: Platform;
+  auth?: PullAuth | undefined;
+}
+
+/** A repository to pull from, with its mirrors behind it. */
+export interface PullSource extends ContentSource, Resolver {
+  /** Every tag. */
+  tags(options?: { signal?: AbortSignal }): AsyncIterable<string>;
+}
+
+/** Opens repositories; implemented in main on the registry client. */
+export type OpenRepository = (
+  reference: Reference,
+  auth: PullAuth | undefined,
+) => Promise<PullSource> | PullSource;
+
+/** Puts one layer on top of its parent as a committed snapshot; implemented in main on the layer store. */
+export interface LayerUnpacker {
+  /**
+   * Makes the committed snapshot `layer.chainId`, whose blob is in the content store.
+   *
+   * @param parent - chainID of the layer below; undefined for the first
+   * @returns the unpacked size
+   */
+  unpack(
+    layer: ImageLayer,
+    parent: Digest | undefined,
+    options: { signal: AbortSignal; onProgress?: (compressedBytes: number) => void },
+  ): Promise<{ sizeBytes: number }>;
+}
+
+/** What pulling needs. */
+export interface PullerOptions {
+  images: Images;
+  openRepository: OpenRepository;
+  unpacker: LayerUnpacker;
+  /** Downloads at the same time, over all pulls. */
+  maxConcurrentDownloads: number;
+}
+
+/** Larger manifests and configs are refused. */
+const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
+
+/** Pulls images. One object for the engine: it shares the download limit, and layers that several pulls want. */
+export class Puller {
+  readonly #images: Images;
+  readonly #openRepository: OpenRepository;
+  readonly #unpacker: LayerUnpacker;
+  readonly #downloads: Limiter;
+  /** Layers being unpacked, by chainID: two pulls of one image unpack it once. */
+  readonly #unpacking = new Map<Digest, Promise<void>>();
+
+  constructor(options: PullerOptions) {
+    this.#images = options.images;
+    this.#openRepository = options.openRepository;
+    this.#unpacker = options.unpacker;
+    this.#downloads = new Limiter(options.maxConcurrentDownloads);
+  }
+
+  /**
+   * Pulls, telling `onMessage` how far it is. Nothing is told before the registry has answered, so that a failure until
+   * then can be an ordinary error reply.
+   *
+   * A broken pull leaves no image and no name; the blobs and layers it got are used by the next.
+   *
+   * @throws {EngineError} `NOT_FOUND` in Docker's words when the registry does not have or does not give it
+   */
+  async pull(
+    request: PullRequest,
+    onMessage: (message: PullMessage) => void,
+    options: { signal: AbortSignal },
+  ): Promise<void> {
+    try {
+      await this.#pull(request, onMessage, options);
+    } catch (error) {
+      throw pullError(error, request.reference);
+    }
+  }
+
+  async #pull(
+    request: PullRequest,
+    onMessage: (message: PullMessage) => void,
+    options: { signal: AbortSignal },
+  ): Promise<void> {
+    const { reference } = request;
+    const source = await this.#openRepository(reference, request.auth);
+    if (reference.tag !== undefined || reference.digest !== undefined) {
+      await this.#pullOne(source, request, onMessage, options.signal);
+      return;
+    }
+    let found = false;
+    for await (const tag of source.tags({ signal: options.signal })) {
+      found = true;
+      await this.#pullOne(
+        source,
+        { ...request, reference: { ...reference, tag } },
+        onMessage,
+        options.signal,
+      );
+    }
+    if (!found) throw notFound(`repository ${familiarName(reference)} has no tags`);
+  }
+
+  async #pullOne(
+    source: PullSource,
+    request: PullRequest,
+    onMessage: (message: PullMessage) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const images = this.#images;
+    const { reference } = request;
+    const root = await source.resolve(referenceTarget(reference), { signal });
+    const descriptor = await selectPlatform(source, root, request, signal);
+    const manifest = parseImageManifest(
+      await readBytes(await source.fetch(descriptor, { signal }), MAX_DOCUMENT_BYTES),
+      descriptor,
+    );
+    onMessage({ status: `Pulling from ${reference.repository}`, id: referenceTarget(reference) });
+
+    const id = manifest.config.digest;
+    const previous = images.named(reference);
+    using _lease = images.leases.hold([
+      descriptor.digest,
+      id,
+      ...manifest.layers.map((layer) => layer.digest),
+    ]);
+    if (!images.table.get(id)) {
+      await this.#fetchImage(source, descriptor, manifest, onMessage, signal);
+    }
+
+    images.table.transaction(() => {
+      if (reference.digest === undefined) images.table.putTag(canonicalTag(reference), id, new Date());
+      images.table.putDigest(repositoryOf(reference), root.digest, id);
+    });
+    images.emit(
+      'pull',
+      familiarReference(reference),
+      familiarName(reference),
+      images.get(id).config.config?.Labels,
+    );
+    onMessage({ status: `Digest: ${root.digest}` });
+    const what = previous === id ? 'Image is up to date' : 'Downloaded newer image';
+    onMessage({ status: `Status: ${what} for ${familiarReference(reference)}` });
+  }
+
+  /** Downloads and unpacks an image and adds its row, all in an order that a crash cannot make visible by half. */
+  async #fetchImage(
+    source: PullSource,
+    descriptor: Descriptor,
+    manifest: ImageManifest,
+    onMessage: (message: PullMessage) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const images = this.#images;
+    const progress = new PullProgress(onMessage);
+    await fetchBlob(source, images, manifest.config, signal);
+    const configBytes = await readBytes(
+      await images.content.fetch(manifest.config, { signal }),
+      MAX_DOCUMENT_BYTES,
+    );
+    const config = parseImageConfig(configBytes, manifest.config);
+    if (config.os !== '' && config.os !== 'linux') {
+      throw invalid(`image operating system "${config.os}" cannot be used on this platform`);
+    }
+    const layers = await imageLayers(manifest, config);
+    using _lease = images.leases.hold(layers.map(({ chainId }) => chainId));
+    for (const { descriptor: layer } of layers) progress.layer(layer, 'Pulling fs layer');
+
+    const stop = new AbortController();
+    const all = AbortSignal.any([signal, stop.signal]);
+    const downloaded = new Map(
+      layers.map(({ descriptor: layer }) => [layer.digest, Promise.withResolvers<void>()]),
+    );
+    const copy = copyGraph(new LimitedSource(source, this.#downloads, progress), images.content, descriptor, {
+      // the limit over all pulls is kept by LimitedSource
+      concurrency: Math.max(1, layers.length + 1),
+      signal: all,
+      onEvent: ({ kind, descriptor: { digest } }) => {
+        if (kind === 'done') progress.done(digest, 'Download complete');
+        if (kind === 'done' || kind === 'exists') downloaded.get(digest)?.resolve();
+      },
+    });
+    const unpack = this.#unpackAll(layers, downloaded, progress, all);
+    try {
+      const [sizes] = await Promise.all([unpack, copy]);
+      images.table.put(
+        {
+          id: manifest.config.digest,
+          chain: layers.map(({ chainId }) => chainId),
+          config: Buffer.from(configBytes).toString('utf8'),
+        },
+        sizes,
+        descriptor,
+      );
+    } catch (error) {
+      stop.abort(error);
+      // both have ended before the lease does
+      await Promise.allSettled([copy, unpack]);
+      throw error;
+    }
+  }
+
+  async #unpackAll(
+    layers: readonly ImageLayer[],
+    downloaded: ReadonlyMap<Digest, PromiseWithResolvers<void>>,
+    progress: PullProgress,
+    signal: AbortSignal,
+  ): Promise<LayerRow[]> {
+    const rows: LayerRow[] = [];
+    const aborted = rejectOnAbort(signal);
+    let parent: Digest | undefined;
+    for (const layer of layers) {
+      await Promise.race([downloaded.get(layer.descriptor.digest)!.promise, aborted]);
+      rows.push(await this.#unpackOne(layer, parent, progress, signal));
+      parent = layer.chainId;
+    }
+    return rows;
+  }
+
+  async #unpackOne(
+    layer: ImageLayer,
+    parent: Digest | undefined,
+    progress: PullProgress,
+    signal: AbortSignal,
+  ): Promise<LayerRow> {
+    const { chainId, descriptor } = layer;
+    const { snapshots, table } = this.#images;
+    for (;;) {
+      const underWay = this.#unpacking.get(chainId);
+      if (!underWay) break;
+      await Promise.race([underWay, rejectOnAbort(signal)]);
+    }
+    if (await snapshots.stat(chainId, { signal })) {
+      progress.done(descriptor.digest, 'Already exists');
+      const sizeBytes =
+        table.layerSizes().get(chainId) ?? (await snapshots.usage(chainId, { signal })).sizeBytes;
+      return { chainId, sizeBytes };
+    }
+    const done = Promise.withResolvers<void>();
+    this.#unpacking.set(chainId, done.promise);
+    try {
+      progress.extracting(descriptor, 0);
+      const { sizeBytes } = await this.#unpacker.unpack(layer, parent, {
+        signal,
+        onProgress: (bytes) => progress.extracting(descriptor, bytes),
+      });
+      progress.done(descriptor.digest, 'Pull complete');
+      return { chainId, sizeBytes };
+    } finally {
+      this.#unpacking.delete(chainId);
+      done.resolve();
+    }
+  }
+}
+
+/** The manifest for the wanted platform; `root` itself when it is no index. */
+async function selectPlatform(
+  source: PullSource,
+  root: Descriptor,
+  request: PullRequest,
+  signal: AbortSignal,
+): Promise<Descriptor> {
+  const name = formatReference(request.reference);
+  if (isSchema1Type(root.mediaType)) {
+    throw invalid(`${name} has the image format of Docker before 1.10 (schema 1), which is not supported`);
+  }
+  if (isManifestType(root.mediaType)) return root;
+  if (!isIndexType(root.mediaType)) {
+    throw invalid(`${name} is no image: its media type is ${root.mediaType}`);
+  }
+  const bytes = await readBytes(await source.fetch(root, { signal }), MAX_DOCUMENT_BYTES);
+  const platform = request.platform ?? platformOfProcess(process);
+  try {
+    return selectManifest(parseImageIndex(bytes, root), platform);
+  } catch (error) {
+    if (!(ContainerError.is(error) && error.code === 'NO_MATCHING_PLATFORM')) throw error;
+    throw notFound(
+      `no matching manifest for ${formatPlatform(platform)} in the manifest list entries: ${error.message}`,
+      { cause: error },
+    );
+  }
+}
+
+async function fetchBlob(
+  source: ContentSource,
+  images: Images,
+  descriptor: Descriptor,
+  signal: AbortSignal,
+): Promise<void> {
+  if (await images.content.has(descriptor, { signal })) return;
+  await images.content.push(descriptor, await source.fetch(descriptor, { signal }), { signal });
+}
+
+/** Rejects when `signal` aborts. Never a loose end: it counts as handled. */
+function rejectOnAbort(signal: AbortSignal): Promise<never> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(signal.reason as Error);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  promise.catch(() => undefined);
+  return promise;
+}
+
+/** A source that keeps to the download limit and counts what passes through. */
+class LimitedSource implements ContentSource {
+  readonly #source: ContentSource;
+  readonly #limiter: Limiter;
+  readonly #progress: PullProgress;
+
+  constructor(source: ContentSource, limiter: Limiter, progress: PullProgress) {
+    this.#source = source;
+    this.#limiter = limiter;
+    this.#progress = progress;
+  }
+
+  async fetch(
+    descriptor: Descriptor,
+    options: { signal?: AbortSignal } = {},
+  ): Promise<AsyncIterable<Uint8Array>> {
+    if (!this.#progress.knows(descriptor.digest)) return this.#source.fetch(descriptor, options);
+    if (this.#limiter.busy) this.#progress.layer(descriptor, 'Waiting');
+    const place = await this.#limiter.acquire(options.signal);
+    try {
+      return this.#count(descriptor, await this.#source.fetch(descriptor, options), place);
+    } catch (error) {
+      place[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  async *#count(
+    descriptor: Descriptor,
+    content: AsyncIterable<Uint8Array>,
+    place: Disposable,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    using _place = place;
+    let bytes = 0;
+    for await (const chunk of content) {
+      bytes += chunk.length;
+      this.#progress.downloading(descriptor, bytes);
+      yield chunk;
+    }
+    this.#progress.layer(descriptor, 'Verifying Checksum');
+  }
+}
