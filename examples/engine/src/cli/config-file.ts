@@ -46,10 +46,10 @@ export interface ConfigFile {
   format(command: 'ps' | 'images' | 'networks' | 'volumes' | 'stats'): string | undefined;
   /** Credentials for a registry host such as `docker.io` or `localhost:5000`; undefined when there are none. */
   credentials(registry: string): Promise<Credentials | undefined>;
-  /** Remembers credentials; returns where, for the user. */
+  /** Remembers credentials. */
   store(registry: string, credentials: Required<Pick<Credentials, 'username' | 'password'>>): Promise<void>;
-  /** Forgets them. Returns false when there were none. */
-  erase(registry: string): Promise<boolean>;
+  /** Forgets them, if there are any. */
+  erase(registry: string): Promise<void>;
 }
 
 /** `docker.io` is kept under a URL from Docker's first days; every other registry under its host. */
@@ -105,14 +105,11 @@ export function loadConfig(directory: string | undefined, environment: Environme
     },
     async erase(registry) {
       const key = authKey(registry);
-      const known = json.auths?.[key] !== undefined;
       const helper = helperFor(key);
       if (helper) await runHelper(helper, 'erase', key);
-      if (known) {
-        delete json.auths![key];
-        save();
-      }
-      return known;
+      if (json.auths?.[key] === undefined) return;
+      delete json.auths[key];
+      save();
     },
   };
 }

@@ -1,14 +1,8 @@
 /** Compiles the flags of `create` and `run` into the Engine API's request to create a container. */
 import { readFileSync } from 'node:fs';
-import { CliError, UsageError, messageOf } from './errors.ts';
+import { CliError, UsageError, messageOf, openError } from './errors.ts';
 import type { ContainerFlags } from './run-flags.ts';
-import {
-  expandVariable,
-  keyValueMap,
-  optionMap,
-  readKeyValueFile,
-  type Environment,
-} from './values/key-value.ts';
+import { expandVariable, keyValueMap, readKeyValueFile, type Environment } from './values/key-value.ts';
 import { normalizeCapabilities, parseDevice, parseRestart, type NetworkAttachment } from './values/limits.ts';
 import { parseTmpfs, parseVolume } from './values/mounts.ts';
 import { parseExpose, parsePublish, type PortBinding } from './values/ports.ts';
@@ -91,6 +85,7 @@ export function buildCreateRequest(
       DnsSearch: flags.dnsSearch,
       ExtraHosts: orNull(flags.addHost),
       GroupAdd: orNull(flags.groupAdd),
+      Isolation: flags.isolation,
       Links: orNull(flags.link),
       PublishAllPorts: flags.publishAll,
       ReadonlyRootfs: flags.readOnly,
@@ -98,6 +93,7 @@ export function buildCreateRequest(
       ...(flags.runtime && { Runtime: flags.runtime }),
       ...(given.has('init') && { Init: flags.init }),
       ...(flags.tmpfs.length > 0 && { Tmpfs: Object.fromEntries(flags.tmpfs.map(parseTmpfs)) }),
+      ...(flags.gpus.length > 0 && { DeviceRequests: flags.gpus }),
       ...(flags.mount.length > 0 && { Mounts: flags.mount }),
       ...(flags.sysctl.length > 0 && { Sysctls: keyValueMap(flags.sysctl) }),
       ...(flags.storageOpt.length > 0 && { StorageOpt: storageOptions(flags.storageOpt) }),
@@ -121,8 +117,12 @@ function orNull<T>(items: readonly T[]): readonly T[] | null {
 }
 
 function environmentOf(flags: ContainerFlags, environment: Environment): readonly string[] | null {
-  const fromFiles = flags.envFile.flatMap((path) => readKeyValueFile(path, environment));
-  return orNull([...fromFiles, ...flags.env.map((text) => expandVariable(text, environment))]);
+  const entries = [
+    ...flags.envFile.flatMap((path) => readKeyValueFile(path, environment)),
+    ...flags.env.map((text) => expandVariable(text, environment)),
+  ];
+  // The last value of a variable counts; its place is that of the first.
+  return orNull([...new Map(entries.map((entry) => [entry.split('=', 1)[0]!, entry])).values()]);
 }
 
 function portsOf(flags: ContainerFlags): { exposed: Set<string>; bindings: Record<string, PortBinding[]> } {
@@ -211,7 +211,7 @@ function readProfile(path: string): string {
   try {
     text = readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new CliError(`opening seccomp profile (${path}) failed: ${messageOf(cause)}`, { cause });
+    throw new CliError(`opening seccomp profile (${path}) failed: ${openError(path, cause)}`, { cause });
   }
   try {
     return JSON.stringify(JSON.parse(text));
@@ -226,7 +226,7 @@ function logOptions(flags: ContainerFlags): Record<string, string> {
   if (flags.logDriver === 'none' && flags.logOpt.length > 0) {
     throw new UsageError('invalid logging opts for driver none');
   }
-  return optionMap(flags.logOpt, 'log');
+  return keyValueMap(flags.logOpt);
 }
 
 function storageOptions(values: readonly string[]): Record<string, string> {
@@ -271,6 +271,11 @@ function isUserDefined(target: string): boolean {
 function endpointsOf(flags: ContainerFlags): Record<string, unknown> {
   const networks = flags.network.length > 0 ? flags.network : [defaultNetwork];
   const endpoints: Record<string, unknown> = {};
+  if (networks.length > 1 && networks.some(({ Target }) => !isUserDefined(Target))) {
+    throw new UsageError(
+      'conflicting options: cannot attach both user-defined and non-user-defined network-modes',
+    );
+  }
   for (const [position, network] of networks.entries()) {
     const settings = position === 0 ? withSingleFlags(network, flags) : network;
     if (endpoints[settings.Target]) {
@@ -300,6 +305,9 @@ const defaultNetwork: NetworkAttachment = {
 
 /** `--ip`, `--network-alias` and their kind belong to the first network, and clash with the same setting in its long form. */
 function withSingleFlags(network: NetworkAttachment, flags: ContainerFlags): NetworkAttachment {
+  if (flags.macAddress && !/^(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}$/i.test(flags.macAddress)) {
+    throw new UsageError(`${flags.macAddress} is not a valid mac address`);
+  }
   const conflict = (flag: string): never => {
     throw new UsageError(
       `conflicting options: cannot specify both --${flag} and per-network ${flag === 'network-alias' ? 'alias' : flag}`,

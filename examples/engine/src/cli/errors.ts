@@ -68,3 +68,15 @@ export class ManyErrors extends CliError {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/** A failed `open`, in the words of the C library rather than of Node. */
+export function openError(path: string, cause: unknown): string {
+  const { code } = cause as NodeJS.ErrnoException;
+  const words: Record<string, string> = {
+    ENOENT: 'no such file or directory',
+    EACCES: 'permission denied',
+    EISDIR: 'is a directory',
+    ENOTDIR: 'not a directory',
+  };
+  return `open ${path}: ${words[code ?? ''] ?? messageOf(cause)}`;
+}

@@ -2,7 +2,7 @@
 import type { Cli } from './cli.ts';
 import { CliError, messageOf } from './errors.ts';
 import { compileTemplate, headerFunctions } from './format/go-template.ts';
-import { escapeHtml, rawJson, stringifyJson } from './format/json-text.ts';
+import { escapeHtml, jsonText, stringifyJson } from './format/json-text.ts';
 import { alignTabs } from './format/tabwriter.ts';
 
 /** One field of a listing: its heading, and its text for a row. */
@@ -18,6 +18,8 @@ export interface Listing<Row> {
   methods?: Readonly<Record<string, (row: Row, ...args: unknown[]) => unknown>>;
   /** What `table` alone means: a template without the prefix. */
   table: string;
+  /** Name of Docker's Go type of a row, for errors about unknown fields. */
+  typeName: string;
 }
 
 /**
@@ -30,7 +32,7 @@ export function renderListing<Row>(listing: Listing<Row>, format: string, rows: 
   const isTable = format === '' || format === 'table' || /^table\s/.test(format);
   const source = templateOf(listing, format);
   try {
-    const template = compileTemplate(source, { typeName: 'formatter.Row' });
+    const template = compileTemplate(source, { typeName: listing.typeName });
     const body = rows.map((row) => `${template.execute(record(listing, row))}\n`).join('');
     if (!isTable) return body;
     const header = compileTemplate(source, { missingKey: 'zero', overrides: headerFunctions });
@@ -40,7 +42,7 @@ export function renderListing<Row>(listing: Listing<Row>, format: string, rows: 
       headings[name] = (text: unknown) => labelHeading(text);
     return alignTabs(`${header.execute(headings)}\n${body}`);
   } catch (cause) {
-    throw new CliError(messageOf(cause), { cause });
+    throw new CliError(`template parsing error: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -69,7 +71,7 @@ function record<Row>(listing: Listing<Row>, row: Row): Record<string, unknown> {
     Object.defineProperty(fields, name, { value: (...args: unknown[]) => method(row, ...args) });
   }
   // Go marshals a row as a whole with HTML escaping on: `{{json .}}` has \u003e where `{{json .Ports}}` has `>`.
-  Object.defineProperty(fields, 'toJSON', { value: () => rawJson(escapeHtml(stringifyJson({ ...fields }))) });
+  Object.defineProperty(fields, jsonText, { value: () => escapeHtml(stringifyJson({ ...fields })) });
   return fields;
 }
 

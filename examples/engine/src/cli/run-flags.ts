@@ -1,8 +1,10 @@
 /** The flags of `create` and `run` that describe a container. */
+import { isIP } from 'node:net';
 import { UsageError } from './errors.ts';
 import { integer, list, listOf, optionalInteger, parsed, string, toggle, type FlagValues } from './flags.ts';
 import { parseDuration } from './values/duration.ts';
-import { parseExtraHost, parseNetwork, parseUlimit } from './values/limits.ts';
+import { requireVariableName } from './values/key-value.ts';
+import { parseExtraHost, parseGpus, parseNetwork, parseUlimit } from './values/limits.ts';
 import { parseMount } from './values/mounts.ts';
 import { parseCpus, parseSize, parseSwapSize } from './values/size.ts';
 
@@ -21,6 +23,12 @@ function parseSysctl(text: string): string {
   return text;
 }
 
+function parseDeviceRule(text: string): string {
+  if (!/^[acb] (?:\d+|\*):(?:\d+|\*) [rwm]{1,3}$/.test(text))
+    throw new UsageError(`invalid device cgroup format '${text}'`);
+  return text;
+}
+
 function parseStream(text: string): string {
   const name = text.toLowerCase();
   if (!['stdin', 'stdout', 'stderr'].includes(name))
@@ -28,9 +36,14 @@ function parseStream(text: string): string {
   return name;
 }
 
-function parseVariable(text: string): string {
-  if (text.startsWith('=') || text === '') throw new UsageError(`invalid environment variable: ${text}`);
+function parseLabel(text: string): string {
+  if (text.startsWith('=')) throw new UsageError(`invalid label '${text}': empty name`);
   return text;
+}
+
+function parseAddress(text: string): string {
+  if (isIP(text.trim()) === 0) throw new UsageError(`IP address is not correctly formatted: ${text}`);
+  return text.trim();
 }
 
 export const containerFlags = {
@@ -52,15 +65,18 @@ export const containerFlags = {
   cpusetCpus: string('CPUs in which to allow execution (0-3, 0,1)'),
   cpusetMems: string('MEMs in which to allow execution (0-3, 0,1)'),
   device: list('Add a host device to the container'),
-  deviceCgroupRule: list('Add a rule to the cgroup allowed devices list'),
-  dns: list('Set custom DNS servers'),
+  deviceCgroupRule: listOf(parseDeviceRule, 'Add a rule to the cgroup allowed devices list'),
+  dns: listOf(parseAddress, 'Set custom DNS servers'),
   dnsOption: list('Set DNS options', { alias: 'dns-opt' }),
   dnsSearch: list('Set custom DNS search domains'),
   domainname: string('Container NIS domain name'),
   entrypoint: string('Overwrite the default ENTRYPOINT of the image'),
-  env: listOf(parseVariable, 'Set environment variables', { short: 'e' }),
+  env: listOf(requireVariableName, 'Set environment variables', { short: 'e' }),
   envFile: list('Read in a file of environment variables'),
   expose: list('Expose a port or a range of ports'),
+  gpus: listOf(parseGpus, "GPU devices to add to the container ('all' to pass all GPUs)", {
+    placeholder: 'gpu-request',
+  }),
   groupAdd: list('Add additional groups to join'),
   healthCmd: string('Command to run to check health'),
   healthInterval: duration('Time between running the check (ms|s|m|h)'),
@@ -76,7 +92,8 @@ export const containerFlags = {
   ip: string('IPv4 address (e.g., 172.30.100.104)'),
   ip6: string('IPv6 address (e.g., 2001:db8::33)'),
   ipc: string('IPC mode to use'),
-  label: list('Set meta data on a container', { short: 'l' }),
+  isolation: string('Container isolation technology'),
+  label: listOf(parseLabel, 'Set meta data on a container', { short: 'l' }),
   labelFile: list('Read in a line delimited file of labels'),
   link: list('Add link to another container'),
   linkLocalIp: list('Container IPv4/IPv6 link-local addresses'),

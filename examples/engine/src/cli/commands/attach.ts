@@ -30,6 +30,8 @@ export const command = defineCommand({
     const exit = cli.client.call('POST', `/containers/${details.Id}/wait`, {
       query: { condition: 'next-exit' },
     });
+    // Looked at after the session; when that fails, its own error is the one to report.
+    exit.catch(() => undefined);
     const detachKeys = flags.detachKeys || cli.config.detachKeys;
     const socket = await cli.client.hijack(`/containers/${name}/attach`, {
       query: { stream: true, stdin, stdout: true, stderr: true, detachKeys },
@@ -42,7 +44,6 @@ export const command = defineCommand({
       if (end === 'detached') throw new CliError('read escape sequence');
     } finally {
       stopFollowing?.();
-      exit.catch(() => undefined);
     }
     const result = JSON.parse(await readText(await exit)) as WaitResult;
     if (result.Error) throw new CliError(result.Error.Message);

@@ -21,6 +21,7 @@ export async function createContainer(
       `invalid pull option: '${flags.pull}': must be one of "always", "missing" or "never"`,
     );
   }
+  await checkName(request.Image);
   const idFile = claimIdFile(flags.cidfile);
   let id = '';
   try {
@@ -54,6 +55,13 @@ async function create(
   }
   for (const warning of created.Warnings ?? []) cli.warn(`WARNING: ${warning}`);
   return created.Id;
+}
+
+/** The daemon would refuse these too; most names need no second look, and the grammar is not loaded for them. */
+async function checkName(image: string): Promise<void> {
+  if (/^[a-z0-9][a-z0-9_./@:-]*$/.test(image)) return;
+  const { parseImageName } = await import('../values/image-name.ts');
+  parseImageName(image);
 }
 
 function isMissingImage(error: unknown): boolean {

@@ -5,10 +5,14 @@ import { filterFlag } from '../filter-flag.ts';
 import { string } from '../flags.ts';
 import { objectFormatHelp } from '../format-flag.ts';
 import { compileTemplate } from '../format/go-template.ts';
-import { parseJson, stringifyJson } from '../format/json-text.ts';
+import { jsonText, parseJson, stringifyJson } from '../format/json-text.ts';
 import { parseMoment } from '../values/duration.ts';
 
 interface EventMessage {
+  status?: string;
+  id?: string;
+  from?: string;
+  scope?: string;
   Type: string;
   Action: string;
   Actor: { ID: string; Attributes: Record<string, string> | null };
@@ -73,11 +77,39 @@ export const command = defineCommand({
 
 function renderer(format: string): (message: EventMessage) => string {
   if (format === '') return line;
-  if (format === 'json') return stringifyJson;
+  if (format === 'json') return toJson;
   try {
-    const template = compileTemplate(format);
-    return (message) => template.execute(message);
+    const template = compileTemplate(format, { typeName: '*events.Message' });
+    // Tried on a blank message first: a faulty template should not wait for an event to be found out.
+    template.execute(forTemplates({ Type: '', Action: '', Actor: { ID: '', Attributes: {} } }));
+    return (message) => template.execute(forTemplates(message));
   } catch (cause) {
     throw new CliError(`Error parsing format: ${messageOf(cause)}`, { exitCode: 64, cause });
   }
+}
+
+/** The message as Go marshals it: attributes in order of their names. */
+function toJson(message: EventMessage): string {
+  const attributes = Object.entries(message.Actor.Attributes ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
+  return stringifyJson({
+    ...message,
+    Actor: { ...message.Actor, Attributes: Object.fromEntries(attributes) },
+  });
+}
+
+/** Templates name the fields as Go does, which for some of them is not what they are called in JSON. */
+function forTemplates(message: EventMessage): Record<string, unknown> {
+  const {
+    Type,
+    Action,
+    Actor,
+    status: Status,
+    id: ID,
+    from: From,
+    scope: Scope,
+    time: Time,
+    timeNano: TimeNano,
+  } = message;
+  const fields = { Status, ID, From, Type, Action, Actor, Scope, Time, TimeNano };
+  return Object.defineProperty(fields, jsonText, { value: () => toJson(message) });
 }

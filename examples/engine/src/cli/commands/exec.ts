@@ -1,10 +1,10 @@
 import { defineCommand } from '../command.ts';
 import type { ContainerDetails } from '../attached-start.ts';
 import { CliError } from '../errors.ts';
-import { list, string, toggle } from '../flags.ts';
+import { list, listOf, string, toggle } from '../flags.ts';
 import { runSession } from '../stdio-session.ts';
 import { followTerminalSize } from '../terminal.ts';
-import { expandVariable, readKeyValueFile } from '../values/key-value.ts';
+import { expandVariable, readKeyValueFile, requireVariableName } from '../values/key-value.ts';
 
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER COMMAND [ARG...]',
@@ -14,7 +14,7 @@ export const command = defineCommand({
   flags: {
     detach: toggle('Detached mode: run command in the background', { short: 'd' }),
     detachKeys: string('Override the key sequence for detaching a container'),
-    env: list('Set environment variables', { short: 'e' }),
+    env: listOf(requireVariableName, 'Set environment variables', { short: 'e' }),
     envFile: list('Read in a file of environment variables'),
     interactive: toggle('Keep STDIN open even if not attached', { short: 'i' }),
     privileged: toggle('Give extended privileges to the command'),

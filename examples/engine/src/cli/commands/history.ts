@@ -33,6 +33,7 @@ function listing(truncate: boolean, human: boolean): Listing<HistoryEntry> {
       Size: { header: 'SIZE', value: ({ Size }) => (human ? decimalSize(Size, 3) : String(Size)) },
       Comment: { header: 'COMMENT', value: ({ Comment }) => Comment },
     },
+    typeName: '*image.historyContext',
     table: '{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}',
   };
 }

@@ -43,7 +43,7 @@ export function imageListing(truncate: boolean, digests: boolean): Listing<Image
       },
       CreatedAt: { header: 'CREATED AT', value: ({ image }) => goTime(image.Created) },
       Size: { header: 'SIZE', value: ({ image }) => decimalSize(image.Size, 3) },
-      VirtualSize: { header: 'SIZE', value: ({ image }) => decimalSize(image.Size, 3) },
+      VirtualSize: { header: 'SIZE', value: ({ image }) => decimalSize(image.Size) },
       SharedSize: {
         header: 'SHARED SIZE',
         value: ({ image }) => optional(image.SharedSize, decimalSize(image.SharedSize)),
@@ -57,6 +57,7 @@ export function imageListing(truncate: boolean, digests: boolean): Listing<Image
         value: ({ image }) => optional(image.Containers, String(image.Containers)),
       },
     },
+    typeName: '*formatter.imageContext',
     table: `{{.Repository}}\t{{.Tag}}${digests ? '\t{{.Digest}}' : ''}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}`,
   };
 }

@@ -5,7 +5,7 @@ import { objectFormatHelp } from '../format-flag.ts';
 import { compileTemplate } from '../format/go-template.ts';
 import { stringifyJson } from '../format/json-text.ts';
 import { binarySize } from '../format/units.ts';
-import { clientVersion } from './version.ts';
+import { TARE_VERSION } from '../../version.ts';
 
 /** The fields of `GET /info` that are shown, in Docker's spelling. */
 interface SystemInfo {
@@ -75,6 +75,12 @@ class Lines {
     return this;
   }
 
+  /** As {@link add}, shown even when the value is empty. */
+  line(label: string, value: string | undefined): this {
+    this.#lines.push(` ${label}: ${value ?? ''}`);
+    return this;
+  }
+
   list(label: string, items: readonly string[]): this {
     if (items.length > 0) this.#lines.push(` ${label}:`, ...items.map((item) => `  ${item}`));
     return this;
@@ -139,7 +145,7 @@ function serverLines(info: SystemInfo): string {
     .add('Init Binary', info.InitBinary)
     .add('containerd version', info.ContainerdCommit?.ID)
     .add('runc version', info.RuncCommit?.ID)
-    .add('init version', info.InitCommit?.ID)
+    .line('init version', info.InitCommit?.ID)
     .list('Security Options', securityLines(info))
     .add('Kernel Version', info.KernelVersion)
     .add('Operating System', info.OperatingSystem)
@@ -170,7 +176,7 @@ function serverLines(info: SystemInfo): string {
     .add('Product License', info.ProductLicense)
     .list(
       'Default Address Pools',
-      (info.DefaultAddressPools ?? []).map(({ Base, Size }) => `Base: ${Base}, Size: ${Size}`),
+      (info.DefaultAddressPools ?? []).map(({ Base, Size }) => ` Base: ${Base}, Size: ${Size}`),
     )
     .toString();
 }
@@ -181,7 +187,7 @@ export const command = defineCommand({
   args: { min: 0 },
   flags: { format: string(objectFormatHelp, { short: 'f' }) },
   async run({ cli, flags }) {
-    const client = { Version: clientVersion(), Context: 'default', Debug: cli.globals.debug };
+    const client = { Version: TARE_VERSION, Context: 'default', Debug: cli.globals.debug };
     if (flags.format !== '') {
       const info = await cli.client.json<SystemInfo>('GET', '/info');
       cli.print(format(flags.format, { ...info, ClientInfo: client }));

@@ -4,7 +4,7 @@ import { CliError, DaemonError, ExitError, UsageError, messageOf } from '../erro
 import { string, toggle } from '../flags.ts';
 import { objectFormatHelp } from '../format-flag.ts';
 import { compileTemplate, type Template } from '../format/go-template.ts';
-import { indentJson, parseJson, stringifyJson } from '../format/json-text.ts';
+import { indentJson, parseJson } from '../format/json-text.ts';
 
 /** Returns one object as the JSON text the daemon sent. */
 export type Lookup = (name: string) => Promise<string>;
@@ -31,7 +31,7 @@ export async function inspectAll(
     }
   }
   if (template) cli.stdout.write(texts.length > 0 ? texts.join('') : '\n');
-  else if (format === 'json') cli.print(stringifyJson(texts.map((text) => parseJson(text))));
+  else if (format === 'json') cli.print(`[${texts.map((text) => text.trim()).join(',')}]`);
   else cli.print(indentJson(`[${texts.join(',')}]`));
   if (failures.length === 0) return;
   cli.warn(failures.join('\n'));

@@ -50,6 +50,7 @@ function listing(truncate: boolean): Listing<JobRow> {
       Progress: { header: 'PROGRESS', value: (job) => cut(progressOf(job), 60) },
       Error: { header: 'ERROR', value: ({ Error: failure }) => failure },
     },
+    typeName: 'Job',
     table: '{{.ID}}\t{{.Kind}}\t{{.Subject}}\t{{.State}}\t{{.Started}}\t{{.Duration}}\t{{.Progress}}',
   };
 }

@@ -20,7 +20,7 @@ export const command = defineCommand({
       throw new UsageError('--password and --password-stdin are mutually exclusive');
     }
     if (flags.passwordStdin && flags.username === '')
-      throw new UsageError('Must provide --username with --password-stdin');
+      throw new UsageError('the --password-stdin option requires --username to be set');
     if (given.has('password')) {
       cli.warn('WARNING! Using --password via the CLI is insecure. Use --password-stdin.');
     }

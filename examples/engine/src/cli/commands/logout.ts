@@ -9,11 +9,7 @@ export const command = defineCommand({
   flags: {},
   async run({ cli, args }) {
     const registry = registryOf(args[0]);
-    const erased = await cli.config.erase(registry);
-    cli.print(
-      erased
-        ? `Removing login credentials for ${authKey(registry)}`
-        : `Not logged in to ${authKey(registry)}`,
-    );
+    cli.print(`Removing login credentials for ${authKey(registry)}`);
+    await cli.config.erase(registry);
   },
 });

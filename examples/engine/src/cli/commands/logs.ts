@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { defineCommand } from '../command.ts';
 import type { ContainerDetails } from '../attached-start.ts';
+import { UsageError, messageOf } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 import { StdioDemultiplexer } from '../stdcopy.ts';
 import { parseMoment } from '../values/duration.ts';
@@ -23,7 +24,6 @@ export const command = defineCommand({
   },
   async run({ cli, flags, args }) {
     const { Id, Config } = await cli.client.json<ContainerDetails>('GET', `/containers/${args[0]}/json`);
-    const now = Date.now();
     const response = await cli.client.call('GET', `/containers/${Id}/logs`, {
       query: {
         stdout: true,
@@ -32,8 +32,8 @@ export const command = defineCommand({
         timestamps: flags.timestamps,
         details: flags.details,
         tail: flags.tail,
-        since: flags.since && parseMoment(flags.since, now),
-        until: flags.until && parseMoment(flags.until, now),
+        since: moment('since', flags.since),
+        until: moment('until', flags.until),
       },
     });
     let full = false;
@@ -49,3 +49,12 @@ export const command = defineCommand({
     }
   },
 });
+
+/** A moment for the query; what is wrong with it names the flag. */
+function moment(name: string, text: string): string {
+  try {
+    return text && parseMoment(text, Date.now());
+  } catch (cause) {
+    throw new UsageError(`invalid value for ${JSON.stringify(name)}: ${messageOf(cause)}`, { cause });
+  }
+}

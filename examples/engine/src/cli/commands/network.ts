@@ -4,6 +4,7 @@ import { CliError, DaemonError, ManyErrors, UsageError } from '../errors.ts';
 import { filterFlag } from '../filter-flag.ts';
 import { integer, list, string, toggle } from '../flags.ts';
 import { formatHelp } from '../format-flag.ts';
+import { compareNatural } from '../format/natural-order.ts';
 import { shortId } from '../format/units.ts';
 import { printListing, type Listing } from '../output.ts';
 import { keyValueMap } from '../values/key-value.ts';
@@ -39,6 +40,7 @@ function listing(truncate: boolean): Listing<NetworkSummary> {
       CreatedAt: { header: 'CREATED AT', value: ({ Created }) => goTimestamp(Created) },
     },
     methods: { Label: ({ Labels }, name) => Labels?.[String(name)] ?? '' },
+    typeName: '*network.networkContext',
     table: '{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}',
   };
 }
@@ -48,9 +50,9 @@ function goTimestamp(text: string): string {
   return text.replace('T', ' ').replace(/Z$/, ' +0000 UTC');
 }
 
-/** Names compare with numbers inside them in order: `n2` before `n10`. */
+/** Orders by name; numbers inside names count as numbers. */
 export function byName(a: { Name: string }, b: { Name: string }): number {
-  return a.Name.localeCompare(b.Name, 'en', { numeric: true, sensitivity: 'variant' });
+  return compareNatural(a.Name, b.Name);
 }
 
 export const ls = defineCommand({

@@ -1,6 +1,7 @@
 import type { ContainerDetails } from '../attached-start.ts';
 import { defineCommand } from '../command.ts';
 import { CliError, UsageError } from '../errors.ts';
+import { compareNatural } from '../format/natural-order.ts';
 import { joinHostPort } from '../format/port-list.ts';
 
 export const command = defineCommand({
@@ -20,10 +21,7 @@ export const command = defineCommand({
         );
       }
       const bindings = ports[`${number}/${protocol}`];
-      if (!bindings)
-        throw new CliError(
-          `Error: No public port '${wanted.includes('/') ? wanted : `${wanted}/tcp`}' published for ${name}`,
-        );
+      if (!bindings) throw new CliError(`Error: No public port '${wanted}' published for ${name}`);
       for (const { HostIp, HostPort } of bindings) lines.push(joinHostPort(HostIp, HostPort));
     } else {
       for (const [port, bindings] of Object.entries(ports)) {
@@ -31,8 +29,7 @@ export const command = defineCommand({
           lines.push(`${port} -> ${joinHostPort(HostIp, HostPort)}`);
       }
     }
-    // Natural order: 80/tcp before 8080/tcp.
-    lines.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+    lines.sort(compareNatural);
     if (lines.length > 0) cli.print(lines.join('\n'));
   },
 });

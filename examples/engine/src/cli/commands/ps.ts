@@ -1,13 +1,16 @@
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
 import { filterFlag } from '../filter-flag.ts';
+import { CliError, messageOf } from '../errors.ts';
 import { integer, string, toggle } from '../flags.ts';
 import { formatHelp } from '../format-flag.ts';
 import { ago, decimalSize, ellipsis, shortId } from '../format/units.ts';
+import { TemplateSyntaxError } from '../format/go-template-parser.ts';
 import { displayPorts, type PortEntry } from '../format/port-list.ts';
-import { printListing, type Listing } from '../output.ts';
+import { printListing, renderListing, type Listing } from '../output.ts';
 
-interface ContainerSummary {
+/** A container as the API lists it. */
+export interface ContainerSummary {
   Id: string;
   Names: string[] | null;
   Image: string;
@@ -26,7 +29,7 @@ interface ContainerSummary {
 }
 
 /** Columns of `ps`; `truncate` shortens identifiers, commands and mounts. */
-function listing(truncate: boolean, withSize: boolean): Listing<ContainerSummary> {
+export function listing(truncate: boolean, withSize: boolean): Listing<ContainerSummary> {
   const names = (row: ContainerSummary): string[] => (row.Names ?? []).map((name) => name.replace(/^\//, ''));
   const mounts = (row: ContainerSummary): string[] =>
     (row.Mounts ?? []).map(({ Name, Source }) => {
@@ -70,6 +73,7 @@ function listing(truncate: boolean, withSize: boolean): Listing<ContainerSummary
       },
       Platform: { header: 'PLATFORM', value: platformOf },
     },
+    typeName: '*formatter.ContainerContext',
     methods: { Label: ({ Labels }, name) => Labels?.[String(name)] ?? '' },
     table: `{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}${withSize ? '\t{{.Size}}' : ''}`,
   };
@@ -88,9 +92,9 @@ function sizeOf({ SizeRw = 0, SizeRootFs = 0 }: ContainerSummary): string {
   return SizeRootFs > 0 ? `${size} (virtual ${decimalSize(SizeRootFs, 3)})` : size;
 }
 
-function platformOf({ ImageManifestDescriptor }: ContainerSummary): string {
+function platformOf({ ImageManifestDescriptor }: ContainerSummary): string | null {
   const platform = ImageManifestDescriptor?.platform;
-  return platform ? [platform.os, platform.architecture, platform.variant].filter(Boolean).join('/') : '';
+  return platform ? [platform.os, platform.architecture, platform.variant].filter(Boolean).join('/') : null;
 }
 
 /** A moment the way Go prints one: `2026-11-23 20:56:41 +0000 UTC`. */
@@ -98,6 +102,31 @@ export function goTime(unixSeconds: number): string {
   const iso = new Date(unixSeconds * 1000).toISOString();
   return `${iso.slice(0, 10)} ${iso.slice(11, 19)} +0000 UTC`;
 }
+
+/** Finds a faulty template before the daemon is asked. */
+function checkFormat(format: string): void {
+  try {
+    renderListing(listing(true, false), format, [blank]);
+  } catch (error) {
+    const stage = (error as Error).cause instanceof TemplateSyntaxError ? 'parse' : 'execute';
+    throw new CliError(messageOf(error).replace('template parsing error:', `failed to ${stage} template:`), {
+      cause: error,
+    });
+  }
+}
+
+const blank: ContainerSummary = {
+  Id: '',
+  Names: null,
+  Image: '',
+  ImageID: '',
+  Command: '',
+  Created: 0,
+  Ports: null,
+  Labels: null,
+  State: '',
+  Status: '',
+};
 
 export const command = defineCommand({
   usage: '[OPTIONS]',
@@ -115,9 +144,10 @@ export const command = defineCommand({
   },
   async run({ cli, flags, given }) {
     const format = flags.format || (flags.quiet ? '' : (cli.config.format('ps') ?? ''));
+    checkFormat(format);
     const limit = flags.latest && flags.last === -1 ? 1 : flags.last;
     // Sizes are slow to find out: asked for only when a template shows them, or by the flag.
-    const size = given.has('size') ? flags.size : /\.Size\b/.test(format);
+    const size = given.has('size') ? flags.size : /\.Size\b|json \.\s*[}|]/.test(format);
     const rows = await cli.client.json<ContainerSummary[]>('GET', '/containers/json', {
       query: {
         all: flags.all,

@@ -1,7 +1,7 @@
 import { attachAndStart, type ContainerDetails } from '../attached-start.ts';
 import { defineCommand } from '../command.ts';
-import { UsageError } from '../errors.ts';
-import { forEach } from '../each.ts';
+import type { Cli } from '../cli.ts';
+import { CliError, ManyErrors, UsageError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 
 export const command = defineCommand({
@@ -15,10 +15,7 @@ export const command = defineCommand({
   },
   async run({ cli, flags, args }) {
     if (!flags.attach && !flags.interactive) {
-      return forEach(cli, args, async (name) => {
-        await cli.client.text('POST', `/containers/${name}/start`);
-        return name;
-      });
+      return startAll(cli, args);
     }
     if (args.length > 1) throw new UsageError('you cannot start and attach multiple containers at once');
     const { Id, Config, HostConfig } = await cli.client.json<ContainerDetails>(
@@ -37,3 +34,22 @@ export const command = defineCommand({
     });
   },
 });
+
+async function startAll(cli: Cli, names: readonly string[]): Promise<void> {
+  const failures: unknown[] = [];
+  const failed: string[] = [];
+  for (const name of names) {
+    try {
+      await cli.client.text('POST', `/containers/${name}/start`);
+      cli.print(name);
+    } catch (error) {
+      failures.push(error);
+      failed.push(name);
+    }
+  }
+  if (failed.length === 0) return;
+  throw new ManyErrors([
+    ...failures,
+    new CliError(`Error: failed to start containers: ${failed.join(', ')}`),
+  ]);
+}

@@ -96,6 +96,7 @@ function listing(truncate: boolean): Listing<StatsRow> {
       BlockIO: { header: 'BLOCK I/O', value: of(blockTraffic) },
       PIDs: { header: 'PIDS', value: of((sample) => String(sample.pids_stats.current ?? 0)) },
     },
+    typeName: '*container.statsContext',
     table:
       '{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}',
   };

@@ -2,23 +2,11 @@ import { defineCommand } from '../command.ts';
 import { UsageError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 import { formatHelp } from '../format-flag.ts';
-import { ago, decimalSize, ellipsis, shortId } from '../format/units.ts';
+import { decimalSize } from '../format/units.ts';
 import { printListing, renderListing, type Listing } from '../output.ts';
 import { imageListing, imageRows, type ImageSummary } from './images.ts';
+import { listing as containerListing, type ContainerSummary } from './ps.ts';
 import { volumeListing, type VolumeSummary } from './volume.ts';
-
-interface ContainerUsage {
-  Id: string;
-  Names: string[];
-  Image: string;
-  Command: string;
-  Created: number;
-  State: string;
-  Status: string;
-  SizeRw?: number;
-  SizeRootFs?: number;
-  Mounts?: { Type: string }[] | null;
-}
 
 interface BuildCacheRecord {
   Size: number;
@@ -29,7 +17,7 @@ interface BuildCacheRecord {
 interface DiskUsage {
   LayersSize: number;
   Images: ImageSummary[] | null;
-  Containers: ContainerUsage[] | null;
+  Containers: ContainerSummary[] | null;
   Volumes: VolumeSummary[] | null;
   BuildCache: BuildCacheRecord[] | null;
 }
@@ -59,10 +47,11 @@ const listing: Listing<UsageRow> = {
       },
     },
   },
+  typeName: '*formatter.diskUsageContext',
   table: '{{.Type}}\t{{.TotalCount}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}',
 };
 
-function isActive({ State }: ContainerUsage): boolean {
+function isActive({ State }: ContainerSummary): boolean {
   return /running|paused|restarting/.test(State);
 }
 
@@ -118,20 +107,9 @@ function summary(usage: DiskUsage): UsageRow[] {
   ];
 }
 
-const containerListing: Listing<ContainerUsage> = {
-  columns: {
-    ID: { header: 'CONTAINER ID', value: ({ Id }) => shortId(Id) },
-    Image: { header: 'IMAGE', value: ({ Image }) => Image },
-    Command: { header: 'COMMAND', value: ({ Command }) => JSON.stringify(ellipsis(Command, 20)) },
-    LocalVolumes: {
-      header: 'LOCAL VOLUMES',
-      value: ({ Mounts }) => String((Mounts ?? []).filter(({ Type }) => Type === 'volume').length),
-    },
-    Size: { header: 'SIZE', value: ({ SizeRw = 0 }) => decimalSize(SizeRw, 3) },
-    RunningFor: { header: 'CREATED', value: ({ Created }) => ago(Created, Date.now()) },
-    Status: { header: 'STATUS', value: ({ Status }) => Status },
-    Names: { header: 'NAMES', value: ({ Names }) => Names.map((name) => name.replace(/^\//, '')).join(',') },
-  },
+/** As `ps -a`, with volumes and without the image's share of the size. */
+const containerColumns: Listing<ContainerSummary> = {
+  ...containerListing(true, true),
   table:
     '{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}',
 };
@@ -144,9 +122,14 @@ function verbose(usage: DiskUsage): string {
         '{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}',
     },
     'table',
-    imageRows(usage.Images ?? [], false),
+    // One line an image here, under the first of its names.
+    (usage.Images ?? []).flatMap((image) => imageRows([image], false).slice(0, 1)),
   );
-  const containers = renderListing(containerListing, 'table', usage.Containers ?? []);
+  const containers = renderListing(
+    containerColumns,
+    'table',
+    (usage.Containers ?? []).map((container) => ({ ...container, SizeRootFs: 0 })),
+  );
   const volumes = renderListing(
     { ...volumeListing, table: '{{.Name}}\t{{.Links}}\t{{.Size}}' },
     'table',

@@ -1,5 +1,6 @@
 import { defineCommand } from '../command.ts';
-import { parseImageName } from '../values/image-name.ts';
+import { UsageError, messageOf } from '../errors.ts';
+import { parseImageName, type ImageName } from '../values/image-name.ts';
 
 export const command = defineCommand({
   usage: 'SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]',
@@ -7,8 +8,21 @@ export const command = defineCommand({
   args: { min: 2 },
   flags: {},
   async run({ cli, args: [source, target] }) {
-    const name = parseImageName(target!);
+    const name = parseTarget(target!);
+    if (name.target.includes(':')) throw new UsageError('refusing to create a tag with a digest reference');
     const repo = parseImageName(name.repository, { defaultTag: false }).familiar;
     await cli.client.text('POST', `/images/${source}/tag`, { query: { repo, tag: name.target } });
   },
 });
+
+function parseTarget(text: string): ImageName {
+  try {
+    return parseImageName(text);
+  } catch (cause) {
+    const name = JSON.stringify(text);
+    throw new UsageError(
+      `Error parsing reference: ${name} is not a valid repository/tag: ${messageOf(cause)}`,
+      { cause },
+    );
+  }
+}

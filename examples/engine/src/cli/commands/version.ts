@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import type { Cli } from '../cli.ts';
 import { clientApiVersion } from '../client.ts';
 import { defineCommand } from '../command.ts';
@@ -8,6 +7,7 @@ import { objectFormatHelp } from '../format-flag.ts';
 import { compileTemplate } from '../format/go-template.ts';
 import { stringifyJson } from '../format/json-text.ts';
 import { alignTabs } from '../format/tabwriter.ts';
+import { BUILD_TIME, GIT_COMMIT, TARE_VERSION } from '../../version.ts';
 
 interface Component {
   Name: string;
@@ -23,30 +23,16 @@ interface ServerVersion {
   MinAPIVersion: string;
 }
 
-/** The engine's own version, from its package. */
-export function clientVersion(): string {
-  for (const relative of ['../package.json', '../../package.json', '../../../package.json']) {
-    try {
-      const { name, version } = JSON.parse(readFileSync(new URL(relative, import.meta.url), 'utf8')) as {
-        name: string;
-        version: string;
-      };
-      if (name === '@tare/engine') return version;
-    } catch {
-      // Sources and the bundle lie at different depths; the next guess is tried.
-    }
-  }
-  return 'unknown';
-}
-
 /** What the client says about itself. */
 async function clientDetails(cli: Cli, connected: boolean) {
   const agreed = connected ? await cli.client.apiVersion() : clientApiVersion;
   return {
-    Version: clientVersion(),
+    Version: TARE_VERSION,
     ApiVersion: agreed,
     DefaultAPIVersion: clientApiVersion,
     NodeVersion: process.version,
+    GitCommit: GIT_COMMIT,
+    BuildTime: BUILD_TIME,
     Os: process.platform,
     Arch: process.arch === 'x64' ? 'amd64' : process.arch,
     Context: 'default',
@@ -94,6 +80,8 @@ function render(
       ` Version:\t${client.Version}`,
       ` API version:\t${ApiVersion}${downgraded}`,
       ` Node version:\t${client.NodeVersion}`,
+      ` Git commit:\t${client.GitCommit}`,
+      ...(client.BuildTime ? [` Built:\t${buildTime(client.BuildTime)}`] : []),
       ` OS/Arch:\t${client.Os}/${client.Arch}`,
       ` Context:\t${client.Context}`,
       '',

@@ -1,7 +1,7 @@
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
 import { forEach } from '../each.ts';
-import { DaemonError, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import { filterFlag } from '../filter-flag.ts';
 import { list, string, toggle } from '../flags.ts';
 import { formatHelp } from '../format-flag.ts';
@@ -41,6 +41,7 @@ export const volumeListing: Listing<VolumeSummary> = {
     Status: { header: 'STATUS', value: () => 'N/A' },
   },
   methods: { Label: ({ Labels }, name) => Labels?.[String(name)] ?? '' },
+  typeName: '*formatter.volumeContext',
   table: '{{.Driver}}\t{{.Name}}',
 };
 
@@ -101,11 +102,7 @@ export const rm = defineCommand({
   flags: { force: toggle('Force the removal of one or more volumes', { short: 'f' }) },
   async run({ cli, flags, args }) {
     await forEach(cli, args, async (name) => {
-      try {
-        await cli.client.text('DELETE', `/volumes/${name}`, { query: { force: flags.force } });
-      } catch (error) {
-        if (!flags.force || !(error instanceof DaemonError) || error.status !== 404) throw error;
-      }
+      await cli.client.text('DELETE', `/volumes/${name}`, { query: { force: flags.force } });
       return name;
     });
   },

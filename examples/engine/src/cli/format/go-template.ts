@@ -163,7 +163,10 @@ class Execution {
   #missing(expression: Extract<Expression, { kind: 'field' }>, position: number, value: unknown): string {
     const path = `.${expression.path.slice(0, position + 1).join('.')}`;
     const name = expression.path[position]!;
-    const where = `template: :1:${expression.offset}: executing "" at <${path}>`;
+    // Go points at the field that is missing and shows the path up to it.
+    const offset =
+      expression.offset + expression.path.slice(0, position).join('.').length + Number(position > 0);
+    const where = `template: :1:${offset}: executing "" at <${path}>`;
     if (this.#options.typeName && position === 0) {
       return `${where}: can't evaluate field ${name} in type ${this.#options.typeName}`;
     }

@@ -28,11 +28,15 @@ export function parseJson(text: string): JsonValue {
   return JSON.parse(text, keepDigits as (this: unknown, key: string, value: unknown) => unknown) as JsonValue;
 }
 
-/** JSON text that {@link stringifyJson} inserts as it is. */
-export const rawJson = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON;
+const rawJson = (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON;
+
+/** A method under which an object keeps a JSON text of its own, for {@link stringifyJson}. */
+export const jsonText = Symbol('jsonText');
 
 /** Writes a value as compact JSON, bigints as plain numbers. */
 export function stringifyJson(value: unknown): string {
+  if (typeof value === 'object' && value !== null && jsonText in value)
+    return (value[jsonText] as () => string)();
   return (
     JSON.stringify(value, (_key, item: unknown) =>
       typeof item === 'bigint' ? rawJson(item.toString()) : item,

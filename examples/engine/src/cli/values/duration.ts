@@ -28,8 +28,7 @@ export function parseDuration(text: string): bigint {
   do {
     const match = part.exec(body);
     if (!match) {
-      const reason = /^[\d.]+$/.test(body) && body !== '.' ? 'missing unit in' : 'invalid';
-      throw new UsageError(`time: ${reason} duration ${JSON.stringify(text)}`);
+      throw new UsageError(`time: ${explain(body)} duration ${JSON.stringify(text)}`);
     }
     const [whole, fraction = ''] = match[1]!.split('.');
     const unit = nanosPer[match[2]!]!;
@@ -37,6 +36,14 @@ export function parseDuration(text: string): bigint {
     if (fraction !== '') total += (BigInt(fraction) * unit) / 10n ** BigInt(fraction.length);
   } while (part.lastIndex < body.length);
   return sign * total;
+}
+
+/** What is wrong with a duration, in Go's words. */
+function explain(body: string): string {
+  const [, unit] = /^(?:[\d.]+[a-zµμ]+)*?[\d.]+([^\d.]*)/.exec(body) ?? [];
+  if (unit === undefined || !/\d/.test(body)) return 'invalid';
+  if (unit === '') return 'missing unit in';
+  return unit in nanosPer ? 'invalid' : `unknown unit ${JSON.stringify(unit)} in`;
 }
 
 /**

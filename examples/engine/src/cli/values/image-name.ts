@@ -33,7 +33,7 @@ export function parseImageName(text: string, options: { defaultTag?: boolean } =
   try {
     reference = parseReference(text);
   } catch (cause) {
-    if (cause instanceof ImageSpecError) throw new UsageError(cause.message, { cause });
+    if (cause instanceof ImageSpecError) throw new UsageError(explain(text, cause), { cause });
     throw cause;
   }
   if (options.defaultTag !== false) reference = withDefaultTag(reference);
@@ -47,4 +47,12 @@ export function parseImageName(text: string, options: { defaultTag?: boolean } =
     familiar: familiarReference(reference),
     canonical: repository + suffix,
   };
+}
+
+/** Docker's sentence for the most common mistake, ours for the rest. */
+function explain(text: string, cause: ImageSpecError): string {
+  const name = text.replace(/[:@].*$/s, '');
+  if (cause.code !== 'INVALID_REFERENCE') return `invalid reference format: ${cause.message}`;
+  if (name === name.toLowerCase() || name.includes('/')) return cause.message;
+  return `invalid reference format: repository name (library/${name}) must be lowercase`;
 }

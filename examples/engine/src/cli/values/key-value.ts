@@ -1,18 +1,25 @@
 /** `KEY=VALUE` lists: environment, labels, options, and the files that hold them. */
 import { readFileSync } from 'node:fs';
-import { CliError, UsageError, messageOf } from '../errors.ts';
+import { CliError, UsageError, openError } from '../errors.ts';
 
 /** Variables the client's own environment fills in for `-e NAME`. */
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * One `-e` value: `NAME=value` stays, `NAME` takes the client's value. A name the client has no value for is kept, and
- * removes the variable from the image's environment.
+ * Checks one `-e` value.
  *
  * @throws {UsageError} for a value without a name
  */
-export function expandVariable(text: string, environment: Environment): string {
+export function requireVariableName(text: string): string {
   if (text.startsWith('=') || text === '') throw new UsageError(`invalid environment variable: ${text}`);
+  return text;
+}
+
+/**
+ * One `-e` value: `NAME=value` stays, `NAME` takes the client's value. A name the client has no value for is kept, and
+ * removes the variable from the image's environment.
+ */
+export function expandVariable(text: string, environment: Environment): string {
   const own = text.includes('=') ? undefined : environment[text];
   return own === undefined ? text : `${text}=${own}`;
 }
@@ -29,9 +36,7 @@ export function readKeyValueFile(path: string, environment?: Environment): strin
   try {
     bytes = readFileSync(path);
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const reason = code === 'ENOENT' ? 'no such file or directory' : messageOf(cause);
-    throw new CliError(`open ${path}: ${reason}`, { cause });
+    throw new CliError(openError(path, cause), { cause });
   }
   const entries: string[] = [];
   for (const line of decodeUtf8(bytes, path).split(/\r?\n/)) {
@@ -58,19 +63,6 @@ function decodeUtf8(bytes: Buffer, path: string): string {
 /** Later entries win; a key without `=` maps to the empty string. */
 export function keyValueMap(values: readonly string[]): Record<string, string> {
   return Object.fromEntries(values.map(splitPair));
-}
-
-/**
- * As {@link keyValueMap}, insisting on the `=`.
- *
- * @param what names the option in the error, for example `log-opt`
- * @throws {UsageError} for an entry without `=`
- */
-export function optionMap(values: readonly string[], what: string): Record<string, string> {
-  for (const value of values) {
-    if (!value.includes('=')) throw new UsageError(`invalid ${what} option: ${JSON.stringify(value)}`);
-  }
-  return keyValueMap(values);
 }
 
 /** Splits at the first `=`. */

@@ -167,10 +167,10 @@ function setNetworkField(network: NetworkAttachment, key: string, value: string)
       network.Aliases.push(value);
       return;
     case 'ip':
-      network.IPv4Address = address(value, 4);
+      network.IPv4Address = value;
       return;
     case 'ip6':
-      network.IPv6Address = address(value, 6);
+      network.IPv6Address = value;
       return;
     case 'mac-address':
       network.MacAddress = value;
@@ -194,16 +194,46 @@ function setNetworkField(network: NetworkAttachment, key: string, value: string)
   }
 }
 
-function address(text: string, family: 4 | 6): string {
-  if (isIP(text) !== family) throw new UsageError(`invalid ip${family === 6 ? '6' : ''} address: ${text}`);
-  return text;
-}
-
 /** Capability names as the API takes them: upper case with `CAP_`, each once, in order. */
 export function normalizeCapabilities(names: readonly string[]): string[] {
   const normal = names.map((name) => {
     const upper = name.trim().toUpperCase();
     return upper === 'ALL' || upper.startsWith('CAP_') ? upper : `CAP_${upper}`;
   });
-  return normal.includes('ALL') ? ['ALL'] : [...new Set(normal)].sort();
+  return [...new Set(normal)].sort();
+}
+
+/** An entry of `HostConfig.DeviceRequests`. */
+export interface DeviceRequest {
+  Driver: string;
+  /** -1 for all. */
+  Count: number;
+  DeviceIDs: string[] | null;
+  Capabilities: string[][];
+  Options: Record<string, string>;
+}
+
+/**
+ * `--gpus all`, `--gpus 2`, or CSV such as `"device=0,2",driver=nvidia,capabilities=utility`.
+ *
+ * @throws {UsageError} worded as Docker's
+ */
+export function parseGpus(text: string): DeviceRequest {
+  const request: DeviceRequest = { Driver: '', Count: 0, DeviceIDs: null, Capabilities: [], Options: {} };
+  let capabilities = ['gpu'];
+  for (const field of splitCsv(text)) {
+    const [key, value] = field.includes('=') ? splitPair(field) : ['count', field];
+    if (key === 'count') {
+      if (value !== 'all' && !/^[+-]?\d+$/.test(value))
+        throw new UsageError(`invalid count (${value}): value must be either "all" or an integer`);
+      request.Count = value === 'all' ? -1 : Number(value);
+    } else if (key === 'driver') request.Driver = value;
+    else if (key === 'device') request.DeviceIDs = value.split(',');
+    else if (key === 'capabilities') capabilities = [...new Set([...value.split(','), 'gpu'])];
+    else if (key === 'options') request.Options = Object.fromEntries(splitCsv(value).map(splitPair));
+    else throw new UsageError(`unexpected key '${key}' in '${field}'`);
+  }
+  if (request.Count === 0 && !request.DeviceIDs) request.Count = 1;
+  request.Capabilities = [capabilities];
+  return request;
 }

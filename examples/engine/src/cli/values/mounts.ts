@@ -35,10 +35,15 @@ export type VolumeArgument = { bind: string } | { volume: string };
 /**
  * One `-v` value: `[source:]target[:options]`. A source that starts with `.` is a path of the client, made absolute
  * here, since the daemon has another working directory. Everything else is the daemon's to judge.
+ *
+ * @throws {UsageError} for an empty part
  */
 export function parseVolume(text: string, workingDirectory: string): VolumeArgument {
+  if (text.includes(':') && text.split(':').includes('')) {
+    throw new UsageError(`invalid spec: ${text}: empty section between colons`);
+  }
   const at = text.indexOf(':');
-  if (at <= 0) return { volume: text };
+  if (at === -1) return { volume: text };
   const source = text.slice(0, at);
   const path = /^\.{1,2}(?:\/|$)/.test(source) ? resolve(workingDirectory, source) : source;
   return { bind: path + text.slice(at) };

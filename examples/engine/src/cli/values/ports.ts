@@ -78,6 +78,13 @@ function fromLongForm(text: string): string {
   return `${published}:${target}/${protocol}`;
 }
 
+/** Why a text is no port, in Go's words. */
+function rangeError(text: string): string {
+  const bad = text.split('-').find((part) => !/^\d+$/.test(part));
+  if (bad !== undefined) return `strconv.ParseUint: parsing ${JSON.stringify(bad)}: invalid syntax`;
+  return `invalid range specified for port: ${text}`;
+}
+
 interface PortRange {
   start: number;
   end: number;
@@ -102,8 +109,7 @@ export function parseExpose(text: string): string[] {
   const [ports, protocol = 'tcp'] = text.split('/') as [string, string?];
   const range = parseRange(ports);
   if (!range) {
-    const reason =
-      ports === '' ? 'empty string specified for ports' : `invalid port ${JSON.stringify(ports)}`;
+    const reason = ports === '' ? 'empty string specified for ports' : rangeError(ports);
     throw new UsageError(`invalid range format for --expose: ${text}, error: ${reason}`);
   }
   return Array.from(
