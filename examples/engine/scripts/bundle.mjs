@@ -1,7 +1,7 @@
 // Bundles the engine into dist/: `tare.js` (the command line), chunks that it loads when needed (the daemon is one, so
 // that `tare ps` does not pay for it), and the workers of the packages, which must be files of their own.
 //
-// Native code stays where its package is: `#binding` is external, and found through the package.
+// Native code stays where its package is.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
@@ -34,11 +34,22 @@ function workersOf(name) {
     .map((file) => ({ in: join(directory, file), out: file.split('/').at(-1).replace(/\.ts$/, '') }));
 }
 
+/** The loader of native code is left where it is: it finds the addon next to itself. */
+const nativeBinding = {
+  name: 'native-binding',
+  setup({ onResolve }) {
+    onResolve({ filter: /^#binding$/ }, () => ({
+      path: '../node_modules/@tare/runtime-native/binding.cjs',
+      external: true,
+    }));
+  },
+};
+
 const packages = ['layer-store', 'registry-client', 'runtime-native', 'netdriver'].map((name) => `@tare/${name}`);
 await rm(join(root, 'dist'), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: [{ in: 'src/cli/main.ts', out: 'tare' }, ...packages.flatMap(workersOf)],
+  entryPoints: [{ in: 'src/cli/start.ts', out: 'tare' }, ...packages.flatMap(workersOf)],
   outdir: 'dist',
   bundle: true,
   splitting: true,
@@ -46,7 +57,7 @@ await build({
   platform: 'node',
   target: 'node24',
   conditions: ['@tare/source'],
-  external: ['#binding', '*.node'],
+  plugins: [nativeBinding],
   sourcemap: true,
   legalComments: 'none',
   logLevel: 'warning',
