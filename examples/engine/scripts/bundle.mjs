@@ -60,6 +60,7 @@ await build({
   plugins: [nativeBinding],
   sourcemap: true,
   legalComments: 'none',
+  keepNames: true,
   logLevel: 'warning',
   define: {
     __TARE_GIT_COMMIT__: JSON.stringify(gitCommit()),

@@ -5,7 +5,7 @@ import { DEFAULT_REGISTRY } from '@tare/image-spec';
 import { openFileContent } from '@tare/layer-store';
 import type { Snapshotter } from '@tare/layer-store/snapshot';
 import { createBridgeDriver } from '@tare/netdriver';
-import { detectCgroups, layerFs, type Runtime } from '@tare/runtime-native';
+import { createNativeRuntime, detectCgroups, layerFs } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
 import { nativeRootSyscalls, nativeSandboxes } from './adapters.ts';
 import { DAEMON_USAGE, loadConfig, type Config } from './config.ts';
@@ -79,7 +79,7 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
     openRepository: registries.openRepository,
     login: registries.login,
     containers: {
-      runtime: pending<Runtime>('the runtime'),
+      runtime: createNativeRuntime({ stateDirectory: join(config.execRoot, 'containers') }),
       networkDriver: resources.use(createBridgeDriver()),
       sandboxes: nativeSandboxes,
       seccomp: pending<SeccompProfiles>('seccomp'),
