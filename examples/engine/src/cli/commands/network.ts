@@ -100,18 +100,17 @@ async function ipamPools(flags: {
   const { BlockList, isIP } = await import('node:net');
   const family = (address: string): 'ipv4' | 'ipv6' => (isIP(address) === 6 ? 'ipv6' : 'ipv4');
   const pools = subnets.map((subnet) => {
-    const [address = '', prefix = ''] = subnet.split('/');
-    if (isIP(address) === 0 || !/^\d+$/.test(prefix))
-      throw new UsageError(
-        `invalid subnet ${subnet}: it must be an address and a prefix length, such as 10.1.0.0/16`,
-      );
-    const block = new BlockList();
-    block.addSubnet(address, Number(prefix), family(address));
     const pool: IpamPool = { Subnet: subnet };
-    return {
-      pool,
-      holds: (other: string): boolean => block.check(other.split('/')[0]!, family(other.split('/')[0]!)),
+    const [address = '', prefix = ''] = subnet.split('/');
+    const holds = (other: string): boolean => {
+      const bare = other.split('/')[0]!;
+      // What is no subnet at all holds nothing; the daemon will say what is wrong with it.
+      if (isIP(address) === 0 || !/^\d+$/.test(prefix) || isIP(bare) === 0) return false;
+      const block = new BlockList();
+      block.addSubnet(address, Number(prefix), family(address));
+      return block.check(bare, family(bare));
     };
+    return { pool, holds };
   });
   const poolOf = (address: string, what: string): IpamPool => {
     const found = pools.find(({ holds }) => holds(address));
