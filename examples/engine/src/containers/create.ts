@@ -141,7 +141,7 @@ const JSON_FILE_OPTIONS = [
 
 function refuseUnsupported(host: HostConfig): void {
   parseSecurityOptions(host.SecurityOpt);
-  rlimits(host);
+  rlimits(host, Number.POSITIVE_INFINITY);
   for (const rule of host.DeviceCgroupRules ?? []) parseDeviceRule(rule);
   if (host.Runtime && !['native', 'runc', 'io.containerd.runc.v2'].includes(host.Runtime)) {
     throw invalid(`unknown or invalid runtime name: ${host.Runtime}`);

@@ -32,7 +32,7 @@ export class Lifecycle implements AsyncDisposable {
       await startContainer(this.#world, container, this.watch);
     } catch (error) {
       const gone = error instanceof EngineError && error.code !== 'NOT_MODIFIED' && !container.state.running;
-      if (gone && container.record.hostConfig.AutoRemove) this.#later(this.#autoRemove(container));
+      if (gone && container.record.hostConfig.AutoRemove) this.removeLater(container);
       throw error;
     }
   }
@@ -91,7 +91,7 @@ export class Lifecycle implements AsyncDisposable {
     this.#world.store.saveState(container);
     container.notifyExit();
     if (restart) this.scheduleRestart(container, container.restartDelayMs);
-    else if (record.hostConfig.AutoRemove && !container.restarting) this.#later(this.#autoRemove(container));
+    else if (record.hostConfig.AutoRemove && !container.restarting) this.removeLater(container);
   }
 
   /** Starts the container again after a delay, unless a client gets in between. The caller holds the lock. */
@@ -118,6 +118,11 @@ export class Lifecycle implements AsyncDisposable {
       },
       { subject: container.id },
     );
+  }
+
+  /** Removes a container that was to be removed at its end, once its lock is free. */
+  removeLater(container: LiveContainer): void {
+    this.#later(this.#autoRemove(container));
   }
 
   async #autoRemove(container: LiveContainer): Promise<void> {

@@ -108,7 +108,7 @@ export function parseDeviceRule(text: string): DeviceRules[number] {
 }
 
 /** What systemd gives services: plenty for the hard limit, and a soft one that select(2) can bear. */
-const DEFAULT_NOFILE = { type: 'RLIMIT_NOFILE', soft: 1024, hard: 524_288 } as const;
+const DEFAULT_NOFILE = { soft: 1024, hard: 524_288 };
 /** RLIM_INFINITY, as near as a double comes from below. */
 const UNLIMITED = 18_446_744_073_709_549_568;
 
@@ -116,9 +116,10 @@ const UNLIMITED = 18_446_744_073_709_549_568;
  * The limits of setrlimit(2). Open files always have one: this process's own, which children would inherit, was raised
  * by Node.
  *
+ * @param openFilesMax - the hard limit of this process, which only the mightiest may exceed
  * @throws {EngineError} `INVALID` for an unknown name, or a soft limit above the hard one
  */
-export function rlimits(host: Pick<HostConfig, 'Ulimits'>): RlimitSpec[] {
+export function rlimits(host: Pick<HostConfig, 'Ulimits'>, openFilesMax: number): RlimitSpec[] {
   const result = (host.Ulimits ?? []).map(({ Name: name = '', Soft: soft = 0, Hard: hard = 0 }) => {
     const type = RLIMIT_TYPES.find((known) => known === `RLIMIT_${name.toUpperCase()}`);
     if (!type) throw invalid(`invalid ulimit type: ${name}`);
@@ -127,5 +128,7 @@ export function rlimits(host: Pick<HostConfig, 'Ulimits'>): RlimitSpec[] {
     }
     return { type, soft: soft < 0 ? UNLIMITED : soft, hard: hard < 0 ? UNLIMITED : hard };
   });
-  return result.some(({ type }) => type === 'RLIMIT_NOFILE') ? result : [...result, DEFAULT_NOFILE];
+  if (result.some(({ type }) => type === 'RLIMIT_NOFILE')) return result;
+  const hard = Math.min(DEFAULT_NOFILE.hard, openFilesMax);
+  return [...result, { type: 'RLIMIT_NOFILE', soft: Math.min(DEFAULT_NOFILE.soft, hard), hard }];
 }

@@ -127,19 +127,20 @@ async function sweepDirectories(world: ContainerWorld): Promise<void> {
   }
 }
 
-/** Starts what its policy wants running: also what a client had stopped, when the policy is `always`. */
+/**
+ * Starts what its policy wants running: also what a client had stopped, when the policy is `always`. Removes what should
+ * have gone with its end.
+ */
 function applyPolicy(world: ContainerWorld, container: LiveContainer, lifecycle: Lifecycle): void {
   const { state, record } = container;
-  if (container.handle || container.cancelRestart || state.startedAt === undefined) return;
-  const wasRestarting = state.restarting;
-  const restart = wasRestarting || shouldRestart(record.hostConfig.RestartPolicy ?? {}, state);
-  if (!restart) {
-    if (state.running) {
-      Object.assign(state, { running: false, restarting: false, pid: 0 });
-      world.store.saveState(container);
-    }
+  if (container.handle || container.cancelRestart) return;
+  if (record.hostConfig.AutoRemove) {
+    lifecycle.removeLater(container);
     return;
   }
+  const began = state.startedAt !== undefined;
+  const restart = state.restarting || (began && shouldRestart(record.hostConfig.RestartPolicy ?? {}, state));
+  if (!restart) return;
   Object.assign(state, { running: true, restarting: true, pid: 0 });
   world.store.saveState(container);
   lifecycle.scheduleRestart(container, 0);

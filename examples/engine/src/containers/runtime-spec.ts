@@ -32,6 +32,8 @@ export interface SpecInputs {
   security: SecurityOptions;
   /** The filter that `security.seccomp` means for these capabilities; undefined for none. */
   seccomp: LinuxSeccomp | undefined;
+  /** Hard limit of open files of this process. */
+  openFilesMax: number;
   /** Cgroup that containers without a `CgroupParent` go below. */
   cgroupParent: string;
 }
@@ -66,7 +68,7 @@ export function runtimeSpec(record: ContainerRecord, inputs: SpecInputs): Spec {
       cwd: config.WorkingDir || '/',
       // a process that is not root starts with nothing in effect, and nothing ambient either
       capabilities: isRoot ? sets : { bounding: sets.bounding ?? [] },
-      rlimits: rlimits(host),
+      rlimits: rlimits(host, inputs.openFilesMax),
       noNewPrivileges: inputs.security.noNewPrivileges,
       ...(host.OomScoreAdj ? { oomScoreAdj: host.OomScoreAdj } : {}),
     },

@@ -23,7 +23,7 @@ import type { ContainerWorld } from './world.ts';
 /** What the services are made of: the seams and the engine's common parts. */
 export interface ContainerServiceParts extends Omit<
   ContainerWorld,
-  'store' | 'networks' | 'volumes' | 'paths' | 'hostFacts' | 'cgroupParent'
+  'store' | 'networks' | 'volumes' | 'paths' | 'hostFacts' | 'openFilesMax' | 'cgroupParent'
 > {
   db: StateDb;
   networkDriver: NetworkDriver;
@@ -76,6 +76,7 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
     volumes,
     paths: { containers: join(dataRoot, 'containers'), sandboxes: join(execRoot, 'netns') },
     hostFacts: hostFacts(),
+    openFilesMax: openFilesMax(),
     cgroupParent,
   });
   return {
@@ -108,4 +109,10 @@ export function hostFacts(): HostFacts {
     ...(cpuset === undefined ? {} : { cpuset }),
     ...(memoryNodes === undefined ? {} : { memoryNodes }),
   };
+}
+
+/** The hard limit of open files of this process; it does not change. */
+function openFilesMax(): number {
+  const match = /^Max open files\s+\S+\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'));
+  return match ? Number(match[1]) : Number.POSITIVE_INFINITY;
 }

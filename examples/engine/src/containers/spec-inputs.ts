@@ -62,6 +62,7 @@ export function specInputs(
     deviceNumbers: blockDevice,
     security,
     seccomp: host.Privileged ? undefined : seccompFor(world, record),
+    openFilesMax: world.openFilesMax,
     cgroupParent: world.cgroupParent,
   };
 }

@@ -5,7 +5,7 @@ import { EngineError, invalid } from '../errors.ts';
 export interface ResolvedUser {
   uid: number;
   gid: number;
-  /** Supplementary groups, without duplicates. */
+  /** Supplementary groups with the primary one, without duplicates. */
   additionalGids: readonly number[];
   /** From passwd; `/` for a user it does not have. */
   home: string;
@@ -61,7 +61,8 @@ export function resolveUser(user: string, groupAdd: readonly string[], files: Us
     for (const group of groups) if (group.members.includes(entry.name)) gids.add(group.gid);
   }
   for (const group of groupAdd) gids.add(groupId(group, groups));
-  return { uid, gid, additionalGids: [...gids], home: entry?.home || '/' };
+  // the primary group too: a process must not shed a group that a file's mode shuts out (CVE-2022-36109)
+  return { uid, gid, additionalGids: [...new Set([gid, ...gids])], home: entry?.home || '/' };
 }
 
 function groupId(text: string, groups: readonly GroupEntry[]): number {

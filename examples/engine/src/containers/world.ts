@@ -58,6 +58,8 @@ export interface ContainerWorld {
   log: Logger;
   paths: ContainerPaths;
   hostFacts: HostFacts;
+  /** Hard limit of open files of this process. */
+  openFilesMax: number;
   /** 1 or 2: the cgroup hierarchy decides the default cgroup namespace and the shape of stats. */
   cgroupVersion: 1 | 2;
   /** Cgroup that containers go below. */

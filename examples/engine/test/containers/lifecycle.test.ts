@@ -461,6 +461,15 @@ describe('a new engine', () => {
     expect([...host.snapshots.keys()].sort()).toEqual([id, 'unpack-1'].sort());
   });
 
+  it('removes what should have gone with its end', async () => {
+    const id = await engine.create({ HostConfig: { AutoRemove: true } });
+    await next();
+    const removed = actionsUntil('destroy');
+    expect(await removed).toContain('destroy');
+    expect(() => engine.containers.find(id)).toThrow('No such container');
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0 });
+  });
+
   it('starts what its policy wants running', async () => {
     const policy = (Name: string) => ({ HostConfig: { RestartPolicy: { Name } } });
     const ids = {

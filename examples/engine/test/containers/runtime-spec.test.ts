@@ -38,6 +38,7 @@ const inputs: SpecInputs = {
   deviceNumbers: () => ({ major: 8, minor: 0 }),
   security: { noNewPrivileges: false, seccomp: 'default' },
   seccomp: { defaultAction: 'SCMP_ACT_ERRNO' },
+  openFilesMax: 20_000,
   cgroupParent: '/tare',
 };
 const spec = (changes: Partial<ContainerRecord> = {}, other: Partial<SpecInputs> = {}) =>
@@ -186,7 +187,7 @@ describe('runtimeSpec', () => {
   });
 
   it('limits open files, and takes ulimits', () => {
-    expect(spec().process!.rlimits).toEqual([{ type: 'RLIMIT_NOFILE', soft: 1024, hard: 524_288 }]);
+    expect(spec().process!.rlimits).toEqual([{ type: 'RLIMIT_NOFILE', soft: 1024, hard: 20_000 }]);
     const own = spec({
       hostConfig: {
         Ulimits: [

@@ -18,13 +18,13 @@ describe('resolveUser', () => {
   it.each<[string, string[], number, number, number[], string]>([
     ['', [], 0, 0, [0, 44, 1], '/root'],
     ['root', [], 0, 0, [0, 44, 1], '/root'],
-    ['web', [], 33, 33, [44], '/var/www'],
-    ['33', [], 33, 33, [44], '/var/www'],
-    ['web:logs', [], 33, 44, [], '/var/www'],
-    ['web:7', [], 33, 7, [], '/var/www'],
-    ['4242', [], 4242, 0, [], '/'],
-    ['4242:5', [], 4242, 5, [], '/'],
-    ['web', ['logs', '99'], 33, 33, [44, 99], '/var/www'],
+    ['web', [], 33, 33, [33, 44], '/var/www'],
+    ['33', [], 33, 33, [33, 44], '/var/www'],
+    ['web:logs', [], 33, 44, [44], '/var/www'],
+    ['web:7', [], 33, 7, [7], '/var/www'],
+    ['4242', [], 4242, 0, [0], '/'],
+    ['4242:5', [], 4242, 5, [5], '/'],
+    ['web', ['logs', '99'], 33, 33, [33, 44, 99], '/var/www'],
   ])('%s with groups %j', (user, groupAdd, uid, gid, additionalGids, home) => {
     expect(resolveUser(user, groupAdd, files)).toEqual({ uid, gid, additionalGids, home });
   });
@@ -50,7 +50,7 @@ describe('resolveUser', () => {
 
   it('works for an image without passwd', () => {
     const none = { passwd: undefined, group: undefined };
-    expect(resolveUser('', [], none)).toEqual({ uid: 0, gid: 0, additionalGids: [], home: '/' });
+    expect(resolveUser('', [], none)).toEqual({ uid: 0, gid: 0, additionalGids: [0], home: '/' });
     expect(() => resolveUser('web', [], none)).toThrow('unable to find user web');
   });
 });
