@@ -8,8 +8,7 @@ import { API_VERSION, MIN_API_VERSION } from '../http/api-version.ts';
 import type { AuthConfig, SystemService } from '../http/routes/system.ts';
 import type { Images } from '../images/images.ts';
 import type { Containers } from '../containers/containers.ts';
-import type { Volumes } from '../volumes/volumes.ts';
-import { diskUsage } from './disk-usage.ts';
+import { diskUsage, type DiskUsageSources } from './disk-usage.ts';
 import { formatTime, nowNs } from '../time.ts';
 import { BUILD_TIME, ENGINE_VERSION, GIT_COMMIT, TARE_VERSION } from '../version.ts';
 import { readHostFacts, readIfThere, type HostFacts } from './host-facts.ts';
@@ -21,8 +20,8 @@ export interface SystemInfoOptions {
   config: Config;
   events: EventBus;
   images: Images;
-  containers: Containers;
-  volumes: Volumes;
+  containers: DiskUsageSources['containers'] & Pick<Containers, 'counts'>;
+  volumes: DiskUsageSources['volumes'];
   login: Login;
   /** Name of the storage driver. */
   storageDriver: string;

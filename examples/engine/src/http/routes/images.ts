@@ -153,6 +153,8 @@ async function createImage(context: RequestContext, pull: ImageRoutesOptions['pu
     (message) => {
       reply ??= context.stream();
       void reply.write(encodeProgress(message));
+      const { id, status, progressDetail } = message;
+      context.job.report({ message: id === undefined ? status : `${id}: ${status}`, ...progressDetail });
     },
     context.job,
   );

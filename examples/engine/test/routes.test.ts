@@ -1,0 +1,57 @@
+import { readdirSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { containerRoutes } from '../src/http/routes/containers.ts';
+import { eventRoutes } from '../src/http/routes/events.ts';
+import { execRoutes } from '../src/http/routes/exec.ts';
+import { imageRoutes } from '../src/http/routes/images.ts';
+import { jobRoutes } from '../src/http/routes/jobs.ts';
+import { networkRoutes } from '../src/http/routes/networks.ts';
+import { systemRoutes } from '../src/http/routes/system.ts';
+import { volumeRoutes } from '../src/http/routes/volumes.ts';
+
+/** What routes are built from is not touched before a request comes. */
+const nothing = {} as never;
+const routes = [
+  ...containerRoutes(nothing),
+  ...eventRoutes(nothing),
+  ...execRoutes(nothing),
+  ...imageRoutes(nothing),
+  ...jobRoutes(nothing),
+  ...networkRoutes(nothing, nothing),
+  ...systemRoutes(nothing),
+  ...volumeRoutes(nothing),
+];
+
+/** POST and DELETE that change nothing of their own: they watch, or carry what another request started. */
+const NO_JOB = [
+  /^POST \/containers\/:id\/(attach|wait|resize)$/,
+  /^POST \/exec\/:id\/resize$/,
+  /^DELETE \/jobs\/:id$/,
+  // always refused, or not served yet
+  /^(PUT \/containers\/:id\/archive|POST \/commit|PUT \/volumes\/:name)$/,
+  /^\w+ \/(swarm|nodes|services|secrets|configs|session|grpc)\b/,
+];
+
+describe('the routes', () => {
+  it('are all in this list', () => {
+    const files = readdirSync(new URL('../src/http/routes', import.meta.url));
+    expect(files.sort()).toEqual(
+      ['containers', 'events', 'exec', 'images', 'jobs', 'networks', 'system', 'volumes'].map(
+        (n) => `${n}.ts`,
+      ),
+    );
+  });
+
+  it('run as a job when they change something', () => {
+    const without = routes
+      .filter(({ method, job }) => ['POST', 'PUT', 'DELETE'].includes(method) && job === undefined)
+      .map(({ method, path }) => `${method} ${path}`)
+      .filter((route) => !NO_JOB.some((pattern) => pattern.test(route)));
+    expect(without).toEqual([]);
+  });
+
+  it('are each there once', () => {
+    const names = routes.map(({ method, path }) => `${method} ${path}`);
+    expect(names.filter((name, i) => names.indexOf(name) !== i)).toEqual([]);
+  });
+});
