@@ -10,6 +10,7 @@ import { ContainerError } from '@tare/image-spec';
  *   replace the root. `LIMIT_EXCEEDED`: the archive is larger than the limits allow.
  * - `UNSUPPORTED`: the file system, the kernel or the process lacks what the call needs (mknod without privilege).
  * - `INVALID_ARGUMENT`: the caller passed something no store can take. `CORRUPT_STORE`: the store's own files are damaged.
+ * - `IO_ERROR`: a file-system call failed; `cause` is its system error (`ENOSPC`, `EIO`, ...).
  * - `CLOSED`: the store was disposed.
  */
 export type LayerStoreErrorCode =
@@ -24,6 +25,7 @@ export type LayerStoreErrorCode =
   | 'UNSUPPORTED'
   | 'INVALID_ARGUMENT'
   | 'CORRUPT_STORE'
+  | 'IO_ERROR'
   | 'CLOSED';
 
 /** What a content store, an archive or a snapshotter could not do. Match on `code`. */

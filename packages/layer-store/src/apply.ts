@@ -1,0 +1,117 @@
+/** Unpacks one layer: decompress, verify the diffID, parse, write. */
+import { createHash } from 'node:crypto';
+import { readdir } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
+import { digestAlgorithm, parseDigest, type Digest } from '@tare/image-spec';
+import { abortable } from './abort.ts';
+import { LayerApplier } from './apply/layer-applier.ts';
+import type { ApplyPolicy, ApplyReport } from './apply/policy.ts';
+import { decompress } from './compression.ts';
+import { LayerStoreError } from './errors.ts';
+import type { LayerFs } from './fs.ts';
+import { TarReader } from './tar/read.ts';
+
+/** Options of {@link applyLayer}. */
+export interface ApplyOptions extends ApplyPolicy {
+  /** How to reach the disk: `layerFs` of `@tare/runtime-native/syscalls`, or `nodeLayerFs` without privilege. */
+  fs: LayerFs;
+  /** Digest that the decompressed archive must have. Not checked when left out. */
+  diffId?: Digest;
+  /**
+   * Most bytes that one compressed byte may become, counted once the archive has passed 1 GiB. Default 250: file
+   * systems compress to a tenth, zeros to a thousandth.
+   */
+  maxRatio?: number;
+  /** Cancels; what was written so far stays for the caller to remove. */
+  signal?: AbortSignal;
+  /** Called with the compressed bytes read so far, once per chunk. */
+  onProgress?(bytesRead: number): void;
+}
+
+/** What {@link applyLayer} did. */
+export interface AppliedLayer extends ApplyReport {
+  /** Digest of the decompressed archive. */
+  diffId: Digest;
+  /** Size of the decompressed archive in bytes. */
+  archiveBytes: number;
+}
+
+/** Longest piece given to the parser at a time, and longest time before other work gets its turn. */
+const SLICE_BYTES = 128 * 1024;
+const SLICE_MS = 8;
+
+/** Bytes after which {@link ApplyOptions.maxRatio} counts. */
+const RATIO_FREE_BYTES = 1024 ** 3;
+
+/**
+ * Unpacks the layer archive `source` (gzip, zstd or plain) into `directory`.
+ *
+ * Nothing is written outside of `directory`, whatever the archive says, and no symbolic link in it is followed out of
+ * it. With `whiteouts: 'overlay'` the directory must be empty. When this throws, the directory holds a part of the
+ * layer: unpack into a staging directory and rename it. Writing is synchronous, in slices of a few milliseconds.
+ *
+ * @throws {LayerStoreError} `INVALID_TAR`, `UNSAFE_ENTRY`, `LIMIT_EXCEEDED`, `DIGEST_MISMATCH`, `UNSUPPORTED`,
+ * `IO_ERROR`; or the error of `source`
+ * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md
+ */
+export async function applyLayer(
+  source: AsyncIterable<Uint8Array>,
+  directory: string,
+  options: ApplyOptions,
+): Promise<AppliedLayer> {
+  const { signal, maxRatio = 250 } = options;
+  signal?.throwIfAborted();
+  if (options.whiteouts !== 'remove' && (await readdir(directory)).length > 0) {
+    throw new LayerStoreError('INVALID_ARGUMENT', `${directory} must be empty to unpack a layer into it`);
+  }
+  using applier = new LayerApplier(options.fs, directory, options);
+  const reader = new TarReader(applier);
+  const algorithm = options.diffId === undefined ? 'sha256' : digestAlgorithm(options.diffId);
+  const hash = createHash(algorithm);
+  let bytesRead = 0;
+  let archiveBytes = 0;
+  async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of abortable(source, signal)) {
+      bytesRead += chunk.byteLength;
+      options.onProgress?.(bytesRead);
+      yield chunk;
+    }
+  }
+  let sliceStart = performance.now();
+  try {
+    for await (const chunk of decompress(counted())) {
+      hash.update(chunk);
+      archiveBytes += chunk.byteLength;
+      if (archiveBytes > RATIO_FREE_BYTES && archiveBytes > bytesRead * maxRatio) {
+        throw new LayerStoreError(
+          'LIMIT_EXCEEDED',
+          `${bytesRead} bytes became more than ${archiveBytes}: that looks like a decompression bomb`,
+        );
+      }
+      for (let at = 0; at < chunk.byteLength; at += SLICE_BYTES) {
+        reader.write(chunk.subarray(at, at + SLICE_BYTES));
+        if (performance.now() - sliceStart < SLICE_MS) continue;
+        await setImmediate();
+        signal?.throwIfAborted();
+        sliceStart = performance.now();
+      }
+    }
+  } catch (error) {
+    throw decompressionError(error);
+  }
+  reader.end();
+  const diffId = parseDigest(`${algorithm}:${hash.digest('hex')}`);
+  if (options.diffId !== undefined && diffId !== options.diffId) {
+    throw new LayerStoreError('DIGEST_MISMATCH', `the layer's diffID is ${diffId}, not ${options.diffId}`);
+  }
+  return { ...applier.finish(), diffId, archiveBytes };
+}
+
+/** Errors of zlib are about the archive; all others pass. */
+function decompressionError(error: unknown): unknown {
+  if (!(error instanceof Error) || !('code' in error)) return error;
+  if (typeof error.code !== 'string' || !/^(Z_|ZSTD_)/.test(error.code)) return error;
+  return new LayerStoreError('INVALID_TAR', `the layer cannot be decompressed: ${error.message}`, {
+    cause: error,
+  });
+}

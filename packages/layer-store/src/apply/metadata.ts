@@ -1,0 +1,103 @@
+/** Owner, mode, extended attributes and times of what was unpacked, in the order in which they do not undo each other. */
+import * as fs from 'node:fs';
+import { LayerStoreError, systemCode } from '../errors.ts';
+import type { LayerFs } from '../fs.ts';
+import { printable, type ByteString, type TarEntry } from '../tar/entry.ts';
+import { fsName, join, type Directory } from './directory-tree.ts';
+import type { ApplyPolicy, SkippedItem } from './policy.ts';
+import { isLayerXattr } from './xattrs.ts';
+
+const MAX_REPORTED = 1000;
+
+/** Sets metadata as a policy says; what could not be set goes to `skipped`. */
+export class MetadataWriter {
+  readonly #fs: LayerFs;
+  readonly #policy: Required<ApplyPolicy>;
+  readonly #skipped: SkippedItem[];
+
+  constructor(layerFs: LayerFs, policy: Required<ApplyPolicy>, skipped: SkippedItem[]) {
+    this.#fs = layerFs;
+    this.#policy = policy;
+    this.#skipped = skipped;
+  }
+
+  /** Of a file that is still open as `fd`: two calls the shorter. */
+  file(fd: number, parent: Directory, name: ByteString, entry: TarEntry): void {
+    // the order matters: chown clears setuid and file capabilities
+    if (this.#policy.ownership === 'keep') fs.fchownSync(fd, entry.uid, entry.gid);
+    fs.fchmodSync(fd, this.#mode(entry));
+    if (entry.xattrs.size > 0) this.#setXattrs(parent, name, entry);
+    this.#fs.utimensat(parent.fd, fsName(name), entry.atimeNs ?? entry.mtimeNs, entry.mtimeNs);
+  }
+
+  /** Of anything that is neither file nor directory. */
+  node(parent: Directory, name: ByteString, entry: TarEntry): void {
+    if (this.#policy.ownership === 'keep') {
+      this.#fs.fchownat(parent.fd, fsName(name), entry.uid, entry.gid);
+    }
+    if (entry.type !== 'symlink') this.#fs.fchmodat(parent.fd, fsName(name), this.#mode(entry));
+    this.#setXattrs(parent, name, entry);
+    this.#fs.utimensat(parent.fd, fsName(name), entry.atimeNs ?? entry.mtimeNs, entry.mtimeNs);
+  }
+
+  /** Of a directory into which nothing more is written; `entry` is undefined when the archive does not list it. */
+  directory(parent: Directory, name: ByteString, entry: TarEntry | undefined, opaque: boolean): void {
+    if (this.#policy.ownership === 'keep') {
+      this.#fs.fchownat(parent.fd, fsName(name), entry?.uid ?? 0, entry?.gid ?? 0);
+    }
+    this.#fs.fchmodat(parent.fd, fsName(name), entry === undefined ? 0o755 : this.#mode(entry));
+    if (entry !== undefined) this.#setXattrs(parent, name, entry);
+    if (opaque && this.#policy.whiteouts === 'overlay') {
+      const attribute = `${this.#policy.overlayXattrs}.overlay.opaque`;
+      this.#fs.setxattrat(parent.fd, fsName(name), attribute, Buffer.from('y'));
+    }
+    const mtimeNs = entry?.mtimeNs ?? 0n;
+    this.#fs.utimensat(parent.fd, fsName(name), entry?.atimeNs ?? mtimeNs, mtimeNs);
+  }
+
+  /** Reports or throws that a member, or one of its attributes, cannot be made here. */
+  unsupported(path: ByteString, attribute: string | undefined, cause: unknown): void {
+    if (this.#policy.unsupported === 'skip') {
+      this.#skip({ path, attribute, reason: 'unsupported' });
+      return;
+    }
+    const what = attribute === undefined ? 'make' : `set ${attribute} of`;
+    throw new LayerStoreError(
+      'UNSUPPORTED',
+      `cannot ${what} ${printable(path)} here: ${cause instanceof Error ? cause.message : String(cause)}`,
+      { cause, entry: path },
+    );
+  }
+
+  #setXattrs(parent: Directory, name: ByteString, entry: TarEntry): void {
+    for (const [attribute, value] of entry.xattrs) {
+      const path = join(parent.path, name);
+      if (!isLayerXattr(attribute)) {
+        this.#skip({ path, attribute, reason: 'policy' });
+        continue;
+      }
+      try {
+        this.#fs.setxattrat(parent.fd, fsName(name), attribute, value);
+      } catch (error) {
+        if (!isUnsupported(error)) throw error;
+        if (attribute.startsWith('user.')) this.#skip({ path, attribute, reason: 'unsupported' });
+        else this.unsupported(path, attribute, error);
+      }
+    }
+  }
+
+  #skip(item: SkippedItem): void {
+    if (this.#skipped.length < MAX_REPORTED) this.#skipped.push(item);
+  }
+
+  #mode(entry: TarEntry): number {
+    return this.#policy.ownership === 'keep' ? entry.mode : entry.mode & 0o1777;
+  }
+}
+
+/** Whether `error` says that this process or file system cannot do such a thing at all. */
+export function isUnsupported(error: unknown): boolean {
+  if (error instanceof LayerStoreError) return error.code === 'UNSUPPORTED';
+  const code = systemCode(error);
+  return code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP';
+}

@@ -1,0 +1,47 @@
+/** How a layer is unpacked, and what came of it. */
+import type { ByteString } from '../tar/entry.ts';
+
+/** How members reach the disk. */
+export interface ApplyPolicy {
+  /**
+   * `'overlay'` (default): whiteouts become the marks of the overlay file system, character devices 0:0 and opaque
+   * directories. `'remove'`: they remove what is there, to unpack layers one upon the other into a plain directory.
+   */
+  whiteouts?: 'overlay' | 'remove';
+  /** Name space of the opaque mark: `'trusted'` (default), or `'user'` for overlays mounted in a user namespace. */
+  overlayXattrs?: 'trusted' | 'user';
+  /** `'keep'` (default) sets uid and gid; `'caller'` leaves all files to the caller, and drops setuid and setgid. */
+  ownership?: 'keep' | 'caller';
+  /**
+   * What to do with devices and attributes that this process or file system cannot make: `'fail'` (default) with
+   * `UNSUPPORTED`, or `'skip'` and report them. `user.*` attributes are always skipped.
+   */
+  unsupported?: 'fail' | 'skip';
+  /** Most members. Default 2,000,000. */
+  maxEntries?: number;
+  /** Most bytes of file content, holes included. Default 64 GiB. */
+  maxBytes?: number;
+}
+
+/** Something of the archive that is not on disk, and why. */
+export interface SkippedItem {
+  /** The member's path. */
+  path: ByteString;
+  /** The attribute, or undefined when the member itself was left out. */
+  attribute: string | undefined;
+  reason: 'unsupported' | 'policy';
+}
+
+/** What an application did. */
+export interface ApplyReport {
+  entries: number;
+  /** Bytes of file content, holes included. */
+  bytes: number;
+  /** At most the first 1,000. */
+  skipped: SkippedItem[];
+  /**
+   * Directories that no member lists (`''` is the root), parents before children. They got mode 0755 and owner 0:0;
+   * what they should look like, or whether they are symbolic links, only the layers below know.
+   */
+  impliedDirectories: ByteString[];
+}

@@ -1,0 +1,179 @@
+/**
+ * Writes tar headers: ustar where the values fit, a PAX header before it where they do not. The same entry always
+ * gives the same bytes: no times, pids or names of this machine get in.
+ */
+import { LayerStoreError } from '../errors.ts';
+import {
+  byteString,
+  printable,
+  toBytes,
+  type ByteString,
+  type TarEntry,
+  type TarEntryType,
+} from './entry.ts';
+import { BLOCK } from './header.ts';
+import { encodePaxRecord, formatPaxTime } from './pax.ts';
+
+const TYPE_FLAGS: Readonly<Record<TarEntryType, string>> = {
+  file: '0',
+  hardlink: '1',
+  symlink: '2',
+  'character-device': '3',
+  'block-device': '4',
+  directory: '5',
+  fifo: '6',
+};
+
+/** Greatest values of 7 and 11 octal digits. */
+const MAX_OCTAL_7 = 0o7777777;
+const MAX_OCTAL_11 = 0o77777777777;
+
+/** The two zero blocks that end an archive. */
+export const TAR_END: Uint8Array = new Uint8Array(2 * BLOCK);
+
+/** The zeros that follow `size` bytes of content. */
+export function tarPadding(size: number): Uint8Array {
+  return new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK);
+}
+
+/**
+ * The header blocks of one member; `entry.size` bytes of content and {@link tarPadding} follow, for files only.
+ *
+ * @throws {LayerStoreError} `INVALID_ARGUMENT` for a name with a NUL inside
+ */
+export function encodeTarHeader(entry: TarEntry): Buffer {
+  for (const name of [entry.name, entry.linkName]) {
+    if (name.includes('\0')) {
+      throw new LayerStoreError('INVALID_ARGUMENT', `a file name cannot hold a NUL: ${printable(name)}`);
+    }
+  }
+  const records: Buffer[] = [];
+  const extend = (key: string, value: string | Uint8Array): void => {
+    records.push(encodePaxRecord(key, typeof value === 'string' ? Buffer.from(value) : value));
+  };
+  const split = splitName(entry.name);
+  if (split === undefined) extend('path', toBytes(entry.name));
+  if (!fits(entry.linkName, 100)) extend('linkpath', toBytes(entry.linkName));
+  const size = entry.type === 'file' ? entry.size : 0;
+  if (size > MAX_OCTAL_11) extend('size', String(size));
+  if (entry.uid > MAX_OCTAL_7) extend('uid', String(entry.uid));
+  if (entry.gid > MAX_OCTAL_7) extend('gid', String(entry.gid));
+  const seconds = entry.mtimeNs / 1_000_000_000n;
+  const mtimeFits = entry.mtimeNs >= 0n && seconds <= BigInt(MAX_OCTAL_11);
+  if (!mtimeFits || entry.mtimeNs % 1_000_000_000n !== 0n) extend('mtime', formatPaxTime(entry.mtimeNs));
+  if (entry.atimeNs !== undefined) extend('atime', formatPaxTime(entry.atimeNs));
+  for (const [name, value] of [...entry.xattrs].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    extend(`SCHILY.xattr.${name}`, value);
+  }
+  const header = block({
+    name: split?.name ?? entry.name.slice(-100),
+    prefix: split?.prefix ?? '',
+    typeFlag: TYPE_FLAGS[entry.type],
+    mode: entry.mode,
+    uid: Math.min(entry.uid, MAX_OCTAL_7),
+    gid: Math.min(entry.gid, MAX_OCTAL_7),
+    size: Math.min(size, MAX_OCTAL_11),
+    mtime: mtimeFits ? Number(seconds) : 0,
+    linkName: entry.linkName.slice(0, 100),
+    devMajor: entry.devMajor,
+    devMinor: entry.devMinor,
+  });
+  if (records.length === 0) return header;
+  const extended = Buffer.concat(records);
+  return Buffer.concat([
+    block({
+      name: 'PaxHeaders.0',
+      prefix: '',
+      typeFlag: 'x',
+      mode: 0,
+      uid: 0,
+      gid: 0,
+      size: extended.length,
+      mtime: 0,
+      linkName: '',
+      devMajor: 0,
+      devMinor: 0,
+    }),
+    extended,
+    tarPadding(extended.length),
+    header,
+  ]);
+}
+
+interface Fields {
+  name: ByteString;
+  prefix: ByteString;
+  typeFlag: string;
+  mode: number;
+  uid: number;
+  gid: number;
+  size: number;
+  mtime: number;
+  linkName: ByteString;
+  devMajor: number;
+  devMinor: number;
+}
+
+function block(fields: Fields): Buffer {
+  const buffer = Buffer.alloc(BLOCK);
+  buffer.write(fields.name, 0, 100, 'latin1');
+  octal(buffer, fields.mode, 100, 8);
+  octal(buffer, fields.uid, 108, 8);
+  octal(buffer, fields.gid, 116, 8);
+  octal(buffer, fields.size, 124, 12);
+  octal(buffer, fields.mtime, 136, 12);
+  buffer.write(fields.typeFlag, 156, 1, 'latin1');
+  buffer.write(fields.linkName, 157, 100, 'latin1');
+  buffer.write('ustar\x0000', 257, 8, 'latin1');
+  octal(buffer, fields.devMajor, 329, 8);
+  octal(buffer, fields.devMinor, 337, 8);
+  buffer.write(fields.prefix, 345, 155, 'latin1');
+  // the checksum counts its own field as blanks
+  buffer.fill(0x20, 148, 156);
+  let sum = 0;
+  for (const byte of buffer) sum += byte;
+  buffer.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 8, 'latin1');
+  return buffer;
+}
+
+function octal(buffer: Buffer, value: number, offset: number, length: number): void {
+  const digits = value.toString(8).padStart(length - 1, '0');
+  if (digits.length > length - 1) {
+    throw new LayerStoreError('INVALID_ARGUMENT', `${value} does not fit a tar header field`);
+  }
+  buffer.write(digits, offset, length - 1, 'latin1');
+}
+
+/** Only ASCII goes into plain fields: what other bytes mean there depends on the reader. */
+function fits(name: ByteString, length: number): boolean {
+  return name.length <= length && !/[^\x20-\x7e]/.test(name);
+}
+
+/** Name and prefix of a ustar header, or undefined when the name needs PAX. */
+function splitName(name: ByteString): { name: ByteString; prefix: ByteString } | undefined {
+  if (fits(name, 100)) return { name, prefix: '' };
+  if (!fits(name, 256)) return undefined;
+  // the slash of a directory's end must stay in the name
+  const slash = name.indexOf('/', name.length - 101);
+  if (slash <= 0 || slash > 155 || slash === name.length - 1) return undefined;
+  return { name: name.slice(slash + 1), prefix: name.slice(0, slash) };
+}
+
+/** An entry of `type` named `name` (text, stored as UTF-8) with usual values for all the rest. */
+export function tarEntry(type: TarEntryType, name: string, fields: Partial<TarEntry> = {}): TarEntry {
+  return {
+    name: byteString(name),
+    type,
+    mode: type === 'directory' ? 0o755 : type === 'symlink' ? 0o777 : 0o644,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    mtimeNs: 0n,
+    atimeNs: undefined,
+    linkName: '',
+    devMajor: 0,
+    devMinor: 0,
+    xattrs: new Map(),
+    ...fields,
+  };
+}
