@@ -7,12 +7,15 @@ import { invalid, systemError } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
 import { compareVersions } from './api-version.ts';
 import { readUpgradeBody, tooLarge } from './body.ts';
-import { hijackPlain, hijackUpgraded, type HijackedStream } from './hijack.ts';
+import { hijackSocket, type HijackedStream } from './hijack.ts';
 import { decodeJson, encodeJson } from './json.ts';
 import type { Query } from './query.ts';
 
 /** No JSON body of the API comes near this. */
 const MAX_JSON_BYTES = 16 * 1024 * 1024;
+
+/** An empty chunked body. */
+const LAST_CHUNK = Buffer.from('0\r\n\r\n');
 
 /** What the server hands to the constructor. */
 export interface ContextOptions {
@@ -198,18 +201,36 @@ export class RequestContext {
    * @param options.multiplexed - output goes in frames (no TTY); announced to clients from API 1.42 on
    */
   async hijack(options: { multiplexed?: boolean } = {}): Promise<HijackedStream> {
-    const contentType =
-      options.multiplexed === true && this.speaks('1.42')
-        ? 'application/vnd.docker.multiplexed-stream'
-        : 'application/vnd.docker.raw-stream';
-    if (!this.#upgrade) {
-      this.#hijacked = true;
-      return hijackPlain(this.request, this.#response, 'application/vnd.docker.raw-stream');
-    }
-    await this.bodyBytes(MAX_JSON_BYTES);
-    this.#hijacked = true;
+    if (!this.#upgrade) throw systemError(`${this.path} is not declared as hijackable`);
     const { socket } = this.#upgrade;
+    await this.#skipBody();
+    this.#hijacked = true;
     this.#response.detachSocket(socket as Socket);
-    return hijackUpgraded(socket, this.#baseHeaders, contentType, this.header('upgrade') ?? 'tcp');
+    const protocol = this.header('upgrade');
+    const multiplexed = protocol !== undefined && options.multiplexed === true && this.speaks('1.42');
+    const kind = multiplexed ? 'multiplexed-stream' : 'raw-stream';
+    return hijackSocket(socket, this.#baseHeaders, `application/vnd.docker.${kind}`, protocol);
+  }
+
+  /** Cuts the connection: the last resort when a reply has begun and cannot be ended properly. */
+  destroy(): void {
+    if (this.#upgrade) this.#upgrade.socket.destroy();
+    else this.#response.destroy();
+  }
+
+  /**
+   * Takes a body that the handler did not want off the socket.
+   *
+   * Some clients announce chunks on a request whose body is the raw stream, and send none, or the empty last one: that
+   * is all there is to skip then.
+   */
+  async #skipBody(): Promise<void> {
+    if (this.#upgradeBody || this.header('transfer-encoding') === undefined) {
+      await this.bodyBytes(MAX_JSON_BYTES);
+      return;
+    }
+    const { socket, head } = this.#upgrade!;
+    const rest = head.subarray(head.indexOf(LAST_CHUNK) === 0 ? LAST_CHUNK.length : 0);
+    if (rest.length > 0) socket.unshift(rest);
   }
 }

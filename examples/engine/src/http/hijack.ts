@@ -1,6 +1,5 @@
 /** Raw streams in place of an HTTP reply: attach and exec. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Duplex, type Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 
 /** A connection that is a raw byte stream from now on. */
 export interface HijackedStream {
@@ -16,16 +15,27 @@ export interface HijackedStream {
 /** How long a client that got our end-of-stream may keep its side open before it is cut off. */
 const LINGER_MS = 10_000;
 
-/** Sends `101 UPGRADED` on a socket that is out of the parser. */
-export function hijackUpgraded(
+/**
+ * Sends the head of the reply and makes the socket a raw stream: `101 UPGRADED` for a client that asked for an upgrade,
+ * `200 OK` without length or chunks for one that did not.
+ *
+ * @param socket - out of Node's HTTP parser
+ * @param protocol - value of the client's `Upgrade` header
+ */
+export function hijackSocket(
   socket: Duplex,
   headers: Readonly<Record<string, string>>,
   contentType: string,
-  protocol: string,
+  protocol: string | undefined,
 ): HijackedStream {
-  const lines = ['HTTP/1.1 101 UPGRADED', ...Object.entries(headers).map(([k, v]) => `${k}: ${v}`)];
-  lines.push(`Content-Type: ${contentType}`, 'Connection: Upgrade', `Upgrade: ${protocol}`, '', '');
-  socket.write(lines.join('\r\n'));
+  const upgraded = protocol !== undefined;
+  const lines = [
+    upgraded ? 'HTTP/1.1 101 UPGRADED' : 'HTTP/1.1 200 OK',
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    `Content-Type: ${contentType}`,
+    ...(upgraded ? ['Connection: Upgrade', `Upgrade: ${protocol}`] : []),
+  ];
+  socket.write(`${lines.join('\r\n')}\r\n\r\n`);
   // a client that never closes its half must not hold the connection for ever
   socket.once('finish', () => {
     socket.resume();
@@ -36,43 +46,5 @@ export function hijackUpgraded(
       socket.once('close', () => clearTimeout(timer));
     }
   });
-  return { duplex: socket, upgraded: true };
-}
-
-/**
- * Replies `200 OK` and streams without length or chunks, for clients that did not ask for an upgrade. What they send
- * to the process is the rest of the request's body.
- */
-export function hijackPlain(
-  body: Readable,
-  response: ServerResponse<IncomingMessage>,
-  contentType: string,
-): HijackedStream {
-  response.useChunkedEncodingByDefault = false;
-  response.shouldKeepAlive = false;
-  response.writeHead(200, { 'Content-Type': contentType });
-  response.flushHeaders();
-  const duplex = new Duplex({
-    read() {
-      body.resume();
-    },
-    write(chunk: Buffer, _encoding, callback) {
-      response.write(chunk, callback);
-    },
-    final(callback) {
-      response.end(callback);
-    },
-    destroy(error, callback) {
-      if (!response.writableEnded) response.destroy(error ?? undefined);
-      callback(error);
-    },
-  });
-  body.on('data', (chunk: Buffer) => {
-    if (!duplex.push(chunk)) body.pause();
-  });
-  // the JSON body of exec start has been read to its end already: there is no more input
-  if (body.readableEnded) duplex.push(null);
-  else body.once('end', () => duplex.push(null));
-  response.once('close', () => duplex.destroy());
-  return { duplex, upgraded: false };
+  return { duplex: socket, upgraded };
 }

@@ -67,6 +67,7 @@ export class HttpServer implements AsyncDisposable {
     // a client that has shut down its sending side still gets its answer
     (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
     server.on('connection', (socket) => {
+      this.#takeHijacksOut(socket);
       this.#sockets.add(socket);
       socket.on('error', (error) => this.#log.debug({ err: error }, 'connection failed'));
       socket.once('close', () => this.#sockets.delete(socket));
@@ -88,6 +89,29 @@ export class HttpServer implements AsyncDisposable {
       // a version out of range: the request is answered by the ordinary road
       return undefined;
     }
+  }
+
+  /**
+   * Treats requests of hijackable routes as upgrades even when they do not ask for one.
+   *
+   * Clients of old send the raw stream right behind the body, on the same connection. Node would parse it as the next
+   * request. It decides in the parser's `onIncoming`, whose answer 2 means "what follows is not HTTP"; there is no
+   * public way to give that answer.
+   */
+  #takeHijacksOut(socket: Socket): void {
+    const { parser } = socket as Socket & {
+      parser?: { onIncoming?: (request: IncomingMessage, keepAlive: boolean) => number | void };
+    };
+    const onIncoming = parser?.onIncoming;
+    if (!onIncoming) return;
+    parser.onIncoming = (request, keepAlive) => {
+      const upgrading = request as IncomingMessage & { upgrade: boolean | null };
+      if (upgrading.upgrade || this.#match(request)?.route.hijack !== true) {
+        return onIncoming.call(parser, request, keepAlive);
+      }
+      upgrading.upgrade = true;
+      return 2;
+    };
   }
 
   #track(work: Promise<void>): void {
@@ -203,7 +227,7 @@ export class HttpServer implements AsyncDisposable {
       // too late for a status; a JSON stream can still say it, anything else can only be cut
       if (response.headersSent && response.getHeader('content-type') === 'application/json') {
         response.end(encodeProgress({ errorDetail: { message: messageOf(error) } }));
-      } else response.destroy();
+      } else context.destroy();
       return;
     }
     if (response.destroyed) return;

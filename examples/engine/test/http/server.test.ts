@@ -378,15 +378,55 @@ describe('hijacked connections', () => {
     expect(await client.toEnd()).toContain('HTTP/1.1 400 Bad Request\r\n');
   });
 
-  it('stream without framing for a client that asked for no upgrade', async () => {
+  it('stream without framing for a client that asked for no upgrade, and take its raw input', async () => {
     await using server = await serve([shout]);
     using client = await server.open();
-    client.socket.write('POST /v1.44/shout/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n');
-    const reply = await client.toEnd();
-    expect(reply).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
-    expect(reply).toContain('Content-Type: application/vnd.docker.raw-stream\r\n');
-    expect(reply).not.toMatch(/transfer-encoding|content-length/i);
-    expect(reply).toMatch(/\r\n\r\nready \{\} false\nbye\n$/);
+    client.socket.write(
+      `POST /v1.44/shout/a HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    const head = await client.until('ready');
+    expect(head).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(head).toContain('Content-Type: application/vnd.docker.raw-stream\r\n');
+    expect(head).not.toMatch(/transfer-encoding|content-length/i);
+    // the beginning of an HTTP method, which a parser would keep to itself
+    client.socket.write('P');
+    await client.until('P');
+    client.socket.end('GET / HTTP/1.1\n');
+    expect(await client.toEnd()).toMatch(/ready \{"Tty":true\} false\nPGET \/ HTTP\/1\.1\nbye\n$/);
+  });
+
+  it('are cut when the handler fails after the hijack', async () => {
+    await using server = await serve([
+      {
+        method: 'POST',
+        path: '/attach',
+        hijack: true,
+        handler: async (context) => {
+          await context.hijack();
+          throw new Error('lost the process');
+        },
+      },
+    ]);
+    using client = await server.open();
+    client.socket.write(upgrade('/attach', '\r\n'));
+    expect(await client.toEnd()).toMatch(/^HTTP\/1\.1 101 UPGRADED[^]*\r\n\r\n$/);
+  });
+
+  it('skip the empty last chunk that some clients send in place of a body', async () => {
+    await using server = await serve([
+      {
+        method: 'POST',
+        path: '/attach',
+        hijack: true,
+        handler: async (context) => {
+          const { duplex } = await context.hijack();
+          duplex.pipe(duplex);
+        },
+      },
+    ]);
+    using client = await server.open();
+    client.socket.end(upgrade('/attach', 'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nraw'));
+    expect(await client.toEnd()).toMatch(/\r\n\r\nraw$/);
   });
 
   it('are cut when the server is closed', async () => {
