@@ -144,7 +144,7 @@ class Execution {
   #field(expression: Extract<Expression, { kind: 'field' }>, dot: unknown, piped: unknown): unknown {
     let value = this.#evaluate(expression.base, dot);
     for (const [position, name] of expression.path.entries()) {
-      if (isRecord(value) && name in value) {
+      if (isRecord(value) && Object.hasOwn(value, name)) {
         const member = value[name];
         // A method of a listing's row, such as Docker's `{{.Label "key"}}`.
         if (typeof member === 'function') {

@@ -40,10 +40,11 @@ export function parseDuration(text: string): bigint {
 
 /** What is wrong with a duration, in Go's words. */
 function explain(body: string): string {
-  const [, unit] = /^(?:[\d.]+[a-zµμ]+)*?[\d.]+([^\d.]*)/.exec(body) ?? [];
-  if (unit === undefined || !/\d/.test(body)) return 'invalid';
-  if (unit === '') return 'missing unit in';
-  return unit in nanosPer ? 'invalid' : `unknown unit ${JSON.stringify(unit)} in`;
+  for (const [, unit = ''] of body.matchAll(/[\d.]*\d[\d.]*([^\d.]*)/g)) {
+    if (unit === '') return 'missing unit in';
+    if (!Object.hasOwn(nanosPer, unit)) return `unknown unit ${JSON.stringify(unit)} in`;
+  }
+  return 'invalid';
 }
 
 /**
