@@ -1,0 +1,22 @@
+/** Every route of the engine, to look at. */
+import { containerRoutes } from '../src/http/routes/containers.ts';
+import { eventRoutes } from '../src/http/routes/events.ts';
+import { execRoutes } from '../src/http/routes/exec.ts';
+import { imageRoutes } from '../src/http/routes/images.ts';
+import { jobRoutes } from '../src/http/routes/jobs.ts';
+import { networkRoutes } from '../src/http/routes/networks.ts';
+import { systemRoutes } from '../src/http/routes/system.ts';
+import { volumeRoutes } from '../src/http/routes/volumes.ts';
+
+/** What routes are built from is not touched before a request comes. */
+const nothing = {} as never;
+export const allRoutes = [
+  ...containerRoutes(nothing),
+  ...eventRoutes(nothing),
+  ...execRoutes(nothing),
+  ...imageRoutes(nothing),
+  ...jobRoutes(nothing),
+  ...networkRoutes(nothing, nothing),
+  ...systemRoutes(nothing),
+  ...volumeRoutes(nothing),
+];

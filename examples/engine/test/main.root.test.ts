@@ -1,0 +1,91 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { makeEngineHome, missingForDaemon } from './daemon.ts';
+import { call, RawClient } from './http/harness.ts';
+import { connect } from 'node:net';
+
+if (missingForDaemon !== undefined) console.warn(`skipping the daemon's tests: ${missingForDaemon}`);
+
+describe.skipIf(missingForDaemon !== undefined)('the daemon', () => {
+  it('starts, serves, and leaves nothing after SIGTERM', async () => {
+    await using home = await makeEngineHome();
+    const daemon = await home.start();
+    expect(readFileSync(join(home.directory, 'pid'), 'utf8')).toBe(`${daemon.pid}\n`);
+    expect((await call(home.socketPath, 'GET', '/info')).status).toBe(200);
+    expect(await daemon.stop()).toEqual({ code: 0, signal: null });
+    expect(existsSync(join(home.directory, 'pid'))).toBe(false);
+    expect(existsSync(home.socketPath)).toBe(false);
+    expect(daemon.output).not.toContain('"level":50');
+  });
+
+  it('ends open streams when it stops', async () => {
+    await using home = await makeEngineHome();
+    const daemon = await home.start();
+    using client = new RawClient(connect({ path: home.socketPath }));
+    client.socket.write('GET /events HTTP/1.1\r\nHost: x\r\n\r\n');
+    await client.until('\r\n\r\n');
+    expect((await daemon.stop('SIGINT')).code).toBe(0);
+    expect(await client.toEnd()).toContain('0\r\n\r\n');
+  });
+
+  it('takes over what a killed one left', async () => {
+    await using home = await makeEngineHome();
+    const first = await home.start();
+    const { body } = await call(home.socketPath, 'GET', '/info');
+    await first.stop('SIGKILL');
+    expect(existsSync(home.socketPath)).toBe(true);
+    const second = await home.start();
+    const again = await call(home.socketPath, 'GET', '/info');
+    expect((JSON.parse(again.body) as { ID: string }).ID).toBe((JSON.parse(body) as { ID: string }).ID);
+    expect((await second.stop()).code).toBe(0);
+  });
+
+  it('is refused beside another one: by pid file, by data root, by socket', async () => {
+    await using home = await makeEngineHome();
+    const first = await home.start();
+    const sameAll = await home.start();
+    expect(await sameAll.exited).toMatchObject({ code: 1 });
+    expect(sameAll.output).toContain(`process with PID ${first.pid} is still running`);
+    const sameData = await home.start(
+      '--pidfile',
+      join(home.directory, 'pid2'),
+      '--host',
+      `unix://${home.socketPath}2`,
+    );
+    expect(await sameData.exited).toMatchObject({ code: 1 });
+    expect(sameData.output).toContain('another engine is using this data root');
+    const sameSocket = await home.start(
+      '--pidfile',
+      join(home.directory, 'pid3'),
+      '--data-root',
+      join(home.directory, 'd3'),
+    );
+    expect(await sameSocket.exited).toMatchObject({ code: 1 });
+    expect(sameSocket.output).toContain('another process is listening there');
+    expect((await call(home.socketPath, 'GET', '/_ping')).body).toBe('OK');
+  });
+
+  it('says what is wrong with its configuration', async () => {
+    await using home = await makeEngineHome();
+    const file = join(home.directory, 'daemon.json');
+    writeFileSync(file, '{"hots":[]}');
+    const daemon = await home.start('--config-file', file);
+    expect(await daemon.exited).toMatchObject({ code: 1 });
+    expect(daemon.output).toBe(
+      `unable to configure the engine with file ${file}: ` +
+        "the following directives don't match any configuration option: hots\n",
+    );
+    const checked = await home.start('--validate');
+    expect(await checked.exited).toMatchObject({ code: 0 });
+    expect(checked.output).toBe('configuration OK\n');
+  });
+
+  it('refuses tcp on an address that others can reach', async () => {
+    await using home = await makeEngineHome();
+    const daemon = await home.start('--host', 'tcp://192.0.2.1:2375');
+    expect(await daemon.exited).toMatchObject({ code: 1 });
+    expect(daemon.output).toContain('refusing to listen on tcp://192.0.2.1:2375');
+    expect(existsSync(join(home.directory, 'pid'))).toBe(false);
+  });
+});
