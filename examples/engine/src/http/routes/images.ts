@@ -107,6 +107,9 @@ export function imageRoutes({ images, storageDriver, pull }: ImageRoutesOptions)
       },
     },
     ...[
+      ['POST', '/build'],
+      ['POST', '/build/prune'],
+      ['GET', '/distribution/:name*/json'],
       ['POST', '/images/load'],
       ['GET', '/images/get'],
       ['GET', '/images/search'],
