@@ -1,7 +1,7 @@
 /** Attaching a client to a container's stdio, before its start or while it runs. */
 import { conflict } from '../errors.ts';
 import type { HijackedStream } from '../http/hijack.ts';
-import { readLog } from '../logs/json-file.ts';
+import { LogReader } from '../logs/json-file.ts';
 import { parseDetachKeys } from './detach-keys.ts';
 import { StdioClient } from './stdio-client.ts';
 import type { LiveContainer } from './store.ts';
@@ -74,7 +74,8 @@ async function replayLog(
   client: StdioClient,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const { stream, text } of readLog(containerFiles(world.paths, container.id).log, { signal })) {
+  await using log = await LogReader.open(containerFiles(world.paths, container.id).log, { signal });
+  for await (const { stream, text } of log) {
     await client.write(stream, Buffer.from(text));
   }
 }

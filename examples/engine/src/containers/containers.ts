@@ -1,13 +1,14 @@
 /** The container service: every verb of the API on containers, over the seams of `ContainerWorld`. */
-import { readFileSync } from 'node:fs';
-
-import { EngineError, conflict, invalid, systemError } from '../errors.ts';
+import { EngineError, conflict, invalid } from '../errors.ts';
 import type { Filters } from '../filters.ts';
 import type { HijackedStream } from '../http/hijack.ts';
 import type { ImageUser } from '../images/image.ts';
-import { readLog, type LogEntry, type LogQuery } from '../logs/json-file.ts';
+import { LogReader, type LogQuery } from '../logs/json-file.ts';
 import type { AttachedEndpoint } from '../networks/networks.ts';
+import type { NetworkRecord } from '../state/networks-table.ts';
 import { attachContainer, type AttachOptions } from './attach.ts';
+import { connectNetwork, disconnectNetwork } from './attachments.ts';
+import type { EndpointSettings } from './create-request.ts';
 import { createContainer, type CreateOptions } from './create.ts';
 import { Execs } from './exec.ts';
 import type { UpdateRequest } from './host-config.ts';
@@ -17,7 +18,7 @@ import { parseName } from './names.ts';
 import { pruneContainers, removalInProgress, removeContainer } from './remove.ts';
 import { inspectContainer, listContainer } from './render.ts';
 import { restoreContainers } from './restore.ts';
-import { renderStats, takeSample, type StatsSample } from './stats.ts';
+import { sampleStats, type StatsMode } from './sample-stats.ts';
 import {
   killContainer,
   pauseContainer,
@@ -224,61 +225,27 @@ export class Containers implements AsyncDisposable {
   }
 
   /**
-   * The container's log, oldest first.
+   * Opens the container's log.
    *
    * @param query.follow - go on until the container ends
    * @throws {EngineError} `NOT_IMPLEMENTED` for a container whose log driver cannot be read
    */
-  logs(text: string, query: Omit<LogQuery, 'followUntil'> & { follow: boolean }): AsyncIterable<LogEntry> {
+  logs(text: string, query: Omit<LogQuery, 'followUntil'> & { follow: boolean }): Promise<LogReader> {
     const container = this.find(text);
     if (container.record.hostConfig.LogConfig?.Type === 'none') {
       throw new EngineError('NOT_IMPLEMENTED', 'configured logging driver does not support reading');
     }
     const { follow, ...rest } = query;
     const waits = follow && (container.state.running || container.state.startedAt === undefined);
-    return readLog(containerFiles(this.#world.paths, container.id).log, {
+    return LogReader.open(containerFiles(this.#world.paths, container.id).log, {
       ...rest,
       ...(waits ? { followUntil: container.wait('next-exit') } : {}),
     });
   }
 
-  /**
-   * Samples of the container's use of resources, one a second; for a container that does not run, one empty one.
-   *
-   * @param mode - `stream`: for ever; `pair`: one sample with the one before it; `single`: one sample, at once
-   */
-  async *stats(
-    text: string,
-    mode: 'stream' | 'pair' | 'single',
-    signal: AbortSignal,
-  ): AsyncGenerator<unknown> {
-    const container = this.find(text);
-    const { cgroupVersion } = this.#world;
-    const context = { memoryTotalBytes: memoryTotal(), cgroupVersion };
-    const render = (sample?: StatsSample, previous?: StatsSample): unknown =>
-      renderStats(container, sample, previous, context);
-    let previous = await this.#sample(container);
-    if (!previous) {
-      yield render();
-      return;
-    }
-    if (mode !== 'pair') yield render(previous);
-    if (mode === 'single') return;
-    for (;;) {
-      await delay(STATS_INTERVAL_MS, signal);
-      if (signal.aborted) return;
-      const sample = await this.#sample(container);
-      // a container that ends in between ends the stream, as its removal would
-      yield render(sample, sample && previous);
-      if (!sample || mode === 'pair') return;
-      previous = sample;
-    }
-  }
-
-  async #sample({ handle, state, record }: LiveContainer): Promise<StatsSample | undefined> {
-    if (!handle || !state.running || state.restarting) return undefined;
-    const mode = record.hostConfig.NetworkMode ?? '';
-    return takeSample(await handle.stats(), state.pid, mode !== 'host' && mode !== 'none');
+  /** Samples of the container's use of resources; see {@link sampleStats}. */
+  stats(text: string, mode: StatsMode, signal: AbortSignal): AsyncIterable<unknown> {
+    return sampleStats(this.#world, this.find(text), mode, signal);
   }
 
   /** Endpoints of the containers that run, for the networks. */
@@ -338,45 +305,12 @@ export class Containers implements AsyncDisposable {
     return counts;
   }
 
-  /** Puts a container on a network that it joins at its next start. @throws {EngineError} `CONFLICT` while it runs */
-  async connectNetwork(
-    text: string,
-    network: { id: string; name: string },
-    settings: LiveContainer['state']['networks'][string]['settings'],
-  ): Promise<void> {
-    const container = this.find(text);
-    using _lock = await container.lock.acquire();
-    refuseWhileRunning(container, 'connected to');
-    const mode = container.record.hostConfig.NetworkMode ?? '';
-    if (mode === 'host' || mode === 'none' || mode.startsWith('container:')) {
-      throw new EngineError(
-        'FORBIDDEN',
-        'container sharing network namespace with another container or host cannot be connected to any other network',
-      );
-    }
-    if (container.state.networks[network.name]) {
-      throw new EngineError(
-        'FORBIDDEN',
-        `endpoint with name ${container.name} already exists in network ${network.name}`,
-      );
-    }
-    container.state.networks[network.name] = { networkId: network.id, settings };
-    this.#world.store.saveState(container);
+  connectNetwork(text: string, network: NetworkRecord, settings: EndpointSettings): Promise<void> {
+    return connectNetwork(this.#world, this.find(text), network, settings);
   }
 
-  /** Takes a stopped container off a network. @throws {EngineError} `FORBIDDEN` when it is not on it */
-  async disconnectNetwork(text: string, network: { id: string; name: string }): Promise<void> {
-    const container = this.find(text);
-    using _lock = await container.lock.acquire();
-    refuseWhileRunning(container, 'disconnected from');
-    if (!container.state.networks[network.name]) {
-      throw new EngineError(
-        'FORBIDDEN',
-        `container ${container.id} is not connected to network ${network.name}`,
-      );
-    }
-    delete container.state.networks[network.name];
-    this.#world.store.saveState(container);
+  disconnectNetwork(text: string, network: NetworkRecord): Promise<void> {
+    return disconnectNetwork(this.#world, this.find(text), network);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -384,34 +318,4 @@ export class Containers implements AsyncDisposable {
     await this.#lifecycle[Symbol.asyncDispose]();
     for (const { handle } of this.#world.store.all()) await handle?.[Symbol.asyncDispose]();
   }
-}
-
-/** Docker's clients compute rates over this time. */
-const STATS_INTERVAL_MS = 1000;
-
-function memoryTotal(): bigint {
-  const match = /^MemTotal:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'));
-  if (!match) throw systemError('/proc/meminfo has no MemTotal');
-  return BigInt(match[1]!) * 1024n;
-}
-
-function refuseWhileRunning(container: LiveContainer, what: string): void {
-  if (!container.state.running) return;
-  throw new EngineError(
-    'NOT_IMPLEMENTED',
-    `container ${container.name} is running: this engine cannot have it ${what} networks until it is stopped`,
-  );
-}
-
-/** Resolves after `ms`, or when `signal` aborts. */
-function delay(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const settle = (): void => {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', settle);
-    resolve();
-  };
-  const timer = setTimeout(settle, ms);
-  signal.addEventListener('abort', settle, { once: true });
-  return promise;
 }

@@ -60,7 +60,7 @@ export async function createContainer(
   const config = mergeConfig(ownConfig, (image.config.config ?? {}) as ImageDefaults);
   validateConfig(config);
   portMappings(config, hostConfig);
-  const networks = plannedNetworks(hostConfig, networking?.EndpointsConfig ?? {});
+  const networks = plannedNetworks(world, hostConfig, networking?.EndpointsConfig ?? {});
 
   const id = newId();
   const mounts = containerMounts({
@@ -188,17 +188,20 @@ function checkPlatform(
   }
 }
 
-/** The networks that a container will be on, by name; ids are looked up when it starts. */
+/** The networks that a container will be on, by name; one that is not there is an error of the start. */
 function plannedNetworks(
+  world: ContainerWorld,
   host: HostConfig,
   endpoints: Readonly<Record<string, EndpointSettings | null>>,
 ): Record<string, NetworkAttachment> {
   const mode = host.NetworkMode ?? 'bridge';
   if (mode.startsWith('container:')) return {};
-  const plan: Record<string, NetworkAttachment> = { [mode]: { networkId: '', settings: {} } };
+  const nameOf = (text: string): string =>
+    text === 'default' ? 'bridge' : (world.networks.lookup(text)?.name ?? text);
+  const plan: Record<string, NetworkAttachment> = { [nameOf(mode)]: { networkId: '', settings: {} } };
   for (const [key, settings] of Object.entries(endpoints)) {
-    const name = key === 'default' ? 'bridge' : key;
-    if (name !== mode && (mode === 'host' || mode === 'none')) {
+    const name = nameOf(key);
+    if (!plan[name] && (mode === 'host' || mode === 'none')) {
       throw invalid(
         'conflicting options: cannot attach both user-defined and non-user-defined network-modes',
       );

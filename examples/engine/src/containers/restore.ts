@@ -31,11 +31,13 @@ export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecy
   };
 
   const running = world.store.all().filter(({ state }) => state.running && !state.restarting);
-  const lost: LiveContainer[] = [];
+  const lost = new Set<LiveContainer>();
   await Promise.all(
     running.map((container) =>
       attempt(`restoring container ${container.id}`, async () => {
-        if (!(await reconnect(world, container, lifecycle))) lost.push(container);
+        // until the contrary is shown
+        lost.add(container);
+        if (await reconnect(world, container, lifecycle)) lost.delete(container);
       }),
     ),
   );

@@ -1,16 +1,13 @@
 /** Starting a container: sandbox, networks, runtime, attached clients, and then the gate. */
-import { randomBytes } from 'node:crypto';
 import type { Container, LogFile } from '@tare/runtime-native';
 
 import { conflict, messageOf, notModified } from '../errors.ts';
-import { portMappings } from '../networks/ports.ts';
-import { allSettled, runAll } from '../settle.ts';
+import { allSettled } from '../settle.ts';
 import { formatTime, nowNs } from '../time.ts';
-import type { NetworkAttachment } from './container.ts';
-import { hostResolvConf, hostsFile, readIfThere, resolvConf, writeInPlace } from './etc-files.ts';
+import { attachNetworks, detachNetworks, writeEtcFiles } from './attachments.ts';
 import { containerStartFailure } from './runtime-errors.ts';
 import { consoleSizeOf, runtimeSpec } from './runtime-spec.ts';
-import { containerHostname, networkOwner, specInputs } from './spec-inputs.ts';
+import { networkOwner, specInputs } from './spec-inputs.ts';
 import type { LiveContainer } from './store.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
 
@@ -72,7 +69,7 @@ export async function startContainer(
 }
 
 async function bringUp(world: ContainerWorld, container: LiveContainer): Promise<Container> {
-  const { record, state } = container;
+  const { record } = container;
   const { config, hostConfig: host } = record;
   const files = containerFiles(world.paths, record.id);
   const ownSandbox = host.NetworkMode !== 'host' && !networkOwner(world, host);
@@ -83,7 +80,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
     ownSandbox ? world.sandboxes.create(files.sandbox) : undefined,
   ]);
   if (ownSandbox) undo.defer(() => world.sandboxes.remove(files.sandbox));
-  writeEtcFiles(world, container, undefined);
+  writeEtcFiles(world, container);
 
   const spec = runtimeSpec(record, specInputs(world, record, rootfs));
   undo.defer(() => detachNetworks(world, container));
@@ -106,7 +103,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
     await made?.delete({ force: true });
   });
   const [handle] = await allSettled([creating, attachNetworks(world, container)]);
-  writeEtcFiles(world, container, gatewayOf(state.networks));
+  writeEtcFiles(world, container);
   // endpoints survive a crash from here on: the next start finds them in the row
   world.store.saveState(container);
 
@@ -114,96 +111,6 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   await handle.start();
   undo.move();
   return handle;
-}
-
-/** Attaches every network of the container, the one with the default route first. */
-async function attachNetworks(world: ContainerWorld, container: LiveContainer): Promise<void> {
-  const { record, state } = container;
-  const { config, hostConfig: host } = record;
-  if (host.NetworkMode === 'host' || host.NetworkMode?.startsWith('container:')) {
-    nameNetworks(world, state.networks);
-    return;
-  }
-  const sandbox = containerFiles(world.paths, record.id).sandbox;
-  const bridged = nameNetworks(world, state.networks).filter(({ driver }) => driver === 'bridge');
-  if (bridged.length === 0) await world.sandboxes.bringUpLoopback(sandbox);
-  const ports = portMappings(config, host);
-  for (const [index, { attachment }] of bridged.entries()) {
-    const { settings } = attachment;
-    attachment.endpoint = await world.networks.attach(
-      attachment.networkId,
-      {
-        id: randomBytes(32).toString('hex'),
-        sandbox,
-        interfaceName: `eth${index}`,
-        defaultRoute: index === 0,
-        ...(settings.IPAMConfig?.IPv4Address ? { ipv4Address: settings.IPAMConfig.IPv4Address } : {}),
-        ...macAddress(settings.MacAddress || (index === 0 ? config.MacAddress : undefined)),
-        ...(index === 0 ? { ports } : {}),
-      },
-      { id: record.id, name: record.name },
-    );
-  }
-}
-
-function macAddress(address: string | undefined): { macAddress?: string } {
-  return address ? { macAddress: address } : {};
-}
-
-/** Looks the networks up, in the order their gateways are preferred: priority, then name. */
-function nameNetworks(
-  world: ContainerWorld,
-  networks: Readonly<Record<string, NetworkAttachment>>,
-): { name: string; driver: string; attachment: NetworkAttachment }[] {
-  return Object.entries(networks)
-    .map(([name, attachment]) => {
-      const { id, driver } = world.networks.find(name);
-      attachment.networkId = id;
-      return { name, driver, attachment };
-    })
-    .sort(
-      (a, b) =>
-        (b.attachment.settings.GwPriority ?? 0) - (a.attachment.settings.GwPriority ?? 0) ||
-        (a.name < b.name ? -1 : 1),
-    );
-}
-
-/** Detaches every network the container is attached to. */
-export async function detachNetworks(world: ContainerWorld, container: LiveContainer): Promise<void> {
-  const attached = Object.values(container.state.networks).filter(({ endpoint }) => endpoint);
-  await runAll(
-    attached.map((attachment) => async () => {
-      await world.networks.detach(attachment.networkId, attachment.endpoint!.id, container.id);
-      delete attachment.endpoint;
-    }),
-  );
-}
-
-function gatewayOf(networks: Readonly<Record<string, NetworkAttachment>>): string | undefined {
-  return Object.values(networks).find(({ endpoint }) => endpoint?.gateway)?.endpoint?.gateway;
-}
-
-function writeEtcFiles(world: ContainerWorld, container: LiveContainer, gateway: string | undefined): void {
-  const { record, state } = container;
-  const { config, hostConfig: host } = record;
-  const files = containerFiles(world.paths, record.id);
-  if (host.NetworkMode?.startsWith('container:')) return;
-  const hostname = containerHostname(record);
-  writeInPlace(files.hostname, `${hostname}\n`);
-  const hostNetwork = host.NetworkMode === 'host';
-  const names = [config.Domainname ? `${hostname}.${config.Domainname} ${hostname}` : hostname];
-  const addresses = Object.values(state.networks).flatMap(({ endpoint }) =>
-    endpoint ? [endpoint.ipv4Address.split('/')[0]!] : [],
-  );
-  const own = hostsFile({ extraHosts: host.ExtraHosts ?? [], gateway, addresses, names });
-  writeInPlace(
-    files.hosts,
-    hostNetwork && !host.ExtraHosts?.length ? (readIfThere('/etc/hosts') ?? own) : own,
-  );
-  const choice = { servers: host.Dns ?? [], search: host.DnsSearch ?? [], options: host.DnsOptions ?? [] };
-  const asHost = hostNetwork && Object.values(choice).every((list) => list.length === 0);
-  const hostConf = asHost ? (readIfThere('/etc/resolv.conf') ?? '') : hostResolvConf();
-  writeInPlace(files.resolvConf, asHost ? hostConf : resolvConf(hostConf, choice));
 }
 
 const SIZE_UNITS: Record<string, number> = { '': 1, b: 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 };

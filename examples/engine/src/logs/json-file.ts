@@ -34,15 +34,84 @@ export interface LogQuery {
 const CHUNK_BYTES = 64 * 1024;
 const LINE_FEED = 0x0a;
 
-/** The log's entries, oldest first. A log that is not there is empty. */
-export async function* readLog(path: string, query: LogQuery = {}): AsyncGenerator<LogEntry> {
-  const { sinceNs, untilNs, signal } = query;
-  for await (const line of readLines(path, query)) {
-    signal?.throwIfAborted();
-    const entry = parseEntry(line);
-    if (!entry || (sinceNs !== undefined && entry.timeNs < sinceNs)) continue;
-    if (untilNs !== undefined && entry.timeNs > untilNs) return;
-    yield entry;
+/** A log as it was when it was opened, and what has been written to it since. Read it once; then dispose of it. */
+export class LogReader implements AsyncDisposable, AsyncIterable<LogEntry> {
+  readonly #path: string;
+  readonly #query: LogQuery;
+  readonly #changes: DirectoryChanges | undefined;
+  readonly #files: FileHandle[];
+  readonly #start: TailPosition;
+
+  private constructor(
+    path: string,
+    query: LogQuery,
+    changes: DirectoryChanges | undefined,
+    files: FileHandle[],
+    start: TailPosition,
+  ) {
+    this.#path = path;
+    this.#query = query;
+    this.#changes = changes;
+    this.#files = files;
+    this.#start = start;
+  }
+
+  /**
+   * Opens a log; one that is not there is empty. Where a tail begins is settled when this resolves, and nothing that is
+   * written from then on is missed.
+   */
+  static async open(path: string, query: LogQuery = {}): Promise<LogReader> {
+    await using undo = new AsyncDisposableStack();
+    // watching begins before the first look
+    const changes =
+      query.followUntil && undo.use(new DirectoryChanges(path, query.followUntil, query.signal));
+    const files = await openFiles(path);
+    undo.defer(() => closeAll(files));
+    const start = query.tail === undefined ? { file: 0, offset: 0 } : await findTail(files, query.tail);
+    undo.move();
+    return new LogReader(path, query, changes, files, start);
+  }
+
+  /** The entries, oldest first. @throws the signal's reason */
+  async *[Symbol.asyncIterator](): AsyncGenerator<LogEntry> {
+    const { sinceNs, untilNs, signal } = this.#query;
+    for await (const line of this.#lines()) {
+      signal?.throwIfAborted();
+      const entry = parseEntry(line);
+      if (!entry || (sinceNs !== undefined && entry.timeNs < sinceNs)) continue;
+      if (untilNs !== undefined && entry.timeNs > untilNs) return;
+      yield entry;
+    }
+  }
+
+  async *#lines(): AsyncGenerator<string> {
+    const files = this.#files;
+    const start = this.#start;
+    let reader: LineReader | undefined;
+    for (let index = start.file; index < files.length; index += 1) {
+      reader = new LineReader(files[index]!, index === start.file ? start.offset : 0);
+      yield* reader.lines();
+    }
+    const changes = this.#changes;
+    if (!changes) return;
+    for (;;) {
+      const more = await changes.next();
+      if (reader) yield* reader.lines();
+      const newer = await openNewer(this.#path, files.at(-1));
+      // the old file is complete once a newer one exists, so what it got last is still to come
+      if (newer.length > 0 && reader) yield* reader.lines();
+      files.push(...newer);
+      for (const file of newer) {
+        reader = new LineReader(file, 0);
+        yield* reader.lines();
+      }
+      if (!more) return;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#changes?.[Symbol.dispose]();
+    await closeAll(this.#files.splice(0));
   }
 }
 
@@ -61,41 +130,8 @@ function parseEntry(line: string): LogEntry | undefined {
   return { stream: raw.stream === 'stderr' ? 'stderr' : 'stdout', text: raw.log, timeNs };
 }
 
-async function* readLines(path: string, query: LogQuery): AsyncGenerator<string> {
-  // watching begins before the first read: what is written in between is not missed
-  using changes = query.followUntil && new DirectoryChanges(path, query.followUntil, query.signal);
-  const files = await openLog(path);
-  try {
-    const start = query.tail === undefined ? { file: 0, offset: 0 } : await findTail(files, query.tail);
-    for (let index = start.file; index < files.length - 1; index += 1) {
-      yield* new LineReader(files[index]!, index === start.file ? start.offset : 0).lines();
-    }
-    let current = files.at(-1);
-    const offset = start.file === files.length - 1 ? start.offset : 0;
-    let reader = current && new LineReader(current, offset);
-    if (reader) yield* reader.lines();
-    if (!changes) return;
-    for (;;) {
-      const more = await changes.next();
-      if (reader) yield* reader.lines();
-      const renewed = await openNewer(path, current);
-      // the old file is complete once a newer one exists, so what it got last is still to come
-      if (renewed.length > 0 && reader) yield* reader.lines();
-      for (const file of renewed) {
-        files.push(file);
-        current = file;
-        reader = new LineReader(file, 0);
-        yield* reader.lines();
-      }
-      if (!more) return;
-    }
-  } finally {
-    await Promise.all(files.map((file) => file.close()));
-  }
-}
-
 /** The files of a log, oldest first. */
-async function openLog(path: string): Promise<FileHandle[]> {
+async function openFiles(path: string): Promise<FileHandle[]> {
   const files: FileHandle[] = [];
   try {
     const current = await openExisting(path);
@@ -106,9 +142,13 @@ async function openLog(path: string): Promise<FileHandle[]> {
       files.unshift(older);
     }
   } catch (error) {
-    await Promise.all(files.map((file) => file.close()));
+    await closeAll(files);
     throw error;
   }
+}
+
+async function closeAll(files: readonly FileHandle[]): Promise<void> {
+  await Promise.all(files.map((file) => file.close()));
 }
 
 async function openExisting(path: string): Promise<FileHandle | undefined> {
@@ -146,11 +186,14 @@ async function identity(file: FileHandle): Promise<string> {
   return `${dev}:${ino}`;
 }
 
+/** A place in a log: which of its files, and where in it. */
+interface TailPosition {
+  file: number;
+  offset: number;
+}
+
 /** Where the last `count` lines begin. */
-async function findTail(
-  files: readonly FileHandle[],
-  count: number,
-): Promise<{ file: number; offset: number }> {
+async function findTail(files: readonly FileHandle[], count: number): Promise<TailPosition> {
   let missing = count;
   const chunk = Buffer.alloc(CHUNK_BYTES);
   for (let file = files.length - 1; file >= 0; file -= 1) {

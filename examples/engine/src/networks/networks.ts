@@ -134,6 +134,13 @@ export class Networks {
    * @throws {EngineError} `NOT_FOUND`, or `INVALID` for a prefix that fits several
    */
   find(text: string): NetworkRecord {
+    const record = this.lookup(text);
+    if (!record) throw notFound(`network ${text} not found`);
+    return record;
+  }
+
+  /** As {@link Networks.find}, undefined when there is none. */
+  lookup(text: string): NetworkRecord | undefined {
     const exact = this.#rows.get(text) ?? this.#byName(text);
     if (exact) return exact.record;
     const matches = [...this.#rows.values()].filter(
@@ -142,8 +149,7 @@ export class Networks {
     if (matches.length > 1) {
       throw invalid(`network ${text} is ambiguous (${matches.length} matches found based on ID prefix)`);
     }
-    if (!matches[0]) throw notFound(`network ${text} not found`);
-    return matches[0].record;
+    return matches[0]?.record;
   }
 
   /** What the driver made of a network; undefined before. */

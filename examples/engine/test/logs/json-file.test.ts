@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { readLog, type LogEntry, type LogQuery } from '../../src/logs/json-file.ts';
+import { LogReader, type LogEntry, type LogQuery } from '../../src/logs/json-file.ts';
 
 let directory: string;
 let path: string;
@@ -19,21 +19,25 @@ const line = (text: string, second = 0, stream = 'stdout'): string =>
 const lines = (from: number, to: number): string =>
   Array.from({ length: to - from }, (_, index) => line(String(from + index))).join('');
 
+async function entries(query?: LogQuery): Promise<LogEntry[]> {
+  await using log = await LogReader.open(path, query);
+  return await Array.fromAsync(log);
+}
 async function texts(query?: LogQuery): Promise<string[]> {
-  return (await Array.fromAsync(readLog(path, query))).map(({ text }) => text.trimEnd());
+  return (await entries(query)).map(({ text }) => text.trimEnd());
 }
 
 const ns = (second: number): bigint =>
   BigInt(Date.parse('2026-01-01T00:00:00Z') + second * 1000) * 1_000_000n;
 
-describe('readLog', () => {
+describe('LogReader', () => {
   it('is empty when nothing was ever written', async () => {
     expect(await texts()).toEqual([]);
   });
 
   it('reads entries with stream and time', async () => {
     await writeFile(path, line('a', 1) + line('b', 2, 'stderr'));
-    expect(await Array.fromAsync(readLog(path))).toEqual([
+    expect(await entries()).toEqual([
       { stream: 'stdout', text: 'a\n', timeNs: ns(1) + 500_000_000n },
       { stream: 'stderr', text: 'b\n', timeNs: ns(2) + 500_000_000n },
     ]);
@@ -77,7 +81,7 @@ describe('readLog', () => {
   });
 });
 
-describe('readLog, following', () => {
+describe('LogReader, following', () => {
   /** Collects entries, and lets a test wait for their number. */
   function follow(query: LogQuery): {
     seen: string[];
@@ -87,7 +91,8 @@ describe('readLog, following', () => {
     const seen: string[] = [];
     let wake = (): void => {};
     const done = (async () => {
-      for await (const { text } of readLog(path, query) as AsyncIterable<LogEntry>) {
+      await using log = await LogReader.open(path, query);
+      for await (const { text } of log) {
         seen.push(text.trimEnd());
         wake();
       }

@@ -253,7 +253,7 @@ async function logs(containers: Containers, context: RequestContext): Promise<vo
   const terminal = container.record.config.Tty === true;
   const sinceNs = time('since');
   const untilNs = time('until');
-  const entries = containers.logs(container.id, {
+  await using entries = await containers.logs(container.id, {
     follow: query.bool('follow'),
     signal: context.signal,
     ...(tail === undefined ? {} : { tail }),
