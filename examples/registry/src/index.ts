@@ -1,0 +1,1 @@
+export { startRegistry, type RunningRegistry, type RegistryOptions } from './registry.ts';
