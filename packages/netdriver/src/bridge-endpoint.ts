@@ -154,9 +154,12 @@ async function connect(
   });
   const link = await links.find(name);
   if (!link) throw new NetworkError('NOT_FOUND', `interface ${name} vanished as soon as it was made`);
-  // with br_netfilter, a container that comes back to itself by way of a host port leaves by the port it came in
-  const hairpin = endpoint.ports.length > 0 && filtersBridgedPackets();
-  if (hairpin || !icc) await links.setPort(link.index, { hairpin, isolated: !icc });
+  // With br_netfilter, packets for a published port of the same network are translated while they are bridged, and go
+  // from port to port: back out of the one they came in by, or past an isolation that is then the packet filter's work.
+  const filtered = filtersBridgedPackets();
+  const hairpin = filtered && endpoint.ports.length > 0;
+  const isolated = !filtered && !icc;
+  if (hairpin || isolated) await links.setPort(link.index, { hairpin, isolated });
   return link.index;
 }
 

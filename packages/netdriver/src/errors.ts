@@ -115,10 +115,12 @@ Object.defineProperty(NetlinkDecodeError.prototype, 'name', { value: 'NetlinkDec
 
 /** The name of a positive errno: `'EEXIST'` for 17, `'E512'` for one that nobody has named. */
 export function errnoName(errno: number): string {
+  const own = OWN_NAMES[errno];
+  if (own) return own;
   // Node throws for 0 and names unknown numbers in prose
   const name = errno > 0 ? getSystemErrorName(-errno) : '';
-  return /^E[A-Z0-9]+$/.test(name) ? name : (UNNAMED[errno] ?? `E${errno}`);
+  return /^E[A-Z0-9]+$/.test(name) ? name : `E${errno}`;
 }
 
-// answered by rtnetlink and nf_tables, but unknown to libuv
-const UNNAMED: Record<number, string> = { 54: 'EXFULL', 85: 'ERESTART' };
+// unknown to libuv, or known by the less usual of two names
+const OWN_NAMES: Record<number, string> = { 54: 'EXFULL', 85: 'ERESTART', 95: 'EOPNOTSUPP' };

@@ -8,7 +8,7 @@ import { addAddress } from './netlink/address.ts';
 import { NetlinkConnection } from './netlink/connection.ts';
 import { decodeLink, getLink, setLink } from './netlink/link.ts';
 import type { NetlinkRequest } from './netlink/message.ts';
-import { addDefaultRoute } from './netlink/route.ts';
+import { addRoute } from './netlink/route.ts';
 
 /** `lo` is the first interface of every namespace. */
 const LOOPBACK_INDEX = 1;
@@ -76,7 +76,7 @@ export class Sandbox implements Disposable {
       addAddress({ linkIndex, address, prefixLength }),
       setLink({ index: linkIndex }, { up: true }),
     ];
-    if (gateway !== undefined) requests.push(addDefaultRoute({ gateway, linkIndex }));
+    if (gateway !== undefined) requests.push(addRoute({ gateway, linkIndex }));
     await this.#connection.send(requests);
   }
 

@@ -50,7 +50,7 @@ export {
   type Neighbour,
 } from './neighbour.ts';
 export {
-  addDefaultRoute,
+  addRoute,
   decodeRoute,
   dumpRoutes,
   MAIN_TABLE,

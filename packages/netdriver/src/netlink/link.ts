@@ -97,7 +97,7 @@ export function createBridge(options: {
 }
 
 /**
- * A veth pair in one message: this end up and in the bridge, the peer down (the kernel answers ENOTCONN to a peer that
+ * A veth pair in one message: this end up, and in a bridge if wanted, the peer down (the kernel answers ENOTCONN to a peer that
  * is born up) and straight in another namespace.
  */
 export function createVeth(options: {
@@ -105,8 +105,8 @@ export function createVeth(options: {
   macAddress?: string;
   mtu: number;
   group: number;
-  /** Index of the bridge. */
-  master: number;
+  /** Index of the bridge that this end becomes a port of; none when absent. */
+  master?: number;
   peer: {
     name: string;
     macAddress: string;
@@ -117,10 +117,10 @@ export function createVeth(options: {
   const { name, macAddress, mtu, group, master, peer } = options;
   const body = linkBody(AF.UNSPEC, { flags: IFF.UP, change: IFF.UP }).string(IFLA.IFNAME, name);
   if (macAddress) body.bytes(IFLA.ADDRESS, macBytes(macAddress));
+  if (master !== undefined) body.u32(IFLA.MASTER, master);
   body
     .u32(IFLA.MTU, mtu)
     .u32(IFLA.GROUP, group)
-    .u32(IFLA.MASTER, master)
     .nested(IFLA.LINKINFO, (info) =>
       info.string(IFLA_INFO.KIND, 'veth').nested(IFLA_INFO.DATA, (data) =>
         data.nested(VETH_INFO_PEER, (end) => {

@@ -30,18 +30,24 @@ export interface Route {
   scope: number;
 }
 
-/** Adds the default route through `gateway`; its family decides which. */
-export function addDefaultRoute(options: { gateway: string; linkIndex: number }): NetlinkRequest {
+/** Adds a route through `gateway`, whose family decides which; to everywhere when no destination is named. */
+export function addRoute(options: {
+  destination?: { address: string; prefixLength: number };
+  gateway: string;
+  linkIndex: number;
+}): NetlinkRequest {
+  const { destination, linkIndex } = options;
   const gateway = addressBytes(options.gateway);
+  const name = destination ? `${destination.address}/${destination.prefixLength}` : 'everywhere';
+  const writer = new AttributeWriter(64).raw(
+    header(addressFamily(gateway), destination?.prefixLength ?? 0, ROUTE_SCOPE.UNIVERSE),
+  );
+  if (destination) writer.bytes(RTA.DST, addressBytes(destination.address));
   return {
-    description: `add default route via ${options.gateway}`,
+    description: `add route to ${name} via ${options.gateway}`,
     type: RTM_ROUTE.NEW,
     flags: NLM_F.CREATE | NLM_F.EXCL,
-    payload: new AttributeWriter(64)
-      .raw(header(addressFamily(gateway), ROUTE_SCOPE.UNIVERSE))
-      .bytes(RTA.GATEWAY, gateway)
-      .u32(RTA.OIF, options.linkIndex)
-      .finish(),
+    payload: writer.bytes(RTA.GATEWAY, gateway).u32(RTA.OIF, linkIndex).finish(),
   };
 }
 
@@ -80,6 +86,7 @@ export function decodeRoute(message: NetlinkMessage): Route | undefined {
   };
 }
 
-function header(family: number, scope: number): Buffer {
-  return Buffer.from([family, 0, 0, 0, MAIN_TABLE, PROTOCOL_STATIC, scope, ROUTE_TYPE.UNICAST, 0, 0, 0, 0]);
+function header(family: number, prefixLength: number, scope: number): Buffer {
+  const { UNICAST } = ROUTE_TYPE;
+  return Buffer.from([family, prefixLength, 0, 0, MAIN_TABLE, PROTOCOL_STATIC, scope, UNICAST, 0, 0, 0, 0]);
 }

@@ -1,0 +1,283 @@
+/** Who reaches whom through the bridge driver: real TCP and UDP between real namespaces. */
+
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+
+import { createBridgeDriver, type BridgeDriver, type Endpoint, type Network } from '../src/index.ts';
+import {
+  describeInNamespace,
+  host,
+  Lab,
+  readIn,
+  routeLoopbackTo,
+  uniqueName,
+  uniqueSubnet,
+  type Agent,
+} from './lab/namespaces.ts';
+
+const SERVED = 80;
+const UNPUBLISHED = 81;
+
+/** Per namespace, and 1 in a new one; the paths through the kernel differ. */
+const BRIDGE_FILTER = '/proc/sys/net/bridge/bridge-nf-call-iptables';
+
+function packetTests(filter: '0' | '1'): void {
+  let lab: Lab;
+  let driver: BridgeDriver;
+  let front: Network;
+  let back: Network;
+  let secret: Network;
+  let quiet: Network;
+  let lan: { path: string; hostAddress: string; address: string };
+  let neighbour: Agent;
+  let far: { path: string; hostAddress: string; address: string };
+  let web: Agent;
+  let webEndpoint: Endpoint;
+  let sibling: Agent;
+  let other: Agent;
+  let published: { tcp: number; udp: number; loopback: number; oneAddress: number };
+
+  const addressOf = ({ ipv4Address }: Endpoint): string => ipv4Address.split('/')[0]!;
+
+  async function attach(
+    network: Network,
+    name: string,
+    ports: Parameters<BridgeDriver['attach']>[1]['ports'] = [],
+  ): Promise<{ endpoint: Endpoint; agent: Agent }> {
+    const sandbox = await lab.sandbox();
+    const endpoint = await driver.attach(network.id, { id: name, sandbox, ports });
+    const agent = await lab.agent(sandbox);
+    await agent.serve(name, SERVED);
+    return { endpoint, agent };
+  }
+
+  beforeAll(async () => {
+    lab = await Lab.open();
+    if (existsSync(BRIDGE_FILTER)) {
+      const before = readFileSync(BRIDGE_FILTER, 'utf8');
+      writeFileSync(BRIDGE_FILTER, filter);
+      lab.defer(async () => writeFileSync(BRIDGE_FILTER, before));
+    }
+    driver = createBridgeDriver({ name: uniqueName() });
+    lab.defer(() => driver.destroy());
+    const make = (id: string, more: object) =>
+      driver.createNetwork({ id, bridgeName: uniqueName(), subnet: uniqueSubnet(), ...more });
+    [front, back, secret, quiet] = [
+      await make('front', {}),
+      await make('back', {}),
+      await make('secret', { internal: true }),
+      await make('quiet', { icc: false }),
+    ];
+    lan = await lab.lan({ routed: true });
+    neighbour = await lab.agent(lan.path);
+    await neighbour.serve('lan', SERVED);
+    far = await lab.lan({ routed: false });
+    await (await lab.agent(far.path)).serve('outside', SERVED);
+
+    const made = await attach(front, 'web', [
+      { protocol: 'tcp', containerPort: SERVED },
+      { protocol: 'udp', containerPort: SERVED },
+      { protocol: 'tcp', containerPort: SERVED, hostIp: '127.0.0.1' },
+      { protocol: 'tcp', containerPort: SERVED, hostIp: lan.hostAddress },
+    ]);
+    web = made.agent;
+    webEndpoint = made.endpoint;
+    await web.serve('hidden', UNPUBLISHED);
+    const [tcp, udp, loopback, oneAddress] = webEndpoint.ports.map(({ hostPort }) => hostPort);
+    published = { tcp: tcp!, udp: udp!, loopback: loopback!, oneAddress: oneAddress! };
+    sibling = (await attach(front, 'sibling')).agent;
+    other = (await attach(back, 'other')).agent;
+  });
+
+  afterAll(async () => {
+    await lab?.[Symbol.asyncDispose]();
+  });
+
+  it('leads the host itself to a published port, by its own address and by 127.0.0.1', async () => {
+    expect(await host.tcp(lan.hostAddress, published.tcp)).toMatch(/^web /);
+    expect(await host.tcp(front.gateway, published.tcp)).toMatch(/^web /);
+    expect(await host.tcp('127.0.0.1', published.tcp)).toMatch(/^web /);
+    expect(await host.udp(lan.hostAddress, published.udp)).toMatch(/^web /);
+    expect(await host.udp('127.0.0.1', published.udp)).toMatch(/^web /);
+  });
+
+  it("leads the LAN to a published port and shows the container the client's address", async () => {
+    expect(await neighbour.tcp(lan.hostAddress, published.tcp)).toBe(`web ${lan.address}`);
+    expect(await neighbour.udp(lan.hostAddress, published.udp)).toBe(`web ${lan.address}`);
+  });
+
+  it('publishes on one address alone when asked to', async () => {
+    expect(await neighbour.tcp(lan.hostAddress, published.oneAddress)).toBe(`web ${lan.address}`);
+    await neighbour.noTcp(front.gateway, published.oneAddress);
+    await host.noTcp('127.0.0.1', published.oneAddress);
+  });
+
+  it('keeps a port that is published on 127.0.0.1 to the host (moby 45610)', async () => {
+    expect(await host.tcp('127.0.0.1', published.loopback)).toMatch(/^web /);
+    await neighbour.noTcp(lan.hostAddress, published.loopback);
+    // a neighbour may send to 127.0.0.1 over the cable, and route_localnet would take it
+    const attacker = await lab.lan({ routed: true });
+    const agent = await lab.agent(attacker.path);
+    await routeLoopbackTo(attacker.path, attacker.hostAddress);
+    await agent.noTcp('127.0.0.1', published.loopback);
+    await agent.noTcp('127.0.0.1', published.tcp);
+  });
+
+  it("keeps services on the host's 127.0.0.1 from containers (CVE-2020-8558)", async () => {
+    const server = createServer((socket) => socket.end('host secret'));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as { port: number };
+    const { agent, path } = await sandboxOn(front, 'thief');
+    await routeLoopbackTo(path, front.gateway);
+    await agent.noTcp('127.0.0.1', port);
+    expect(await host.tcp('127.0.0.1', port)).toBe('host secret');
+    server.close();
+  });
+
+  it("lets containers out with the host's address", async () => {
+    expect(await web.tcp(far.address, SERVED)).toBe(`outside ${far.hostAddress}`);
+    expect(await web.udp(far.address, SERVED)).toBe(`outside ${far.hostAddress}`);
+  });
+
+  it('lets containers of one network reach each other, with their own addresses', async () => {
+    expect(await sibling.tcp(addressOf(webEndpoint), UNPUBLISHED)).toMatch(/^hidden /);
+    const [siblingEndpoint] = (await driver.endpoints('front')).filter(({ id }) => id === 'sibling');
+    expect(await sibling.udp(addressOf(webEndpoint), SERVED)).toBe(`web ${addressOf(siblingEndpoint!)}`);
+  });
+
+  it('leads a container back to itself, its sibling and another network by way of a published port', async () => {
+    for (const address of [front.gateway, lan.hostAddress]) {
+      expect(await web.tcp(address, published.tcp)).toMatch(/^web /);
+      expect(await sibling.tcp(address, published.tcp)).toMatch(/^web /);
+      expect(await other.tcp(address, published.tcp)).toMatch(/^web /);
+      expect(await web.udp(address, published.udp)).toMatch(/^web /);
+      expect(await sibling.udp(address, published.udp)).toMatch(/^web /);
+    }
+  });
+
+  it('keeps networks apart', async () => {
+    await other.noTcp(addressOf(webEndpoint), SERVED);
+    await other.noTcp(addressOf(webEndpoint), UNPUBLISHED);
+    await other.noUdp(addressOf(webEndpoint), SERVED);
+  });
+
+  it('keeps ports that are not published from the LAN, also when it routes to the container', async () => {
+    await neighbour.noTcp(lan.hostAddress, UNPUBLISHED);
+    await neighbour.noTcp(addressOf(webEndpoint), UNPUBLISHED);
+    await neighbour.noTcp(addressOf(webEndpoint), SERVED);
+    await neighbour.noUdp(addressOf(webEndpoint), SERVED);
+  });
+
+  it('leaves connections that only pass through the host alone (CVE-2025-67499)', async () => {
+    // the port is published here, but these packets are for somebody else
+    await attach(front, 'greedy', [{ protocol: 'tcp', containerPort: UNPUBLISHED, hostPort: SERVED }]);
+    expect(await web.tcp(far.address, SERVED)).toBe(`outside ${far.hostAddress}`);
+    await driver.detach('front', 'greedy');
+  });
+
+  it('lets nothing in or out of an internal network but its own', async () => {
+    const inside = await attach(secret, 'vault', [{ protocol: 'tcp', containerPort: SERVED }]);
+    const friend = await attach(secret, 'friend');
+    expect(inside.endpoint.ports).toEqual([]);
+    expect(inside.endpoint.gateway).toBeUndefined();
+    expect(await friend.agent.tcp(addressOf(inside.endpoint), SERVED)).toMatch(/^vault /);
+    await inside.agent.noTcp(far.address, SERVED);
+    await inside.agent.noTcp(addressOf(webEndpoint), SERVED);
+    await neighbour.noTcp(addressOf(inside.endpoint), SERVED);
+    await other.noTcp(addressOf(inside.endpoint), SERVED);
+    expect(await host.tcp(addressOf(inside.endpoint), SERVED)).toMatch(/^vault /);
+  });
+
+  it('lets endpoints of a network without inter-container traffic meet at published ports alone', async () => {
+    const shop = await attach(quiet, 'shop', [{ protocol: 'tcp', containerPort: SERVED }]);
+    const visitor = await attach(quiet, 'visitor');
+    await visitor.agent.noTcp(addressOf(shop.endpoint), SERVED);
+    await visitor.agent.noUdp(addressOf(shop.endpoint), SERVED);
+    const { hostPort } = shop.endpoint.ports[0]!;
+    expect(await visitor.agent.tcp(lan.hostAddress, hostPort)).toMatch(/^shop /);
+    expect(await neighbour.tcp(lan.hostAddress, hostPort)).toBe(`shop ${lan.address}`);
+    expect(await visitor.agent.tcp(far.address, SERVED)).toMatch(/^outside /);
+  });
+
+  it('holds a published port against every other program, and takes nothing that arrives there', async () => {
+    const server = createServer();
+    const [error] = (await once(server.listen(published.tcp, '0.0.0.0'), 'error')) as [NodeJS.ErrnoException];
+    expect(error.code).toBe('EADDRINUSE');
+    const socket = createSocket('udp4');
+    const failed = once(socket, 'error');
+    socket.bind(published.udp);
+    expect(((await failed) as [NodeJS.ErrnoException])[0].code).toBe('EADDRINUSE');
+  });
+
+  it('refuses a port that another program serves, before anything changes', async () => {
+    const server = createServer();
+    await once(server.listen(0, '0.0.0.0'), 'listening');
+    const { port } = server.address() as { port: number };
+    const sandbox = await lab.sandbox();
+    const before = (await driver.endpoints('front')).length;
+    const ports = [{ protocol: 'tcp' as const, containerPort: SERVED, hostPort: port }];
+    await expect(driver.attach('front', { id: 'late', sandbox, ports })).rejects.toMatchObject({
+      code: 'PORT_IN_USE',
+      ip: '0.0.0.0',
+      port,
+      protocol: 'tcp',
+      message: `host port 0.0.0.0:${port}/tcp is already in use`,
+    });
+    expect((await driver.endpoints('front')).length).toBe(before);
+    server.close();
+  });
+
+  it('leads a UDP flow to the new container once the old one is gone', async () => {
+    const localPort = 40_123;
+    const first = await attach(back, 'udp-old', [{ protocol: 'udp', containerPort: SERVED }]);
+    const { hostPort } = first.endpoint.ports[0]!;
+    expect(await neighbour.udp(lan.hostAddress, hostPort, localPort)).toBe(`udp-old ${lan.address}`);
+    await driver.detach('back', 'udp-old');
+    // the client goes on while nobody is there, so that the flow is known as one to the host
+    await neighbour.noUdp(lan.hostAddress, hostPort, localPort);
+    await attach(back, 'udp-new', [{ protocol: 'udp', containerPort: SERVED, hostPort }]);
+    expect(await neighbour.udp(lan.hostAddress, hostPort, localPort)).toBe(`udp-new ${lan.address}`);
+  });
+
+  it('makes an endpoint unreachable by the time it is detached', async () => {
+    const { endpoint } = await attach(front, 'short', [{ protocol: 'tcp', containerPort: SERVED }]);
+    const { hostPort } = endpoint.ports[0]!;
+    expect(await neighbour.tcp(lan.hostAddress, hostPort)).toMatch(/^short /);
+    await driver.detach('front', 'short');
+    await neighbour.noTcp(lan.hostAddress, hostPort);
+    await sibling.noTcp(addressOf(endpoint), SERVED);
+  });
+
+  it('gives a network without IPv6 none by accident, and accepts no router advertisement', async () => {
+    const { path, agent } = await sandboxOn(front, 'four');
+    expect(await readIn(path, '/proc/net/if_inet6')).not.toMatch(/eth0/);
+    expect(await readIn(path, '/proc/sys/net/ipv6/conf/eth0/accept_ra')).toBe('0\n');
+    expect(readFileSync(`/proc/sys/net/ipv6/conf/${front.bridgeName}/accept_ra`, 'utf8')).toBe('0\n');
+    expect(readFileSync('/proc/net/if_inet6', 'utf8')).not.toContain(front.bridgeName);
+    await agent.stop();
+  });
+
+  it('carries a first packet without a delay', async () => {
+    const { agent } = await sandboxOn(front, 'eager');
+    const began = performance.now();
+    await agent.tcp(addressOf(webEndpoint), SERVED);
+    // a lost ARP request would be repeated after a second
+    expect(performance.now() - began).toBeLessThan(900);
+  });
+
+  async function sandboxOn(network: Network, id: string): Promise<{ path: string; agent: Agent }> {
+    const path = await lab.sandbox();
+    await driver.attach(network.id, { id, sandbox: path });
+    return { path, agent: await lab.agent(path) };
+  }
+}
+
+describeInNamespace('packets of bridge networks', () => packetTests('0'));
+if (existsSync(BRIDGE_FILTER)) {
+  describeInNamespace('packets of bridge networks, with bridged packets filtered too', () =>
+    packetTests('1'),
+  );
+}

@@ -1,0 +1,42 @@
+/** The bridge driver against the suite that every driver must pass, on the real kernel. */
+
+import { removeNetworkNamespace } from '@tare/runtime-native/netlink';
+import { it } from 'vitest';
+
+import { createBridgeDriver, createNoFirewall, type BridgeDriverOptions } from '../src/index.ts';
+import { networkDriverSuite, type DriverHarness } from '../src/testing/index.ts';
+import { describeInNamespace, Lab, uniqueName, uniqueSubnet } from './lab/namespaces.ts';
+
+async function harness(options: () => BridgeDriverOptions): Promise<DriverHarness> {
+  const lab = await Lab.open();
+  const make = () => createBridgeDriver({ name, pools, ...options() });
+  const name = uniqueName();
+  const pools = [{ base: uniqueSubnet(), prefixLength: 26 }];
+  let driver = make();
+  return {
+    get driver() {
+      return driver;
+    },
+    subnets: [uniqueSubnet(), uniqueSubnet()],
+    bridgeName: uniqueName,
+    sandbox: () => lab.sandbox(),
+    removeSandbox: (path) => removeNetworkNamespace(path),
+    async restart() {
+      // all that the end of a process does: its sockets are closed
+      await driver[Symbol.asyncDispose]();
+      driver = make();
+      return driver;
+    },
+    async [Symbol.asyncDispose]() {
+      await driver.destroy();
+      await lab[Symbol.asyncDispose]();
+    },
+  };
+}
+
+const describe = describeInNamespace;
+
+networkDriverSuite({ describe, it }, 'the bridge driver', () => harness(() => ({})));
+networkDriverSuite({ describe, it }, 'the bridge driver without a firewall', () =>
+  harness(() => ({ firewall: createNoFirewall() })),
+);
