@@ -84,7 +84,7 @@ export function loadConfig(directory: string | undefined, environment: Environme
     async credentials(registry) {
       const key = authKey(registry);
       const helper = helperFor(key);
-      if (helper) return fromHelper(helper, key);
+      if (helper) return fromHelper(helper, key, environment);
       const stored =
         json.auths?.[key] ?? json.auths?.[`https://${registry}`] ?? json.auths?.[`https://${registry}/v1/`];
       return stored && decode(stored, key);
@@ -98,6 +98,7 @@ export function loadConfig(directory: string | undefined, environment: Environme
           helper,
           'store',
           JSON.stringify({ ServerURL: key, Username: username, Secret: password }),
+          environment,
         );
         json.auths[key] = {};
       } else json.auths[key] = { auth: Buffer.from(`${username}:${password}`).toString('base64') };
@@ -106,7 +107,7 @@ export function loadConfig(directory: string | undefined, environment: Environme
     async erase(registry) {
       const key = authKey(registry);
       const helper = helperFor(key);
-      if (helper) await runHelper(helper, 'erase', key);
+      if (helper) await runHelper(helper, 'erase', key, environment);
       if (json.auths?.[key] === undefined) return;
       delete json.auths[key];
       save();
@@ -143,10 +144,14 @@ function decode(stored: StoredAuth, key: string): Credentials | undefined {
   return stored.identitytoken ? { ...credentials, identitytoken: stored.identitytoken } : credentials;
 }
 
-async function fromHelper(helper: string, key: string): Promise<Credentials | undefined> {
+async function fromHelper(
+  helper: string,
+  key: string,
+  environment: Environment,
+): Promise<Credentials | undefined> {
   let answer: string;
   try {
-    answer = await runHelper(helper, 'get', key);
+    answer = await runHelper(helper, 'get', key, environment);
   } catch (error) {
     // A helper without an entry fails with this sentence; that is an anonymous pull, not a failure.
     if (messageOf(error).includes('credentials not found')) return undefined;
@@ -158,10 +163,10 @@ async function fromHelper(helper: string, key: string): Promise<Credentials | un
 }
 
 /** Runs `docker-credential-<helper> <verb>` with `input` on its stdin. */
-function runHelper(helper: string, verb: string, input: string): Promise<string> {
+function runHelper(helper: string, verb: string, input: string, environment: Environment): Promise<string> {
   const program = `docker-credential-${helper}`;
   return new Promise((resolve, reject) => {
-    const child = execFile(program, [verb], (error, stdout) => {
+    const child = execFile(program, [verb], { env: environment }, (error, stdout) => {
       if (!error) resolve(stdout);
       else {
         const reason = stdout.trim() || error.message;

@@ -1,16 +1,19 @@
 /** Live bars on a terminal, one a layer, drawn by cli-progress. */
 import { MultiBar, type SingleBar } from 'cli-progress';
 import type { OutputStream } from './cli.ts';
-import { decimalSize } from './format/units.ts';
+import { decimalSize, ellipsis } from './format/units.ts';
 import type { ProgressMessage, ProgressView } from './progress.ts';
 
 /** A layer's state between messages. */
 interface Layer {
-  bar: SingleBar;
+  /** Undefined while the screen has no row for it, or when its last state has scrolled away. */
+  bar: SingleBar | undefined;
   status: string;
   current: number;
   total: number;
   rate: Rate;
+  /** Its last state is on the screen for good. */
+  settled: boolean;
 }
 
 /** Bytes per second over the last few seconds. */
@@ -59,10 +62,16 @@ function render(id: string, layer: Layer): string {
 /** Opens the display; disposing it leaves the last state of every layer on the screen. */
 export function layerBars(out: OutputStream): ProgressView {
   const layers = new Map<string, Layer>();
+  /** What follows the layers (the digest, the status) belongs below them. */
+  let trailer = '';
+  let rowsInUse = 0;
+
   const bars = new MultiBar({
     stream: out,
     fps: 15,
-    hideCursor: true,
+    // The terminal is left as it is: a pull may be interrupted at any moment, with nobody there to repair it.
+    hideCursor: false,
+    linewrap: true,
     clearOnComplete: false,
     stopOnComplete: false,
     forceRedraw: true,
@@ -70,49 +79,64 @@ export function layerBars(out: OutputStream): ProgressView {
     gracefulExit: false,
     format: (_options, _params, payload: { id: string }) => {
       const layer = layers.get(payload.id);
-      return layer ? render(payload.id, layer) : '';
+      // A line that wrapped would spoil the count of rows to go up for the next frame.
+      return layer ? ellipsis(render(payload.id, layer), (out.columns ?? 80) - 1) : '';
     },
   });
 
-  /** More bars than the screen has rows cannot be redrawn in place, so finished ones scroll away above. */
-  const makeRoom = (): void => {
-    const rows = (out.rows ?? 24) - 2;
-    for (const [id, layer] of layers) {
-      if (layers.size < rows) return;
-      if (!isFinal(layer.status)) continue;
-      bars.log(`${render(id, layer)}\n`);
-      bars.remove(layer.bar);
-      layers.delete(id);
-    }
+  /** Lets a finished layer scroll away above the others. */
+  const retire = (id: string, layer: Layer): void => {
+    if (!layer.bar) return;
+    bars.log(`${render(id, layer)}\n`);
+    bars.remove(layer.bar);
+    layer.bar = undefined;
+    rowsInUse--;
   };
 
-  const update = (message: ProgressMessage & { id: string }): void => {
-    let layer = layers.get(message.id);
+  /** Whether there is a row for one more bar. More than fit on the screen could not be redrawn in place. */
+  const findRow = (): boolean => {
+    const rows = (out.rows ?? 24) - 2;
+    for (const [id, layer] of layers) {
+      if (rowsInUse < rows) break;
+      if (isFinal(layer.status)) retire(id, layer);
+    }
+    return rowsInUse < rows;
+  };
+
+  const update = (id: string, message: ProgressMessage): void => {
+    let layer = layers.get(id);
     if (!layer) {
-      makeRoom();
-      const payload = { id: message.id };
-      // The bar's own numbers are not shown, `render` has better ones; 1 keeps cli-progress from dividing by zero.
-      layer = { bar: bars.create(1, 0, payload), status: '', current: 0, total: 0, rate: new Rate() };
-      layers.set(message.id, layer);
+      layer = { bar: undefined, status: '', current: 0, total: 0, rate: new Rate(), settled: false };
+      layers.set(id, layer);
     }
     const { current = 0, total = 0 } = message.progressDetail ?? {};
     layer.status = message.status ?? '';
     layer.current = current;
     layer.total = total;
     layer.rate.add(current, performance.now());
+    if (layer.bar || layer.settled) return;
+    if (findRow()) {
+      // The bar's own numbers are not shown, `render` has better ones; 1 keeps cli-progress from dividing by zero.
+      layer.bar = bars.create(1, 0, { id });
+      rowsInUse++;
+    } else if (isFinal(layer.status)) bars.log(`${render(id, layer)}\n`);
+    layer.settled = isFinal(layer.status);
   };
 
   return {
     show(message) {
-      const text = message.stream ?? `${message.id ? `${message.id}: ` : ''}${message.status ?? ''}\n`;
-      const isLayer = message.id !== undefined && message.progressDetail !== undefined;
-      if (isLayer) update({ ...message, id: message.id! });
+      const { id, progressDetail } = message;
+      const text = message.stream ?? `${id ? `${id}: ` : ''}${message.status ?? ''}\n`;
+      if (id !== undefined && progressDetail) update(id, message);
       else if (layers.size === 0) out.write(text);
-      else bars.log(text);
+      else trailer += text;
     },
     [Symbol.dispose]() {
-      bars.update();
-      bars.stop();
+      if (layers.size > 0) {
+        bars.update();
+        bars.stop();
+      }
+      out.write(trailer);
     },
   };
 }

@@ -4,7 +4,13 @@
  */
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +20,7 @@ export interface Seen {
   method: string;
   /** Path and query. */
   target: string;
+  headers: IncomingHttpHeaders;
   body: string;
 }
 
@@ -54,7 +61,7 @@ export async function startPeer(script: Script): Promise<Peer> {
   });
   const record = (request: IncomingMessage, body: string): { entry: Seen; path: string } => {
     const target = request.url!.replace(/^\/v[\d.]+/, '');
-    const entry = { method: request.method!, target, body };
+    const entry = { method: request.method!, target, headers: request.headers, body };
     if (!target.startsWith('/_ping')) seen.push(entry);
     return { entry, path: `${request.method} ${decodeURIComponent(target.split('?')[0]!)}` };
   };
