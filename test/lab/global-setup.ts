@@ -1,11 +1,15 @@
 /** Around the whole test run: loopback up in the run's own network namespace, and nothing left behind at the end. */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { leftovers, takeInventory } from './leftovers.ts';
+import { leftovers, ownNetwork, takeInventory } from './leftovers.ts';
 
 /** The kernel takes namespaces and cgroups apart after the last process is gone; this long is enough everywhere. */
 const GRACE_MS = 5_000;
 
 export async function setup(): Promise<() => Promise<void>> {
+  // a fresh namespace has a loopback that is down; the machine's own is left alone
+  if (ownNetwork()) bringUpLoopback();
   const before = takeInventory();
   return async () => {
     const deadline = Date.now() + GRACE_MS;
@@ -20,4 +24,11 @@ export async function setup(): Promise<() => Promise<void>> {
     if (process.env.TARE_TEST_TMPDIR === undefined) process.stderr.write(`${message}\n`);
     else throw new Error(message);
   };
+}
+
+/** In a process of its own: vitest resolves what its global set-up imports without our export condition. */
+function bringUpLoopback(): void {
+  execFileSync(process.execPath, ['--conditions=@tare/source', join(import.meta.dirname, 'loopback.ts')], {
+    stdio: 'inherit',
+  });
 }

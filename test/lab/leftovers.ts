@@ -53,7 +53,7 @@ function cgroups(): string[] {
  * namespace to itself, so whoever is in it was started by it.
  */
 function processes(): string[] {
-  if (readlinkSync('/proc/self/ns/net') === ownerNamespace()) return [];
+  if (!ownNetwork()) return [];
   const here = readlinkSync('/proc/self/ns/net');
   const ours = ancestors(process.pid);
   return folders('/proc')
@@ -92,14 +92,9 @@ function ancestors(pid: number): Set<string> {
   return found;
 }
 
-/** The machine's own network namespace, as far as it can be seen. */
-function ownerNamespace(): string | undefined {
-  try {
-    return readlinkSync('/proc/1/ns/net');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EACCES') return undefined;
-    throw error;
-  }
+/** Whether this process is root in a network namespace other than the machine's own. */
+export function ownNetwork(): boolean {
+  return process.getuid?.() === 0 && readlinkSync('/proc/self/ns/net') !== readlinkSync('/proc/1/ns/net');
 }
 
 /** Only when the runner gave the suite a folder of its own; otherwise other programs' files would count. */
