@@ -142,9 +142,9 @@ function serverLines(info: SystemInfo): string {
         .join(' '),
     )
     .add('Default Runtime', info.DefaultRuntime)
-    .add('Init Binary', info.InitBinary)
-    .add('containerd version', info.ContainerdCommit?.ID)
-    .add('runc version', info.RuncCommit?.ID)
+    .line('Init Binary', info.InitBinary)
+    .line('containerd version', info.ContainerdCommit?.ID)
+    .line('runc version', info.RuncCommit?.ID)
     .line('init version', info.InitCommit?.ID)
     .list('Security Options', securityLines(info))
     .add('Kernel Version', info.KernelVersion)
