@@ -121,6 +121,9 @@ void root_from_overlay(struct init *init, struct list layers, struct list option
 	AUTO_FD context = sys_fsopen("overlay", TARE_FSOPEN_CLOEXEC);
 	if (context < 0)
 		die("fsopen", "overlay");
+	/* what mount tables show */
+	if (sys_fsconfig(context, TARE_FSCONFIG_SET_STRING, "source", "overlay", 0) < 0)
+		die("fsconfig", "overlay");
 	for (uint32_t i = 0; i < layers.count; i++)
 		set_directory(context, "lowerdir+", read_string(&layers.items));
 	for (uint32_t i = 0; i < options.count; i++) {
