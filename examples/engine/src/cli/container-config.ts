@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 import { CliError, UsageError, messageOf, openError } from './errors.ts';
 import type { ContainerFlags } from './run-flags.ts';
 import { expandVariable, keyValueMap, readKeyValueFile, type Environment } from './values/key-value.ts';
-import { normalizeCapabilities, parseDevice, parseRestart, type NetworkAttachment } from './values/limits.ts';
+import { parseDevice } from './values/devices.ts';
+import { normalizeCapabilities, parseRestart } from './values/limits.ts';
+import type { NetworkAttachment } from './values/networks.ts';
 import { parseTmpfs, parseVolume } from './values/mounts.ts';
 import { parseExpose, parsePublish, type PortBinding } from './values/ports.ts';
 

@@ -4,7 +4,9 @@ import { UsageError } from './errors.ts';
 import { integer, list, listOf, optionalInteger, parsed, string, toggle, type FlagValues } from './flags.ts';
 import { parseDuration } from './values/duration.ts';
 import { requireVariableName } from './values/key-value.ts';
-import { parseExtraHost, parseGpus, parseNetwork, parseUlimit } from './values/limits.ts';
+import { parseGpus } from './values/devices.ts';
+import { parseUlimit } from './values/limits.ts';
+import { parseExtraHost, parseNetwork } from './values/networks.ts';
 import { parseMount } from './values/mounts.ts';
 import { parseCpus, parseSize, parseSwapSize } from './values/size.ts';
 

@@ -1,3 +1,4 @@
+/** `tare attach`: joins the streams of a running container. */
 import { defineCommand } from '../command.ts';
 import type { ContainerDetails } from '../attached-start.ts';
 import { readText } from '../client.ts';
@@ -8,6 +9,7 @@ import { runSession } from '../stdio-session.ts';
 import { followTerminalSize } from '../terminal.ts';
 import type { WaitResult } from './wait.ts';
 
+/** `attach`. */
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER',
   summary: 'Attach local standard input, output, and error streams to a running container',

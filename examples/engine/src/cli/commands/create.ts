@@ -1,3 +1,4 @@
+/** `tare create`: makes a container, with its image when that is missing. */
 import { rmSync, statSync, writeFileSync } from 'node:fs';
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
@@ -94,6 +95,7 @@ function claimIdFile(path: string): Disposable | undefined {
   return { [Symbol.dispose]: () => rmSync(path, { force: true }) };
 }
 
+/** `create`. */
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
   summary: 'Create a new container',

@@ -1,3 +1,4 @@
+/** `tare daemon`: runs the engine in this process. */
 import type { AnyCommand } from '../command.ts';
 
 /** Runs the daemon in this process. Its flags are its own, so they are passed on unread. */

@@ -1,3 +1,4 @@
+/** `tare events`: prints what happens in the engine as it happens. */
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
 import { CliError, messageOf } from '../errors.ts';
@@ -44,6 +45,7 @@ function localTime(nanos: bigint): string {
   return `${shifted}.${fraction}${zone}`;
 }
 
+/** `events`. */
 export const command = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Get real time events from the server',

@@ -1,3 +1,4 @@
+/** `tare exec`: runs one more program in a running container. */
 import { defineCommand } from '../command.ts';
 import type { ContainerDetails } from '../attached-start.ts';
 import { CliError } from '../errors.ts';
@@ -6,6 +7,7 @@ import { runSession } from '../stdio-session.ts';
 import { followTerminalSize } from '../terminal.ts';
 import { expandVariable, readKeyValueFile, requireVariableName } from '../values/key-value.ts';
 
+/** `exec`. */
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER COMMAND [ARG...]',
   summary: 'Execute a command in a running container',

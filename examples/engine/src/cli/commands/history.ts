@@ -1,3 +1,4 @@
+/** `tare history`: shows how an image came to be. */
 import { defineCommand } from '../command.ts';
 import { string, toggle } from '../flags.ts';
 import { formatHelp } from '../format-flag.ts';
@@ -38,6 +39,7 @@ function listing(truncate: boolean, human: boolean): Listing<HistoryEntry> {
   };
 }
 
+/** `history`. */
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE',
   summary: 'Show the history of an image',

@@ -1,3 +1,4 @@
+/** `tare images`: lists images, a line for each name. */
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
 import { filterFlag, withFilter } from '../filter-flag.ts';
@@ -97,6 +98,7 @@ export function imageRows(images: readonly ImageSummary[], digests: boolean): Im
   });
 }
 
+/** `images`. */
 export const command = defineCommand({
   usage: '[OPTIONS] [REPOSITORY[:TAG]]',
   summary: 'List images',

@@ -1,3 +1,4 @@
+/** `tare info`: describes the engine and its machine. */
 import { defineCommand } from '../command.ts';
 import { CliError, messageOf } from '../errors.ts';
 import { string } from '../flags.ts';
@@ -181,6 +182,7 @@ function serverLines(info: SystemInfo): string {
     .toString();
 }
 
+/** `info`. */
 export const command = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Display system-wide information',

@@ -1,3 +1,4 @@
+/** `tare inspect`: prints objects as the daemon keeps them. */
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
 import { CliError, DaemonError, ExitError, UsageError, messageOf } from '../errors.ts';
@@ -84,6 +85,7 @@ export function lookupByType(cli: Cli, type: string, size: boolean): Lookup {
   };
 }
 
+/** `inspect`. */
 export const command = defineCommand({
   usage: '[OPTIONS] NAME|ID [NAME|ID...]',
   summary: 'Return low-level information on Docker objects',
@@ -112,7 +114,11 @@ function inspectOnly(type: string, usage: string) {
   });
 }
 
+/** `container inspect`. */
 export const container = inspectOnly('container', '[OPTIONS] CONTAINER [CONTAINER...]');
+/** `image inspect`. */
 export const image = inspectOnly('image', '[OPTIONS] IMAGE [IMAGE...]');
+/** `network inspect`. */
 export const network = inspectOnly('network', '[OPTIONS] NETWORK [NETWORK...]');
+/** `volume inspect`. */
 export const volume = inspectOnly('volume', '[OPTIONS] VOLUME [VOLUME...]');

@@ -1,3 +1,4 @@
+/** `tare jobs`: lists the engine's own work. */
 import { defineCommand } from '../command.ts';
 import { string, toggle } from '../flags.ts';
 import { formatHelp } from '../format-flag.ts';
@@ -68,6 +69,7 @@ function asTree(jobs: readonly Job[]): JobRow[] {
   return below('', 0);
 }
 
+/** `jobs`. */
 export const command = defineCommand({
   usage: '[OPTIONS]',
   summary: "List the daemon's Jobs: every piece of work it does or has done",

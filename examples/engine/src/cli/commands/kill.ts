@@ -1,7 +1,9 @@
+/** `tare kill`: sends a signal. */
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
 import { string } from '../flags.ts';
 
+/** `kill`. */
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER [CONTAINER...]',
   summary: 'Kill one or more running containers',

@@ -1,3 +1,4 @@
+/** `tare login`: keeps credentials that the registry has accepted. */
 import { once } from 'node:events';
 import { createInterface } from 'node:readline/promises';
 import type { Cli } from '../cli.ts';
@@ -6,6 +7,7 @@ import { defineCommand } from '../command.ts';
 import { CliError, UsageError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 
+/** `login`. */
 export const command = defineCommand({
   usage: '[OPTIONS] [SERVER]',
   summary: 'Authenticate to a registry',

@@ -1,7 +1,9 @@
+/** `tare logout`: forgets credentials. */
 import { defineCommand } from '../command.ts';
 import { authKey } from '../config-file.ts';
 import { registryOf } from './login.ts';
 
+/** `logout`. */
 export const command = defineCommand({
   usage: '[SERVER]',
   summary: 'Log out from a registry',

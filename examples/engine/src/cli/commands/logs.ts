@@ -1,3 +1,4 @@
+/** `tare logs`: prints what a container has written. */
 import { once } from 'node:events';
 import { defineCommand } from '../command.ts';
 import type { ContainerDetails } from '../attached-start.ts';
@@ -6,6 +7,7 @@ import { string, toggle } from '../flags.ts';
 import { StdioDemultiplexer } from '../stdcopy.ts';
 import { parseMoment } from '../values/duration.ts';
 
+/** `logs`. */
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER',
   summary: 'Fetch the logs of a container',

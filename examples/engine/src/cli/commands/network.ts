@@ -1,3 +1,4 @@
+/** `network ls`, `create`, `rm`, `connect`, `disconnect`. */
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
 import { CliError, DaemonError, ManyErrors, UsageError } from '../errors.ts';
@@ -55,6 +56,7 @@ export function byName(a: { Name: string }, b: { Name: string }): number {
   return compareNatural(a.Name, b.Name);
 }
 
+/** `network ls`. */
 export const ls = defineCommand({
   usage: '[OPTIONS]',
   summary: 'List networks',
@@ -140,6 +142,7 @@ async function ipamPools(flags: {
   return pools.map(({ pool }) => pool);
 }
 
+/** `network create`. */
 export const create = defineCommand({
   usage: '[OPTIONS] NETWORK',
   summary: 'Create a network',
@@ -189,6 +192,7 @@ export const create = defineCommand({
   },
 });
 
+/** `network rm`. */
 export const rm = defineCommand({
   usage: 'NETWORK [NETWORK...]',
   summary: 'Remove one or more networks',
@@ -211,6 +215,7 @@ export const rm = defineCommand({
   },
 });
 
+/** `network connect`. */
 export const connect = defineCommand({
   usage: '[OPTIONS] NETWORK CONTAINER',
   summary: 'Connect a container to a network',
@@ -247,6 +252,7 @@ export const connect = defineCommand({
   },
 });
 
+/** `network disconnect`. */
 export const disconnect = defineCommand({
   usage: '[OPTIONS] NETWORK CONTAINER',
   summary: 'Disconnect a container from a network',

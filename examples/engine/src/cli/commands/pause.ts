@@ -1,6 +1,8 @@
+/** `tare pause`: freezes containers. */
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
 
+/** `pause`. */
 export const command = defineCommand({
   usage: 'CONTAINER [CONTAINER...]',
   summary: 'Pause all processes within one or more containers',

@@ -1,9 +1,11 @@
+/** `tare port`: shows where container ports appear on the host. */
 import type { ContainerDetails } from '../attached-start.ts';
 import { defineCommand } from '../command.ts';
 import { CliError, UsageError } from '../errors.ts';
 import { compareNatural } from '../format/natural-order.ts';
 import { joinHostPort } from '../format/port-list.ts';
 
+/** `port`. */
 export const command = defineCommand({
   usage: 'CONTAINER [PRIVATE_PORT[/PROTO]]',
   summary: 'List port mappings or a specific mapping for the container',

@@ -1,3 +1,4 @@
+/** `tare prune`: removes what nothing uses, by kind or altogether. */
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
@@ -98,6 +99,7 @@ function simplePrune(
   });
 }
 
+/** `container prune`. */
 export const container = simplePrune(
   'Remove all stopped containers',
   'WARNING! This will remove all stopped containers.',
@@ -105,6 +107,7 @@ export const container = simplePrune(
   true,
 );
 
+/** `network prune`. */
 export const network = simplePrune(
   'Remove all unused networks',
   'WARNING! This will remove all custom networks not used by at least one container.',
@@ -112,6 +115,7 @@ export const network = simplePrune(
   false,
 );
 
+/** `volume prune`. */
 export const volume = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Remove unused local volumes',
@@ -131,6 +135,7 @@ export const volume = defineCommand({
   },
 });
 
+/** `image prune`. */
 export const image = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Remove unused images',
@@ -151,6 +156,7 @@ export const image = defineCommand({
   },
 });
 
+/** `system prune`. */
 export const system = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Remove unused data',

@@ -1,3 +1,4 @@
+/** `tare ps`: lists containers. */
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
 import { filterFlag } from '../filter-flag.ts';
@@ -128,6 +129,7 @@ const blank: ContainerSummary = {
   Status: '',
 };
 
+/** `ps`. */
 export const command = defineCommand({
   usage: '[OPTIONS]',
   summary: 'List containers',

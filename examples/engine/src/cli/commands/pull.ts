@@ -1,3 +1,4 @@
+/** `tare pull`: fetches an image. */
 import type { IncomingMessage } from 'node:http';
 import type { Cli, OutputStream } from '../cli.ts';
 import { defineCommand } from '../command.ts';
@@ -30,6 +31,7 @@ export async function pullImage(
   else for await (const _message of readProgress(response));
 }
 
+/** `pull`. */
 export const command = defineCommand({
   usage: '[OPTIONS] NAME[:TAG|@DIGEST]',
   summary: 'Download an image from a registry',

@@ -1,3 +1,4 @@
+/** `tare push`: uploads an image. */
 import { defineCommand } from '../command.ts';
 import { encodeAuth } from '../config-file.ts';
 import { UsageError } from '../errors.ts';
@@ -5,6 +6,7 @@ import { string, toggle } from '../flags.ts';
 import { displayProgress, readProgress } from '../progress.ts';
 import { parseImageName } from '../values/image-name.ts';
 
+/** `push`. */
 export const command = defineCommand({
   usage: '[OPTIONS] NAME[:TAG]',
   summary: 'Upload an image to a registry',

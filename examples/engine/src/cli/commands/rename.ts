@@ -1,6 +1,8 @@
+/** `tare rename`: gives a container another name. */
 import { defineCommand } from '../command.ts';
 import { CliError, UsageError } from '../errors.ts';
 
+/** `rename`. */
 export const command = defineCommand({
   usage: 'CONTAINER NEW_NAME',
   summary: 'Rename a container',

@@ -1,8 +1,10 @@
+/** `tare rm`: removes containers. */
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
 import { DaemonError, UsageError } from '../errors.ts';
 import { toggle } from '../flags.ts';
 
+/** `rm`. */
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER [CONTAINER...]',
   summary: 'Remove one or more containers',

@@ -1,3 +1,4 @@
+/** `tare rmi`: removes images. */
 import { defineCommand } from '../command.ts';
 import { DaemonError, ManyErrors } from '../errors.ts';
 import { toggle } from '../flags.ts';
@@ -8,6 +9,7 @@ export interface RemovalStep {
   Deleted?: string;
 }
 
+/** `rmi`. */
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE [IMAGE...]',
   summary: 'Remove one or more images',

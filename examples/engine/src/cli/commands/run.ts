@@ -1,3 +1,4 @@
+/** `tare run`: creates, starts and attaches, and ends as the container did. */
 import type { Cli } from '../cli.ts';
 import { attachAndStart } from '../attached-start.ts';
 import { defineCommand } from '../command.ts';
@@ -8,6 +9,7 @@ import { startFailureCode, withHelp } from '../help-hint.ts';
 import { containerFlags, creationFlags } from '../run-flags.ts';
 import { createContainer } from './create.ts';
 
+/** `run`. */
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
   summary: 'Create and run a new container from an image',

@@ -1,9 +1,11 @@
+/** `tare start`: starts containers, or one with its streams attached. */
 import { attachAndStart, type ContainerDetails } from '../attached-start.ts';
 import { defineCommand } from '../command.ts';
 import type { Cli } from '../cli.ts';
 import { CliError, ManyErrors, UsageError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 
+/** `start`. */
 export const command = defineCommand({
   usage: '[OPTIONS] CONTAINER [CONTAINER...]',
   summary: 'Start one or more stopped containers',

@@ -1,3 +1,4 @@
+/** `tare stats`: shows what containers use. */
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
 import { DaemonError, ManyErrors } from '../errors.ts';
@@ -111,6 +112,7 @@ function toRow(container: string, sample: StatsSample): StatsRow {
   return { container, id: sample.id || container, name, sample: isEmpty(sample) ? undefined : sample };
 }
 
+/** `stats`. */
 export const command = defineCommand({
   usage: '[OPTIONS] [CONTAINER...]',
   summary: 'Display a live stream of container(s) resource usage statistics',

@@ -1,3 +1,4 @@
+/** `tare stop`: ends containers in their own time. */
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
 import { optionalInteger, string } from '../flags.ts';
@@ -23,5 +24,6 @@ function stopping(verb: 'stop' | 'restart', summary: string) {
   });
 }
 
+/** `stop`. */
 export const command = stopping('stop', 'Stop one or more running containers');
 export const restart = stopping('restart', 'Restart one or more containers');

@@ -1,3 +1,4 @@
+/** `tare system df`: shows what takes space. */
 import { defineCommand } from '../command.ts';
 import { UsageError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
@@ -151,6 +152,7 @@ CACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED
 `;
 }
 
+/** `system df`. */
 export const command = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Show disk usage',

@@ -1,7 +1,9 @@
+/** `tare tag`: gives an image another name. */
 import { defineCommand } from '../command.ts';
 import { UsageError, messageOf } from '../errors.ts';
 import { parseImageName, type ImageName } from '../values/image-name.ts';
 
+/** `tag`. */
 export const command = defineCommand({
   usage: 'SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]',
   summary: 'Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE',

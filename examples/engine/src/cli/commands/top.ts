@@ -1,6 +1,8 @@
+/** `tare top`: shows a container's processes. */
 import { defineCommand } from '../command.ts';
 import { alignTabs } from '../format/tabwriter.ts';
 
+/** `top`. */
 export const command = defineCommand({
   usage: 'CONTAINER [ps OPTIONS]',
   summary: 'Display the running processes of a container',

@@ -1,6 +1,8 @@
+/** `tare unpause`: thaws containers. */
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
 
+/** `unpause`. */
 export const command = defineCommand({
   usage: 'CONTAINER [CONTAINER...]',
   summary: 'Unpause all processes within one or more containers',

@@ -1,3 +1,4 @@
+/** `tare version`: shows the versions of client and daemon. */
 import type { Cli } from '../cli.ts';
 import { clientApiVersion } from '../client.ts';
 import { defineCommand } from '../command.ts';
@@ -39,6 +40,7 @@ async function clientDetails(cli: Cli, connected: boolean) {
   };
 }
 
+/** `version`. */
 export const command = defineCommand({
   usage: '[OPTIONS]',
   summary: 'Show the Tare version information',

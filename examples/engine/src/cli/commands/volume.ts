@@ -1,3 +1,4 @@
+/** `volume ls`, `create`, `rm`. */
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
 import { forEach } from '../each.ts';
@@ -45,6 +46,7 @@ export const volumeListing: Listing<VolumeSummary> = {
   table: '{{.Driver}}\t{{.Name}}',
 };
 
+/** `volume ls`. */
 export const ls = defineCommand({
   usage: '[OPTIONS]',
   summary: 'List volumes',
@@ -66,6 +68,7 @@ export const ls = defineCommand({
   },
 });
 
+/** `volume create`. */
 export const create = defineCommand({
   usage: '[OPTIONS] [VOLUME]',
   summary: 'Create a volume',
@@ -95,6 +98,7 @@ export const create = defineCommand({
   },
 });
 
+/** `volume rm`. */
 export const rm = defineCommand({
   usage: '[OPTIONS] VOLUME [VOLUME...]',
   summary: 'Remove one or more volumes',

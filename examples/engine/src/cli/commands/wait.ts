@@ -1,3 +1,4 @@
+/** `tare wait`: waits for containers to end. */
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
 import { CliError } from '../errors.ts';
@@ -8,6 +9,7 @@ export interface WaitResult {
   Error?: { Message: string } | null;
 }
 
+/** `wait`. */
 export const command = defineCommand({
   usage: 'CONTAINER [CONTAINER...]',
   summary: 'Block until one or more containers stop, then print their exit codes',
