@@ -56,6 +56,8 @@ export type {
   Runtime,
   StdioOptions,
 } from './runtime.ts';
+export { compileSeccomp, defaultSeccompProfile, parseSeccompProfile, seccompFlags } from './seccomp.ts';
+export type { CompileSeccompOptions, DefaultSeccompOptions, ResolveSeccompOptions } from './seccomp.ts';
 export { AT_FDCWD, RESOLVE, layerFs, renameat2 } from './syscalls.ts';
 export type { LayerSyscalls, SystemError } from './syscalls.ts';
 export { getWindowSize, openPseudoTerminal, setWindowSize } from './terminal.ts';
