@@ -92,9 +92,17 @@ function ancestors(pid: number): Set<string> {
   return found;
 }
 
-/** Whether this process is root in a network namespace other than the machine's own. */
+/**
+ * Whether this process is root in a network namespace other than the one it was started from: some process above it is
+ * in another one. (The first process of the machine, the obvious one to compare with, may not be readable.)
+ */
 export function ownNetwork(): boolean {
-  return process.getuid?.() === 0 && readlinkSync('/proc/self/ns/net') !== readlinkSync('/proc/1/ns/net');
+  if (process.getuid?.() !== 0) return false;
+  const here = readlinkSync('/proc/self/ns/net');
+  return [...ancestors(process.pid)].some((pid) => {
+    const namespace = describe(pid)?.namespace;
+    return namespace !== undefined && namespace !== here;
+  });
 }
 
 /** Only when the runner gave the suite a folder of its own; otherwise other programs' files would count. */
