@@ -4,7 +4,6 @@ export default defineConfig({
   entry: {
     index: 'src/index.ts',
     snapshot: 'src/snapshot/index.ts',
-    archive: 'src/archive/index.ts',
     testing: 'src/testing/index.ts',
   },
   format: ['esm', 'cjs'],

@@ -1,3 +1,21 @@
+export { applyLayer, type AppliedLayer, type ApplyOptions } from './apply.ts';
+export type { ApplyPolicy, ApplyReport, SkippedItem } from './apply/policy.ts';
+export { decompress, detectCompression, type Compression } from './compression.ts';
 export { FileContent, openFileContent } from './content/file-content.ts';
 export { LayerStoreError, type LayerStoreErrorCode } from './errors.ts';
 export { RESOLVE, type LayerFs } from './fs.ts';
+export {
+  openLayerStore,
+  type LayerStore,
+  type LayerStoreOptions,
+  type LayerToUnpack,
+  type UnpackOptions,
+  type UnpackProgress,
+} from './layer-store.ts';
+export { nodeLayerFs } from './node-fs.ts';
+export { OverlaySnapshotter, openOverlaySnapshotter, type OverlayOptions } from './snapshot/overlay.ts';
+export type { ByteString, TarEntry, TarEntryType } from './tar/entry.ts';
+export { parseEntryPath } from './tar/entry-path.ts';
+export { TarReader, type TarReaderOptions, type TarSink } from './tar/read.ts';
+export { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName, type Whiteout } from './tar/whiteout.ts';
+export { TAR_END, encodeTarHeader, tarEntry, tarPadding } from './tar/write.ts';

@@ -27,12 +27,14 @@ export class LayerApplier implements TarSink, Disposable {
   readonly #metadata: MetadataWriter;
   /** By path, in order of creation. Modes and times come last: writing inside changes or needs them. */
   readonly #directories = new Map<ByteString, DirectoryRecord>();
+  /** What was made beside directories. */
+  #nodes = 0;
   /** Whether some of them may have been removed or replaced since. */
   #staleDirectories = false;
   /** With `whiteouts: 'remove'`, what this layer wrote: its own files are not for its whiteouts to remove. */
   readonly #written: Set<ByteString> | undefined;
   #file: { fd: number; parent: Directory; name: ByteString; entry: TarEntry; end: number } | undefined;
-  readonly #report: ApplyReport = { entries: 0, bytes: 0, skipped: [], impliedDirectories: [] };
+  readonly #report: ApplyReport = { entries: 0, bytes: 0, inodes: 0, skipped: [], impliedDirectories: [] };
 
   constructor(layerFs: LayerFs, root: string, policy: ApplyPolicy = {}) {
     this.#fs = layerFs;
@@ -112,6 +114,7 @@ export class LayerApplier implements TarSink, Disposable {
     for (const [path, { entry, opaque }] of this.#directories) {
       if (entry === undefined && !opaque) this.#report.impliedDirectories.push(path);
     }
+    this.#report.inodes = this.#nodes + this.#directories.size;
     return this.#report;
   }
 
@@ -145,6 +148,7 @@ export class LayerApplier implements TarSink, Disposable {
       this.#whiteout(parent, { kind: 'whiteout', name });
     } else {
       this.#create(parent, name, entry);
+      if (entry.type !== 'directory' && entry.type !== 'hardlink') this.#nodes += 1;
       this.#markWritten(join(parent.path, name));
     }
   }

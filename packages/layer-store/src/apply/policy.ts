@@ -37,6 +37,8 @@ export interface ApplyReport {
   entries: number;
   /** Bytes of file content, holes included. */
   bytes: number;
+  /** What was made, hard links not counted, the root and parents that no member lists included. */
+  inodes: number;
   /** At most the first 1,000. */
   skipped: SkippedItem[];
   /**

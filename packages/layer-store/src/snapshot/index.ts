@@ -1,4 +1,5 @@
 export type { Mount } from './mount.ts';
+export { OverlaySnapshotter, openOverlaySnapshotter, type OverlayOptions } from './overlay.ts';
 export type {
   SnapshotInfo,
   SnapshotKind,
@@ -6,3 +7,4 @@ export type {
   SnapshotUsage,
   Snapshotter,
 } from './snapshotter.ts';
+export type { LayerStager, StagedLayer } from './stage.ts';

@@ -1,0 +1,209 @@
+/** Blobs and snapshots in one directory, and the way from one to the other: what an engine needs of this package. */
+import { join } from 'node:path';
+import { chainIds, type Descriptor, type Digest } from '@tare/image-spec';
+import type { ContentStore } from '@tare/image-spec/content';
+import { mkdir } from 'node:fs/promises';
+import { applyLayer } from './apply.ts';
+import type { ApplyPolicy } from './apply/policy.ts';
+import { openFileContent } from './content/file-content.ts';
+import { LayerStoreError } from './errors.ts';
+import type { LayerFs } from './fs.ts';
+import { SingleFlight } from './single-flight.ts';
+import { openOverlaySnapshotter } from './snapshot/overlay.ts';
+import type { SnapshotUsage, Snapshotter } from './snapshot/snapshotter.ts';
+import type { LayerStager } from './snapshot/stage.ts';
+
+/** Options of {@link openLayerStore}. */
+export interface LayerStoreOptions {
+  /** Directory of the store; made when it is not there. Blobs go to `content/`, snapshots to `snapshots/`. */
+  root: string;
+  /** How to reach the disk: `layerFs` of `@tare/runtime-native/syscalls`. */
+  fs: LayerFs;
+  /** Where blobs are, when they are kept elsewhere. Default: `<root>/content`. */
+  content?: ContentStore;
+  /** How layers are unpacked; whiteouts are always those of overlay. */
+  policy?: Omit<ApplyPolicy, 'whiteouts' | 'ownership'>;
+  signal?: AbortSignal;
+}
+
+/** A layer to unpack: its blob, and the digest of the archive in it. */
+export interface LayerToUnpack {
+  descriptor: Descriptor;
+  diffId: Digest;
+}
+
+/** How far a layer is. */
+export interface UnpackProgress {
+  /** Of the blob. */
+  digest: Digest;
+  /** `'exists'`: nothing was to be done. */
+  phase: 'extract' | 'done' | 'exists';
+  /** Bytes of the blob that were read. */
+  current: number;
+  /** Size of the blob in bytes. */
+  total: number;
+}
+
+/** Options of {@link LayerStore.unpack}. */
+export interface UnpackOptions {
+  signal?: AbortSignal;
+  onProgress?(progress: UnpackProgress): void;
+}
+
+/** Blobs, snapshots, and unpacking. Made by {@link openLayerStore}; dispose of it to let others open the same root. */
+export interface LayerStore extends AsyncDisposable {
+  readonly content: ContentStore;
+  readonly snapshots: Snapshotter & LayerStager;
+
+  /**
+   * Makes the committed snapshots of an image from its blobs, which must all be in the content store.
+   *
+   * Layers are unpacked beside each other, each alone; what is there already is not touched, and what another call is
+   * unpacking at this moment is waited for. Snapshots that were finished before a failure stay.
+   *
+   * @param layers - oldest first
+   * @returns the chainID of the topmost layer: the `parent` for a container's snapshot
+   * @throws {LayerStoreError} `DIGEST_MISMATCH` when an archive is not what its diffID says, `INVALID_TAR`,
+   * `UNSAFE_ENTRY`, `LIMIT_EXCEEDED`, `NOT_FOUND` for a missing blob, `INVALID_ARGUMENT` for no layers
+   */
+  unpack(layers: readonly LayerToUnpack[], options?: UnpackOptions): Promise<Digest>;
+
+  /**
+   * Makes the committed snapshot `layer.chainId` on `parent`. While a call for the parent is under way, this one
+   * unpacks already and waits for it before the commit: start all layers of an image at once.
+   *
+   * @param options.onProgress - called with the bytes of the blob that were read
+   * @throws {LayerStoreError} as {@link LayerStore.unpack}; `NOT_FOUND` also for a parent that is neither there nor
+   * being unpacked
+   */
+  unpackLayer(
+    layer: LayerToUnpack & { chainId: Digest },
+    parent: Digest | undefined,
+    options?: { signal?: AbortSignal; onProgress?(bytesRead: number): void },
+  ): Promise<SnapshotUsage>;
+}
+
+/**
+ * Opens the store in `root`, private to its owner (mode 0700), and removes what a crash left unfinished.
+ *
+ * @throws {LayerStoreError} `IN_USE` while another process has it open
+ */
+export async function openLayerStore(options: LayerStoreOptions): Promise<LayerStore> {
+  const { root, signal } = options;
+  const signalOption = signal === undefined ? {} : { signal };
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  const content = options.content ?? (await openFileContent(join(root, 'content'), signalOption));
+  const snapshots = await openOverlaySnapshotter(join(root, 'snapshots'), {
+    fs: options.fs,
+    overlayXattrs: options.policy?.overlayXattrs ?? 'trusted',
+    ...signalOption,
+  });
+  return new OverlayLayerStore(content, snapshots, options);
+}
+
+class OverlayLayerStore implements LayerStore {
+  readonly content: ContentStore;
+  readonly snapshots: Snapshotter & LayerStager & AsyncDisposable;
+  readonly #fs: LayerFs;
+  readonly #policy: ApplyPolicy;
+  readonly #flights = new SingleFlight<Digest, SnapshotUsage>();
+  readonly #progress = new Map<Digest, Set<(bytesRead: number) => void>>();
+  readonly #closing = new AbortController();
+
+  constructor(
+    content: ContentStore,
+    snapshots: Snapshotter & LayerStager & AsyncDisposable,
+    options: LayerStoreOptions,
+  ) {
+    this.content = content;
+    this.snapshots = snapshots;
+    this.#fs = options.fs;
+    this.#policy = { ...options.policy, whiteouts: 'overlay', ownership: 'keep' };
+  }
+
+  async unpack(layers: readonly LayerToUnpack[], options: UnpackOptions = {}): Promise<Digest> {
+    const chain = await chainIds(layers.map(({ diffId }) => diffId));
+    const top = chain.at(-1);
+    if (top === undefined)
+      throw new LayerStoreError('INVALID_ARGUMENT', 'an image without layers cannot be unpacked');
+    // when one fails the others are of no use to this call; they go on if another call wants them
+    const stop = new AbortController();
+    const signal =
+      options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
+    const unpacking = layers.map(async ({ descriptor, diffId }, i) => {
+      const report = (phase: UnpackProgress['phase'], current: number): void =>
+        options.onProgress?.({ digest: descriptor.digest, phase, current, total: descriptor.size });
+      if ((await this.snapshots.stat(chain[i]!, { signal })) !== undefined) {
+        report('exists', descriptor.size);
+        return;
+      }
+      await this.unpackLayer({ descriptor, diffId, chainId: chain[i]! }, chain[i - 1], {
+        signal,
+        onProgress: (bytesRead) => report('extract', bytesRead),
+      });
+      report('done', descriptor.size);
+    });
+    try {
+      await Promise.all(unpacking);
+    } catch (error) {
+      stop.abort(error);
+      await Promise.allSettled(unpacking);
+      throw error;
+    }
+    return top;
+  }
+
+  async unpackLayer(
+    layer: LayerToUnpack & { chainId: Digest },
+    parent: Digest | undefined,
+    options: { signal?: AbortSignal; onProgress?(bytesRead: number): void } = {},
+  ): Promise<SnapshotUsage> {
+    this.#closing.signal.throwIfAborted();
+    const { chainId } = layer;
+    const listeners = this.#progress.get(chainId) ?? new Set();
+    if (options.onProgress !== undefined) listeners.add(options.onProgress);
+    this.#progress.set(chainId, listeners);
+    try {
+      return await this.#flights.run(chainId, options.signal, (signal) =>
+        this.#unpackAndCommit(layer, parent, AbortSignal.any([signal, this.#closing.signal])),
+      );
+    } finally {
+      if (options.onProgress !== undefined) listeners.delete(options.onProgress);
+      if (listeners.size === 0) this.#progress.delete(chainId);
+    }
+  }
+
+  /** Cancels what is being unpacked, waits until it is cleaned up, and lets go of the root. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(new LayerStoreError('CLOSED', 'the layer store is closed'));
+    await this.#flights.idle();
+    await this.snapshots[Symbol.asyncDispose]();
+  }
+
+  async #unpackAndCommit(
+    { descriptor, diffId, chainId }: LayerToUnpack & { chainId: Digest },
+    parent: Digest | undefined,
+    signal: AbortSignal,
+  ): Promise<SnapshotUsage> {
+    if ((await this.snapshots.stat(chainId, { signal })) !== undefined) {
+      return this.snapshots.usage(chainId, { signal });
+    }
+    await using stage = await this.snapshots.stage({ signal });
+    const applied = await applyLayer(await this.content.fetch(descriptor, { signal }), stage.directory, {
+      ...this.#policy,
+      fs: this.#fs,
+      diffId,
+      signal,
+      onProgress: (bytesRead) => {
+        for (const listener of this.#progress.get(chainId) ?? []) listener(bytesRead);
+      },
+    });
+    const usage = { sizeBytes: applied.bytes, inodes: applied.inodes };
+    // the parent may still be in the making; if it fails, so does this one
+    if (parent !== undefined) await this.#flights.current(parent);
+    signal.throwIfAborted();
+    const { impliedDirectories } = applied;
+    await stage.commit(chainId, parent, { impliedDirectories, usage }, { signal });
+    return usage;
+  }
+}

@@ -1,0 +1,99 @@
+/** Looks things up in a stack of overlay layers, as the kernel would if they were mounted. */
+import * as fs from 'node:fs';
+import { DirectoryTree, fsName, isWhiteout, type Directory } from '../apply/directory-tree.ts';
+import { systemCode } from '../errors.ts';
+import type { LayerFs } from '../fs.ts';
+import { inDirectory } from '../node-fs.ts';
+import type { ByteString } from '../tar/entry.ts';
+
+/** What a stack of layers has at a path. */
+export type LowerEntry =
+  | { kind: 'missing' }
+  /** Only the topmost one decides how a directory looks. */
+  | { kind: 'directory'; stat: fs.BigIntStats; xattrs: ReadonlyMap<string, Uint8Array> }
+  | { kind: 'symlink'; target: ByteString }
+  | { kind: 'other' };
+
+/** The layers below a new one, topmost first. Dispose of it to close its descriptors. */
+export class LowerStack implements Disposable {
+  readonly #fs: LayerFs;
+  readonly #opaque: string;
+  readonly #trees: DirectoryTree[] = [];
+
+  /** @param overlayXattrs - name space of the opaque mark */
+  constructor(layerFs: LayerFs, directories: readonly string[], overlayXattrs: 'trusted' | 'user') {
+    this.#fs = layerFs;
+    this.#opaque = `${overlayXattrs}.overlay.opaque`;
+    try {
+      for (const directory of directories) this.#trees.push(new DirectoryTree(layerFs, directory));
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** What is at `components`. Symbolic links on the way are not followed: behind one, everything is missing. */
+  lookup(components: readonly ByteString[]): LowerEntry {
+    /** The directories that are merged at the present level, topmost first. */
+    let level = this.#trees.map((tree) => ({ tree, directory: tree.root }));
+    const opened: number[] = [];
+    try {
+      if (level.length === 0) return { kind: 'missing' };
+      let entry: LowerEntry = this.#describe(level[0]!.directory, '.');
+      for (const name of components) {
+        if (entry.kind !== 'directory') return { kind: 'missing' };
+        const next: typeof level = [];
+        entry = { kind: 'missing' };
+        for (const { tree, directory } of level) {
+          const stat = tree.stat(directory, name);
+          if (stat === undefined) continue;
+          if (!stat.isDirectory()) {
+            // below a directory it is hidden, at the top it is what there is
+            if (next.length === 0 && !isWhiteout(stat)) entry = this.#leaf(tree, directory, name, stat);
+            break;
+          }
+          if (next.length === 0) entry = this.#describe(directory, name);
+          const child = tree.openChild(directory, name);
+          opened.push(child.fd);
+          next.push({ tree, directory: child });
+          if (this.isOpaque(directory, name)) break;
+        }
+        level = next;
+      }
+      return entry;
+    } finally {
+      for (const fd of opened) fs.closeSync(fd);
+    }
+  }
+
+  /** Whether a directory hides those of the layers below it. Nothing that is not there is opaque. */
+  isOpaque(parent: Directory, name: ByteString): boolean {
+    try {
+      const value = this.#fs.getxattrat(parent.fd, fsName(name), this.#opaque);
+      return value !== undefined && Buffer.from(value).toString('latin1') === 'y';
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const tree of this.#trees) tree[Symbol.dispose]();
+  }
+
+  #leaf(tree: DirectoryTree, directory: Directory, name: ByteString, stat: fs.Stats): LowerEntry {
+    if (!stat.isSymbolicLink()) return { kind: 'other' };
+    return { kind: 'symlink', target: tree.readLink(directory, name) };
+  }
+
+  #describe(directory: Directory, name: ByteString): LowerEntry {
+    const xattrs = new Map<string, Uint8Array>();
+    for (const attribute of this.#fs.listxattrat(directory.fd, fsName(name))) {
+      if (/^(trusted|user)\.overlay\./.test(attribute)) continue;
+      const value = this.#fs.getxattrat(directory.fd, fsName(name), attribute);
+      if (value !== undefined) xattrs.set(attribute, value);
+    }
+    const stat = fs.lstatSync(inDirectory(directory.fd, fsName(name)), { bigint: true });
+    return { kind: 'directory', stat, xattrs };
+  }
+}

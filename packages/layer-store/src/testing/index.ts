@@ -1,0 +1,1 @@
+export { TarBuilder, describeBlob, sha256 } from './tar-builder.ts';
