@@ -4,18 +4,26 @@ import { bringUpLoopback } from '@tare/netdriver';
 import {
   AT_FDCWD,
   createNetworkNamespace,
+  defaultSeccompProfile,
+  parseSeccompProfile,
   removeNetworkNamespace,
   RESOLVE,
   type LayerSyscalls,
 } from '@tare/runtime-native';
 import type { RootSyscalls } from './containers/root-files.ts';
-import type { Sandboxes } from './containers/world.ts';
+import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
 
 /** Network namespaces bound to files. */
 export const nativeSandboxes: Sandboxes = {
   create: createNetworkNamespace,
   bringUpLoopback,
   remove: removeNetworkNamespace,
+};
+
+/** System-call filters of the runtime's own making. */
+export const nativeSeccomp: SeccompProfiles = {
+  standard: (capabilities) => defaultSeccompProfile({ capabilities }),
+  parse: (profile, capabilities) => parseSeccompProfile(profile, { capabilities }),
 };
 
 /** From `<fcntl.h>`; node:fs does not name it. */

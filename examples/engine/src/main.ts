@@ -2,16 +2,14 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
-import { openFileContent } from '@tare/layer-store';
-import type { Snapshotter } from '@tare/layer-store/snapshot';
+import { openLayerStore } from '@tare/layer-store';
 import { createBridgeDriver } from '@tare/netdriver';
 import { createNativeRuntime, detectCgroups, layerFs } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
-import { nativeRootSyscalls, nativeSandboxes } from './adapters.ts';
+import { nativeRootSyscalls, nativeSandboxes, nativeSeccomp } from './adapters.ts';
 import { DAEMON_USAGE, loadConfig, type Config } from './config.ts';
-import type { SeccompProfiles } from './containers/world.ts';
 import { Engine, type EngineParts } from './engine.ts';
-import { messageOf, systemError } from './errors.ts';
+import { messageOf } from './errors.ts';
 import { Pidfile } from './pidfile.ts';
 import { Registries } from './registries.ts';
 
@@ -70,35 +68,25 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
       });
     }),
   );
+  const layers = resources.use(await openLayerStore({ root: join(config.dataRoot, 'layers'), fs: layerFs }));
   return {
     log,
-    content: await openFileContent(join(config.dataRoot, 'content')),
-    snapshotter: pending<Snapshotter>('layers'),
+    content: layers.content,
+    snapshotter: layers.snapshots,
+    // what clients of dockerd know it by
     snapshotterName: 'overlay2',
-    unpacker: pending('layers'),
+    unpacker: layers,
     openRepository: registries.openRepository,
     login: registries.login,
     containers: {
       runtime: createNativeRuntime({ stateDirectory: join(config.execRoot, 'containers') }),
       networkDriver: resources.use(createBridgeDriver()),
       sandboxes: nativeSandboxes,
-      seccomp: pending<SeccompProfiles>('seccomp'),
+      seccomp: nativeSeccomp,
       syscalls: nativeRootSyscalls(layerFs),
       cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,
     },
   };
-}
-
-/** Stands for a part that is not there yet: every use says so. */
-function pending<T>(what: string): T {
-  return new Proxy(
-    {},
-    {
-      get: () => () => {
-        throw systemError(`${what} is not wired yet`);
-      },
-    },
-  ) as T;
 }
 
 /** Signals after the first that make the engine leave at once. */

@@ -54,7 +54,7 @@ describe.skipIf(missingForDaemon !== undefined)('the daemon', () => {
       `unix://${home.socketPath}2`,
     );
     expect(await sameData.exited).toMatchObject({ code: 1 });
-    expect(sameData.output).toContain('another engine is using this data root');
+    expect(sameData.output).toContain(`in use by process ${first.pid}`);
     const sameSocket = await home.start(
       '--pidfile',
       join(home.directory, 'pid3'),

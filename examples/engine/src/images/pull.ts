@@ -63,18 +63,19 @@ export type OpenRepository = (
   auth: PullAuth | undefined,
 ) => Promise<PullSource> | PullSource;
 
-/** Puts one layer on top of its parent as a committed snapshot; implemented in main on the layer store. */
+/** Puts layers on top of each other as committed snapshots: a part of `LayerStore` of `@tare/layer-store`. */
 export interface LayerUnpacker {
   /**
-   * Makes the committed snapshot `layer.chainId`, whose blob is in the content store.
+   * Makes the committed snapshot `layer.chainId`, whose blob is in the content store. Calls for one layer that meet
+   * unpack it once; a call may begin while that for its parent is under way.
    *
    * @param parent - chainID of the layer below; undefined for the first
    * @returns the unpacked size
    */
-  unpack(
+  unpackLayer(
     layer: ImageLayer,
     parent: Digest | undefined,
-    options: { signal: AbortSignal; onProgress?: (compressedBytes: number) => void },
+    options: { signal: AbortSignal; onProgress: (compressedBytes: number) => void },
   ): Promise<{ sizeBytes: number }>;
 }
 
@@ -90,14 +91,12 @@ export interface PullerOptions {
 /** Larger manifests and configs are refused. */
 const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
 
-/** Pulls images. One object for the engine: it shares the download limit, and layers that several pulls want. */
+/** Pulls images. One object for the engine: its pulls share the download limit. */
 export class Puller {
   readonly #images: Images;
   readonly #openRepository: OpenRepository;
   readonly #unpacker: LayerUnpacker;
   readonly #downloads: Limiter;
-  /** Layers being unpacked, by chainID: two pulls of one image unpack it once. */
-  readonly #unpacking = new Map<Digest, Promise<void>>();
 
   constructor(options: PullerOptions) {
     this.#images = options.images;
@@ -249,21 +248,27 @@ export class Puller {
     }
   }
 
-  async #unpackAll(
+  /** Unpacks every layer as soon as it has arrived and those below it have begun. */
+  #unpackAll(
     layers: readonly ImageLayer[],
     downloaded: ReadonlyMap<Digest, PromiseWithResolvers<void>>,
     progress: PullProgress,
     signal: AbortSignal,
   ): Promise<LayerRow[]> {
-    const rows: LayerRow[] = [];
     const aborted = rejectOnAbort(signal);
-    let parent: Digest | undefined;
-    for (const layer of layers) {
-      await Promise.race([downloaded.get(layer.descriptor.digest)!.promise, aborted]);
-      rows.push(await this.#unpackOne(layer, parent, progress, signal));
-      parent = layer.chainId;
-    }
-    return rows;
+    let below: Promise<void> = Promise.resolve();
+    return Promise.all(
+      layers.map(async (layer, i) => {
+        const begun = Promise.withResolvers<void>();
+        const before = below;
+        below = begun.promise;
+        await Promise.race([
+          Promise.all([before, downloaded.get(layer.descriptor.digest)!.promise]),
+          aborted,
+        ]);
+        return this.#unpackOne(layer, layers[i - 1]?.chainId, progress, signal, begun.resolve);
+      }),
+    );
   }
 
   async #unpackOne(
@@ -271,34 +276,24 @@ export class Puller {
     parent: Digest | undefined,
     progress: PullProgress,
     signal: AbortSignal,
+    onBegun: () => void,
   ): Promise<LayerRow> {
     const { chainId, descriptor } = layer;
-    const { snapshots, table } = this.#images;
-    for (;;) {
-      const underWay = this.#unpacking.get(chainId);
-      if (!underWay) break;
-      await Promise.race([underWay, rejectOnAbort(signal)]);
-    }
+    const { snapshots } = this.#images;
     if (await snapshots.stat(chainId, { signal })) {
+      onBegun();
       progress.done(descriptor.digest, 'Already exists');
-      const sizeBytes =
-        table.layerSizes().get(chainId) ?? (await snapshots.usage(chainId, { signal })).sizeBytes;
-      return { chainId, sizeBytes };
+      return { chainId, sizeBytes: (await snapshots.usage(chainId, { signal })).sizeBytes };
     }
-    const done = Promise.withResolvers<void>();
-    this.#unpacking.set(chainId, done.promise);
-    try {
-      progress.extracting(descriptor, 0);
-      const { sizeBytes } = await this.#unpacker.unpack(layer, parent, {
-        signal,
-        onProgress: (bytes) => progress.extracting(descriptor, bytes),
-      });
-      progress.done(descriptor.digest, 'Pull complete');
-      return { chainId, sizeBytes };
-    } finally {
-      this.#unpacking.delete(chainId);
-      done.resolve();
-    }
+    progress.extracting(descriptor, 0);
+    const unpacking = this.#unpacker.unpackLayer(layer, parent, {
+      signal,
+      onProgress: (bytes) => progress.extracting(descriptor, bytes),
+    });
+    onBegun();
+    const { sizeBytes } = await unpacking;
+    progress.done(descriptor.digest, 'Pull complete');
+    return { chainId, sizeBytes };
   }
 }
 

@@ -67,7 +67,7 @@ describe('POST /images/create', () => {
   it('says what broke as the last message once it has begun', async () => {
     await using server = await serveImages();
     await server.engine.registry.image('app:1', ['one']);
-    server.engine.unpacker.unpack = () => Promise.reject(new Error('disk full'));
+    server.engine.unpacker.unpackLayer = () => Promise.reject(new Error('disk full'));
     const { status, body } = await server.call('POST', '/images/create?fromImage=app&tag=1');
     expect(status).toBe(200);
     expect(body.trimEnd().split('\r\n').at(-1)).toBe(

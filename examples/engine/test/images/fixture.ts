@@ -22,6 +22,7 @@ import { ImagesTable, imagesMigrations } from '../../src/state/images-table.ts';
 /** The snapshots' contract, kept in memory. */
 export class RecordedSnapshots implements Snapshotter {
   readonly infos = new Map<string, SnapshotInfo>();
+  readonly sizes = new Map<string, number>();
 
   prepare(key: string, parent: string | undefined): Promise<Mount[]> {
     this.infos.set(key, { name: key, kind: 'active', parent, createdAt: new Date() });
@@ -52,8 +53,8 @@ export class RecordedSnapshots implements Snapshotter {
   async *list(): AsyncIterable<SnapshotInfo> {
     yield* this.infos.values();
   }
-  usage(): Promise<{ sizeBytes: number; inodes: number }> {
-    return Promise.resolve({ sizeBytes: 1000, inodes: 1 });
+  usage(name: string): Promise<{ sizeBytes: number; inodes: number }> {
+    return Promise.resolve({ sizeBytes: this.sizes.get(name) ?? 0, inodes: 1 });
   }
 }
 
@@ -164,12 +165,23 @@ export function makeImages() {
   });
   const registry = new TestRegistry();
   const unpacked: Digest[] = [];
+  const flights = new Map<Digest, Promise<{ sizeBytes: number }>>();
   const unpacker: LayerUnpacker = {
-    async unpack(layer, parent) {
-      unpacked.push(layer.chainId);
-      await snapshots.prepare(`unpack ${layer.chainId}`, parent);
-      await snapshots.commit(layer.chainId, `unpack ${layer.chainId}`);
-      return { sizeBytes: layer.descriptor.size * 10 };
+    unpackLayer(layer, parent) {
+      const known = flights.get(layer.chainId);
+      if (known) return known;
+      const flight = (async () => {
+        // the parent may be under way, as in the real store
+        if (parent !== undefined) await flights.get(parent);
+        unpacked.push(layer.chainId);
+        await snapshots.prepare(`unpack ${layer.chainId}`, parent);
+        await snapshots.commit(layer.chainId, `unpack ${layer.chainId}`);
+        const sizeBytes = layer.descriptor.size * 10;
+        snapshots.sizes.set(layer.chainId, sizeBytes);
+        return { sizeBytes };
+      })().finally(() => flights.delete(layer.chainId));
+      flights.set(layer.chainId, flight);
+      return flight;
     },
   };
   const puller = new Puller({ images, openRepository: registry.open, unpacker, maxConcurrentDownloads: 3 });

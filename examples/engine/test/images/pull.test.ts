@@ -124,16 +124,16 @@ describe('pull', () => {
   it('that fails leaves no image and no name, and the next one uses what it got', async () => {
     using engine = makeImages();
     const { id, layers } = await engine.registry.image('app:1', ['one', 'two']);
-    const { unpack } = engine.unpacker;
-    engine.unpacker.unpack = (layer, parent, options) =>
+    const { unpackLayer } = engine.unpacker;
+    engine.unpacker.unpackLayer = (layer, parent, options) =>
       layer.descriptor.digest === layers[1]!.digest
         ? Promise.reject(new Error('disk full'))
-        : unpack(layer, parent, options);
+        : unpackLayer(layer, parent, options);
     await expect(engine.pull('app:1')).rejects.toThrow('disk full');
     expect(engine.images.all()).toEqual([]);
     expect(() => engine.images.resolve('app:1')).toThrow('No such image: app:1');
 
-    engine.unpacker.unpack = unpack;
+    engine.unpacker.unpackLayer = unpackLayer;
     engine.registry.fetched = [];
     await engine.pull('app:1');
     expect(engine.images.resolve('app:1').id).toBe(id);

@@ -163,10 +163,10 @@ describe('sweepImages', () => {
     const { engine, built } = await withImage();
     using _engine = engine;
     await engine.registry.image('half:1', ['half', 'way']);
-    const { unpack } = engine.unpacker;
+    const { unpackLayer } = engine.unpacker;
     let layers = 0;
-    engine.unpacker.unpack = (...args) =>
-      (layers += 1) > 1 ? Promise.reject(new Error('killed')) : unpack(...args);
+    engine.unpacker.unpackLayer = (...args) =>
+      (layers += 1) > 1 ? Promise.reject(new Error('killed')) : unpackLayer(...args);
     await expect(engine.pull('half:1')).rejects.toThrow('killed');
     const before = engine.snapshots.infos.size;
     await sweepImages(engine.images);
