@@ -239,9 +239,8 @@ function networkElements({ bridgeName, internal, icc, masquerade }: FirewallNetw
   return elements;
 }
 
-function endpointElements({ id, bridgeName, address, ports }: FirewallEndpoint): Elements {
+function endpointElements({ id: comment, bridgeName, address, ports }: FirewallEndpoint): Elements {
   const ip = addressBytes(address);
-  const comment = id.slice(0, 64);
   const elements: Elements = [['endpoints4', { key: [ip, ifnameBytes(bridgeName)], comment }]];
   const open = new Map<string, PublishedPort>();
   for (const port of ports) {

@@ -45,33 +45,39 @@ export class AttributeWriter {
   }
 
   u8(type: number, value: number): this {
-    this.#bytes.writeUInt8(value, this.#header(type, 1));
+    const start = this.#header(type, 1);
+    this.#bytes.writeUInt8(value, start);
     return this;
   }
 
   u16(type: number, value: number): this {
-    this.#bytes.writeUInt16LE(value, this.#header(type, 2));
+    const start = this.#header(type, 2);
+    this.#bytes.writeUInt16LE(value, start);
     return this;
   }
 
   u32(type: number, value: number): this {
-    this.#bytes.writeUInt32LE(value >>> 0, this.#header(type, 4));
+    const start = this.#header(type, 4);
+    this.#bytes.writeUInt32LE(value >>> 0, start);
     return this;
   }
 
   be16(type: number, value: number): this {
-    this.#bytes.writeUInt16BE(value, this.#header(type, 2));
+    const start = this.#header(type, 2);
+    this.#bytes.writeUInt16BE(value, start);
     return this;
   }
 
   /** Also takes negative numbers, in two's complement. */
   be32(type: number, value: number): this {
-    this.#bytes.writeUInt32BE(value >>> 0, this.#header(type, 4));
+    const start = this.#header(type, 4);
+    this.#bytes.writeUInt32BE(value >>> 0, start);
     return this;
   }
 
   be64(type: number, value: bigint): this {
-    this.#bytes.writeBigUInt64BE(value, this.#header(type, 8));
+    const start = this.#header(type, 8);
+    this.#bytes.writeBigUInt64BE(value, start);
     return this;
   }
 
@@ -113,7 +119,7 @@ export class AttributeWriter {
     return start + 4;
   }
 
-  /** Makes room for `length` bytes and padding, zeroed, and returns where they start. */
+  /** Makes room for `length` bytes and padding, zeroed, and returns where they start. May replace the buffer. */
   #grow(length: number): number {
     const start = this.#length;
     const end = start + ((length + 3) & ~3);

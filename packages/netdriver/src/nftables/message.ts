@@ -73,6 +73,9 @@ const DATA_TYPE_VERDICT = 0xffffff00;
 /** One list of elements is an attribute, and those hold less than 64 KiB. */
 const ELEMENT_LIST_BYTES = 60_000;
 
+/** What nft(8) itself allows. */
+const COMMENT_BYTES = 128;
+
 /** A value's type: `id` is what nft(8) prints it by, the kernel only looks at the length. */
 export interface FieldType {
   readonly id: number;
@@ -102,7 +105,7 @@ export interface SetDefinition {
 export interface SetElement {
   readonly key: readonly Uint8Array[];
   readonly data?: readonly Uint8Array[] | Verdict;
-  /** Shown by `nft list`. At most 128 bytes. */
+  /** Shown by `nft list`. What is beyond 128 bytes is cut off. */
   readonly comment?: string;
 }
 
@@ -309,10 +312,10 @@ function writeElement(list: AttributeWriter, element: SetElement, withData: bool
   });
 }
 
-/** nft(8)'s own user data: type 0 is a comment, NUL-terminated. */
+/** nft(8)'s own user data: type 0 is a comment, its length a byte, NUL-terminated. */
 function commentData(comment: string): Uint8Array {
-  const text = Buffer.from(`${comment}\0`).subarray(-129);
-  return Buffer.concat([Uint8Array.of(0, text.length), text]);
+  const text = Buffer.from(comment).subarray(0, COMMENT_BYTES);
+  return Buffer.concat([Uint8Array.of(0, text.length + 1), text, Uint8Array.of(0)]);
 }
 
 /** nft(8)'s own user data: types 0 and 1 hold the byte order of keys and data; 1 is host order, 2 network order. */
