@@ -22,9 +22,10 @@ export const command = defineCommand({
   async run({ cli, flags, args: [name] }) {
     const details = await cli.client.json<ContainerDetails>('GET', `/containers/${name}/json`);
     const { Running, Paused, Restarting } = details.State;
-    if (!Running) throw new CliError('cannot attach to a stopped container, start it first');
-    if (Paused) throw new CliError('cannot attach to a paused container, unpause it first');
-    if (Restarting) throw new CliError('cannot attach to a restarting container, wait until it is running');
+    if (!Running) throw new CliError('You cannot attach to a stopped container, start it first');
+    if (Paused) throw new CliError('You cannot attach to a paused container, unpause it first');
+    if (Restarting)
+      throw new CliError('You cannot attach to a restarting container, wait until it is running');
     const stdin = !flags.noStdin && details.Config.OpenStdin;
     const tty = details.Config.Tty;
     if (stdin && tty && !cli.stdin.isTTY) throw new CliError('the input device is not a TTY');

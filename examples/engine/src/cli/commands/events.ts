@@ -81,7 +81,7 @@ function renderer(format: string): (message: EventMessage) => string {
   if (format === '') return line;
   if (format === 'json') return toJson;
   try {
-    const template = compileTemplate(format, { typeName: '*events.Message' });
+    const template = compileTemplate(format, { typeName: '*events.Message', missingKey: 'zero' });
     // Tried on a blank message first: a faulty template should not wait for an event to be found out.
     template.execute(forTemplates({ Type: '', Action: '', Actor: { ID: '', Attributes: {} } }));
     return (message) => template.execute(forTemplates(message));

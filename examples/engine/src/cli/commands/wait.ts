@@ -1,7 +1,6 @@
 /** `tare wait`: waits for containers to end. */
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
-import { CliError } from '../errors.ts';
 
 /** Answer of `POST /containers/{id}/wait`. */
 export interface WaitResult {
@@ -18,7 +17,6 @@ export const command = defineCommand({
   async run({ cli, args }) {
     await forEach(cli, args, async (name) => {
       const result = await cli.client.json<WaitResult>('POST', `/containers/${name}/wait`);
-      if (result.Error) throw new CliError(result.Error.Message);
       return String(result.StatusCode);
     });
   },

@@ -153,8 +153,15 @@ class Execution {
         } else value = member;
         continue;
       }
-      if (this.#options.missingKey === 'zero' && (isRecord(value) || value === undefined || value === null))
-        return undefined;
+      const isOwnField =
+        this.#options.typeName !== undefined && position === 0 && value === this.#variables[0]!.value;
+      if (this.#options.missingKey === 'zero' && !isOwnField) {
+        if (value === undefined || value === null) return undefined;
+        if (isRecord(value)) {
+          value = entry(value, name);
+          continue;
+        }
+      }
       throw new TemplateError(this.#missing(expression, position, value));
     }
     return value;
