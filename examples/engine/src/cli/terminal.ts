@@ -89,6 +89,18 @@ export class LineFeedKeeper {
 const resizeAttempts = 10;
 
 /**
+ * Makes whatever runs in a container draw its screen again: it is resized away from the user's size, and
+ * {@link followTerminalSize} then brings it back.
+ */
+export async function provokeRedraw(cli: Cli, path: string): Promise<void> {
+  const { columns, rows } = cli.stdout;
+  if (!columns || !rows) return;
+  const query = { h: rows + 1, w: columns + 1 };
+  // Only cosmetic: a container that has just ended cannot be resized.
+  await cli.client.text('POST', `${path}/resize`, { query }).catch(() => undefined);
+}
+
+/**
  * Keeps a container's or exec's terminal as large as the user's.
  *
  * @param path the object's API path, such as `/containers/<id>`

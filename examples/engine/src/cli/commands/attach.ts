@@ -6,7 +6,7 @@ import { CliError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 import { proxySignals } from '../signals.ts';
 import { runSession } from '../stdio-session.ts';
-import { followTerminalSize } from '../terminal.ts';
+import { followTerminalSize, provokeRedraw } from '../terminal.ts';
 import type { WaitResult } from './wait.ts';
 
 /** `attach`. */
@@ -40,8 +40,11 @@ export const command = defineCommand({
       query: { stream: true, stdin, stdout: true, stderr: true, detachKeys },
     });
     using _signals = flags.sigProxy && !tty ? proxySignals(cli, details.Id) : undefined;
-    const stopFollowing =
-      tty && cli.stdout.isTTY ? followTerminalSize(cli, `/containers/${details.Id}`) : undefined;
+    let stopFollowing: (() => void) | undefined;
+    if (tty && cli.stdout.isTTY) {
+      await provokeRedraw(cli, `/containers/${details.Id}`);
+      stopFollowing = followTerminalSize(cli, `/containers/${details.Id}`);
+    }
     try {
       const end = await runSession(cli, socket, { stdin, stdout: true, stderr: true, tty, detachKeys });
       if (end === 'detached') throw new CliError('read escape sequence');
