@@ -76,15 +76,23 @@ export async function sendBlob(
   let failure: { error: unknown } | undefined;
   async function* checked() {
     let sent = 0;
+    let held: Uint8Array | undefined;
     try {
       for await (const chunk of verifyStream(descriptor, content, createHash)) {
-        yield chunk;
-        sent += chunk.byteLength;
-        onProgress(sent);
+        // the last chunk leaves only after the whole was found right: a registry must never get all of what is wrong
+        if (held !== undefined) {
+          yield held;
+          onProgress((sent += held.byteLength));
+        }
+        held = chunk;
       }
     } catch (error) {
       failure = { error };
       throw error;
+    }
+    if (held !== undefined) {
+      yield held;
+      onProgress(sent + held.byteLength);
     }
   }
   try {

@@ -34,7 +34,7 @@ export interface ContentSink {
   /**
    * Writes `content`, which must be exactly what `descriptor` says.
    *
-   * A chunk is only valid until the next one is asked for: the giver may use its buffer again.
+   * A chunk belongs to the sink from then on: the giver does not use its buffer again.
    * The content becomes visible only after size and digest were verified, and atomically. Pushing what is there
    * already succeeds without effect (the stream may be left unread). Success means "stored", not "stored by you".
    *

@@ -34,16 +34,18 @@ export class MemoryContent implements ContentStore, Resolver, Tagger {
   ): Promise<void> {
     options.signal?.throwIfAborted();
     if (this.#blobs.has(descriptor.digest)) return;
-    const bytes = await readBytes(owned(content, options.signal), descriptor.size).catch((error: unknown) => {
-      if (error instanceof ImageSpecError && error.code === 'TOO_LARGE') {
-        throw new ImageSpecError(
-          'SIZE_MISMATCH',
-          `content of ${descriptor.digest} goes on after its ${descriptor.size} bytes`,
-          { cause: error },
-        );
-      }
-      throw error;
-    });
+    const bytes = await readBytes(abortable(content, options.signal), descriptor.size).catch(
+      (error: unknown) => {
+        if (error instanceof ImageSpecError && error.code === 'TOO_LARGE') {
+          throw new ImageSpecError(
+            'SIZE_MISMATCH',
+            `content of ${descriptor.digest} goes on after its ${descriptor.size} bytes`,
+            { cause: error },
+          );
+        }
+        throw error;
+      },
+    );
     checkSize(descriptor, bytes);
     const actual = await digestOf(bytes, digestAlgorithm(descriptor.digest));
     if (actual !== descriptor.digest) {
@@ -100,11 +102,9 @@ function notFound(name: string): ImageSpecError {
   return new ImageSpecError('NOT_FOUND', `${name} is not in this store`);
 }
 
-/** Copies of the chunks, because the giver may use its buffer again. */
-async function* owned(content: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined) {
+async function* abortable(content: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined) {
   for await (const chunk of content) {
     signal?.throwIfAborted();
-    // not slice(), which on a Node.js Buffer is another view of the same memory
-    yield new Uint8Array(chunk);
+    yield chunk;
   }
 }

@@ -133,22 +133,6 @@ export function contentStoreSuite(
       equal((await listed(store)).length, 1);
     });
 
-    test('does not change when the giver uses its buffer again', async (store) => {
-      const { descriptor, bytes } = await blob(2_000);
-      const buffer = new Uint8Array(1_000);
-      await store.push(
-        descriptor,
-        (async function* () {
-          for (const start of [0, 1_000]) {
-            buffer.set(bytes.subarray(start, start + 1_000));
-            yield buffer;
-          }
-        })(),
-      );
-      buffer.fill(0);
-      equalBytes(await readBytes(await store.fetch(descriptor), 2_000), bytes);
-    });
-
     test('deletes, also what is not there', async (store) => {
       const { descriptor, bytes } = await blob(10);
       await store.push(descriptor, chunked(bytes));
