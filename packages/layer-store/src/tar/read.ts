@@ -99,19 +99,23 @@ export class TarReader {
 
   /** Says that there is no more. @throws {LayerStoreError} `INVALID_TAR` when the archive stops inside a member */
   end(): void {
-    const { pax, longName, longLink } = this.#extensions;
-    const extended = pax ?? longName ?? longLink;
     // padding of the last member may be missing, as may the end mark: GNU tar and Go accept both
     const atBoundary = this.#state === 'padding' || (this.#state === 'block' && this.#carried === 0);
     const complete = this.#expect === 'header' || this.#expect === 'zero';
-    if (this.#state === 'done' || (atBoundary && complete && extended === undefined)) return;
-    throw new LayerStoreError('INVALID_TAR', 'the archive is cut short: it ends inside a member');
+    if (this.#state === 'done' || (atBoundary && complete && !this.#isExtended())) return;
+    throw cutShort();
+  }
+
+  #isExtended(): boolean {
+    const { pax, longName, longLink } = this.#extensions;
+    return (pax ?? longName ?? longLink) !== undefined;
   }
 
   #block(buffer: Buffer, at: number): void {
     if (this.#expect === 'gnu-sparse') this.#gnuSparseBlock(buffer, at);
     else if (this.#expect === 'sparse-map') this.#sparseMapBlock(buffer.subarray(at, at + BLOCK));
     else if (isZeroBlock(buffer, at)) {
+      if (this.#isExtended()) throw cutShort();
       if (this.#expect === 'zero') this.#state = 'done';
       this.#expect = 'zero';
     } else if (this.#expect === 'zero') {
@@ -271,4 +275,8 @@ export class TarReader {
 function untilNul(bytes: Buffer): ByteString {
   const nul = bytes.indexOf(0);
   return bytes.toString('latin1', 0, nul === -1 ? bytes.length : nul);
+}
+
+function cutShort(): LayerStoreError {
+  return new LayerStoreError('INVALID_TAR', 'the archive is cut short: it ends inside a member');
 }

@@ -1,0 +1,109 @@
+import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
+import { expect, test } from 'vitest';
+import { decompress, detectCompression } from '../src/index.ts';
+
+async function* pieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+async function inflate(bytes: Uint8Array, size = bytes.length || 1): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(decompress(pieces(bytes, size))));
+}
+
+const content = Buffer.concat([Buffer.alloc(3_000_000, 'layer '), randomBytes(300_000)]);
+const skippable = Buffer.concat([Buffer.from([0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0]), Buffer.from('12345')]);
+
+test.each([
+  ['plain', content],
+  ['gzip', gzipSync(content)],
+  [
+    'two gzip members',
+    Buffer.concat([gzipSync(content.subarray(0, 1000)), gzipSync(content.subarray(1000))]),
+  ],
+  ['zstd', zstdCompressSync(content)],
+  ['zstd with a checksum', zstdCompressSync(content, { params: { [constants.ZSTD_c_checksumFlag]: 1 } })],
+  [
+    'many zstd frames with skippable ones between, as zstd:chunked has them',
+    Buffer.concat([
+      skippable,
+      zstdCompressSync(content.subarray(0, 0)),
+      zstdCompressSync(content.subarray(0, 10)),
+      skippable,
+      zstdCompressSync(content.subarray(10, 500_000)),
+      zstdCompressSync(content.subarray(500_000)),
+      skippable,
+    ]),
+  ],
+])('gives back the content of %s, in chunks of any size', async (_, bytes) => {
+  for (const size of [bytes.length, 65_536, 4_099]) {
+    expect((await inflate(bytes, size)).equals(content)).toBe(true);
+  }
+});
+
+test('finds frame ends in what zstd and gzip of the system write, byte by byte', async () => {
+  const text = Buffer.from('some text that repeats, some text that repeats');
+  const framed = Buffer.concat([zstdCompressSync(text), skippable, zstdCompressSync(text)]);
+  expect((await inflate(framed, 1)).toString()).toBe(text.toString().repeat(2));
+  expect(await inflate(execFileSync('gzip', ['-9'], { input: text }), 1)).toEqual(text);
+});
+
+test('an empty stream is an empty plain one', async () => {
+  expect(await inflate(Buffer.alloc(0))).toHaveLength(0);
+});
+
+test.each([
+  ['a gzip file that is cut short', gzipSync(content).subarray(0, -5)],
+  ['a zstd file that is cut short', zstdCompressSync(content).subarray(0, -5)],
+  ['a zstd file with garbage at its end', Buffer.concat([zstdCompressSync(content), Buffer.from('garbage')])],
+  [
+    'a zstd file that ends inside a magic number',
+    Buffer.concat([zstdCompressSync(content), Buffer.from([0x28, 0xb5])]),
+  ],
+  ['a damaged gzip file', Buffer.concat([gzipSync(content).subarray(0, 1000), Buffer.alloc(1000, 1)])],
+])('throws for %s', async (_, bytes) => {
+  await expect(inflate(bytes)).rejects.toThrow();
+});
+
+test('refuses a zstd window that would take gigabytes of memory', async () => {
+  // magic, descriptor without single segment, window descriptor of 2 GiB, one raw block
+  const frame = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x09, 0x00, 0x00, 0x41]);
+  await expect(inflate(frame)).rejects.toMatchObject({ code: 'ZSTD_error_frameParameter_windowTooLarge' });
+});
+
+test.each([
+  ['bzip2', Buffer.from('BZh91AY&SY')],
+  ['xz', Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00])],
+])('says that %s is not supported', async (name, bytes) => {
+  await expect(inflate(bytes)).rejects.toMatchObject({
+    code: 'UNSUPPORTED',
+    message: expect.stringContaining(name),
+  });
+});
+
+test('knows compressions by their first bytes', () => {
+  expect(detectCompression(gzipSync('x'))).toBe('gzip');
+  expect(detectCompression(zstdCompressSync('x'))).toBe('zstd');
+  expect(detectCompression(skippable)).toBe('zstd');
+  expect(detectCompression(Buffer.from('etc/'))).toBe('none');
+});
+
+test('passes on the error of its source, and stops the source when its reader stops', async () => {
+  const compressed = gzipSync(content);
+  async function* failing(): AsyncGenerator<Uint8Array> {
+    yield compressed.subarray(0, 1000);
+    throw new Error('line cut');
+  }
+  await expect(Array.fromAsync(decompress(failing()))).rejects.toThrow('line cut');
+  const stopped = Promise.withResolvers<void>();
+  async function* watched(): AsyncGenerator<Uint8Array> {
+    try {
+      yield* pieces(compressed, 1000);
+    } finally {
+      stopped.resolve();
+    }
+  }
+  for await (const _ of decompress(watched())) break;
+  await stopped.promise;
+});
