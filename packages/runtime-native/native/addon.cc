@@ -1,4 +1,5 @@
 // Registers the groups of system calls. No logic here.
+#include <cerrno>
 #include <cstring>
 
 #include <uv.h>
@@ -21,6 +22,8 @@ Napi::Error ErrnoError(Napi::Env env, int err, const char* syscall, const std::s
   std::string code = ErrnoName(err);
   const char* text = uv_strerror(-err);
   if (std::strncmp(text, "Unknown", 7) == 0) text = std::strerror(err);
+  // libuv's text for this one speaks of sockets
+  if (err == EOPNOTSUPP) text = "operation not supported";
   std::string message = code + ": " + text + ", " + syscall;
   if (!path.empty()) message += " '" + path + "'";
   Napi::Error error = Napi::Error::New(env, message);

@@ -33,7 +33,7 @@ export interface LayerSyscalls {
   unlinkat(dirfd: number, name: Path, directory: boolean): void;
   /** fchownat(2), not following a symbolic link. */
   fchownat(dirfd: number, name: Path, uid: number, gid: number): void;
-  /** fchmodat2(2), not following a symbolic link (`EOPNOTSUPP` for one); emulated before Linux 6.6. */
+  /** fchmodat2(2), not following a symbolic link (`ENOTSUP` for one); emulated before Linux 6.6. */
   fchmodat(dirfd: number, name: Path, mode: number): void;
   /** utimensat(2), not following a symbolic link. */
   utimensat(dirfd: number, name: Path, atimeNs: bigint, mtimeNs: bigint): void;

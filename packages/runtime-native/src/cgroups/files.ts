@@ -18,7 +18,7 @@ export function readOptional(path: string): string | undefined {
     const size = readSync(fd, buffer);
     if (size < buffer.length) return buffer.toString('latin1', 0, size);
   } catch (error) {
-    // ENODEV, EOPNOTSUPP: the file is there and its controller is not
+    // ENODEV, ENOTSUP: the file is there and its controller is not
     if (isMissing(error)) return undefined;
     throw failure('read', path, error);
   } finally {
@@ -69,7 +69,7 @@ export function writeOptional(path: string, value: string): boolean {
 /** Whether the error says that the file, the folder or the controller behind it is not there. */
 export function isMissing(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
-  return code === 'ENOENT' || code === 'ENODEV' || code === 'EOPNOTSUPP' || code === 'ENOTDIR';
+  return code === 'ENOENT' || code === 'ENODEV' || code === 'ENOTSUP' || code === 'ENOTDIR';
 }
 
 /** A failed system call on a cgroup, as the error of this package. */

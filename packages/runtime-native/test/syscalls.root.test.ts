@@ -1,0 +1,183 @@
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+
+import { afterEach, beforeEach, expect, test } from 'vitest';
+
+import { AT_FDCWD, RESOLVE, layerFs, renameat2 } from '../src/syscalls.ts';
+import { describeAsRoot } from './root.ts';
+
+const { O_CREAT, O_DIRECTORY, O_RDONLY, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = constants;
+
+describeAsRoot('the file-system calls of layers', () => {
+  let folder: string;
+  let dirfd: number;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'tare-syscalls-'));
+    dirfd = openSync(folder, O_RDONLY | O_DIRECTORY);
+  });
+  afterEach(() => {
+    closeSync(dirfd);
+    rmSync(folder, { recursive: true });
+  });
+
+  test('stay inside the root, whatever links say', () => {
+    mkdirSync(join(folder, 'etc'));
+    writeFileSync(join(folder, 'etc/passwd'), 'inside');
+    symlinkSync('/etc', join(folder, 'absolute'));
+    symlinkSync('../../../../../../etc', join(folder, 'relative'));
+    for (const path of ['absolute/passwd', 'relative/passwd', '../../etc/passwd', '/etc/passwd']) {
+      const fd = layerFs.openat2(dirfd, path, { flags: O_RDONLY, resolve: RESOLVE.IN_ROOT });
+      expect(readFileSync(fd, 'utf8')).toBe('inside');
+      closeSync(fd);
+    }
+    expect(() =>
+      layerFs.openat2(dirfd, 'absolute/passwd', { flags: O_RDONLY, resolve: RESOLVE.BENEATH }),
+    ).toThrowError(
+      expect.objectContaining({ code: 'EXDEV', syscall: 'openat2', path: 'absolute/passwd', errno: -18 }),
+    );
+    expect(() =>
+      layerFs.openat2(dirfd, 'absolute/passwd', { flags: O_RDONLY, resolve: RESOLVE.NO_SYMLINKS }),
+    ).toThrowError(expect.objectContaining({ code: 'ELOOP' }));
+  });
+
+  test('create files with their mode, and close them at exec', () => {
+    const fd = layerFs.openat2(dirfd, 'new', { flags: O_WRONLY | O_CREAT, mode: 0o640, resolve: 0 });
+    expect(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8')).toMatch(/^flags:\s*0?2\d{6}$/m);
+    closeSync(fd);
+    expect(statSync(join(folder, 'new')).mode & 0o777).toBe(0o640);
+  });
+
+  test('make directories, devices, pipes and links', () => {
+    layerFs.mkdirat(dirfd, 'directory', 0o700);
+    layerFs.mknodat(dirfd, 'null', S_IFCHR | 0o666, 1, 3);
+    layerFs.mknodat(dirfd, 'disk', S_IFBLK | 0o600, 259, 300_000);
+    layerFs.mknodat(dirfd, 'pipe', S_IFIFO | 0o600, 0, 0);
+    layerFs.symlinkat('no/where', dirfd, 'link');
+    layerFs.linkat(dirfd, 'link', dirfd, 'hard');
+    expect(lstatSync(join(folder, 'directory')).isDirectory()).toBe(true);
+    expect(lstatSync(join(folder, 'null')).isCharacterDevice()).toBe(true);
+    expect(lstatSync(join(folder, 'null')).rdev).toBe((1 << 8) | 3);
+    expect(lstatSync(join(folder, 'disk')).isBlockDevice()).toBe(true);
+    expect(lstatSync(join(folder, 'pipe')).isFIFO()).toBe(true);
+    expect(readlinkSync(join(folder, 'hard'))).toBe('no/where');
+    expect(lstatSync(join(folder, 'link')).nlink).toBe(2);
+    layerFs.unlinkat(dirfd, 'directory', true);
+    layerFs.unlinkat(dirfd, 'link', false);
+    expect(() => layerFs.unlinkat(dirfd, 'directory', true)).toThrowError(
+      expect.objectContaining({ code: 'ENOENT' }),
+    );
+  });
+
+  test('change a link itself, not what it points to', () => {
+    writeFileSync(join(folder, 'target'), '');
+    symlinkSync('target', join(folder, 'link'));
+    layerFs.fchownat(dirfd, 'link', 1234, 4_294_967_294);
+    layerFs.utimensat(dirfd, 'link', 1_000_000_001n, -1_500_000_000n);
+    const link = lstatSync(join(folder, 'link'), { bigint: true });
+    expect([link.uid, link.gid]).toEqual([1234n, 4_294_967_294n]);
+    expect([link.atimeNs, link.mtimeNs]).toEqual([1_000_000_001n, -1_500_000_000n]);
+    expect(statSync(join(folder, 'target')).uid).toBe(0);
+    expect(() => layerFs.fchmodat(dirfd, 'link', 0o777)).toThrowError(
+      expect.objectContaining({ code: 'ENOTSUP' }),
+    );
+  });
+
+  test('set modes with the set-id bits', () => {
+    writeFileSync(join(folder, 'file'), '');
+    layerFs.fchmodat(dirfd, 'file', 0o6755);
+    expect(statSync(join(folder, 'file')).mode & 0o7777).toBe(0o6755);
+  });
+
+  test('read, write and list extended attributes, also large ones and on links', () => {
+    writeFileSync(join(folder, 'file'), '');
+    symlinkSync('nowhere', join(folder, 'link'));
+    const large = new Uint8Array(3000).fill(7);
+    layerFs.setxattrat(dirfd, 'file', 'user.empty', new Uint8Array());
+    layerFs.setxattrat(dirfd, 'file', 'user.large', large);
+    layerFs.setxattrat(dirfd, 'link', 'trusted.link', Buffer.from('value'));
+    expect(layerFs.getxattrat(dirfd, 'file', 'user.large')).toEqual(Buffer.from(large));
+    expect(layerFs.getxattrat(dirfd, 'file', 'user.empty')).toEqual(Buffer.alloc(0));
+    expect(layerFs.getxattrat(dirfd, 'file', 'user.none')).toBeUndefined();
+    expect(layerFs.listxattrat(dirfd, 'file').toSorted()).toEqual(['user.empty', 'user.large']);
+    expect(layerFs.listxattrat(dirfd, 'link')).toContain('trusted.link');
+    expect(String(layerFs.getxattrat(dirfd, 'link', 'trusted.link'))).toBe('value');
+    expect(() => layerFs.getxattrat(dirfd, 'absent', 'user.x')).toThrowError(
+      expect.objectContaining({ code: 'ENOENT', path: 'absent' }),
+    );
+  });
+
+  test('take names that are not UTF-8', () => {
+    const name = Uint8Array.of(0xff, 0xfe, 0x41);
+    layerFs.mkdirat(dirfd, name, 0o755);
+    layerFs.setxattrat(dirfd, name, 'user.a', Buffer.from('b'));
+    expect(String(layerFs.getxattrat(dirfd, name, 'user.a'))).toBe('b');
+    layerFs.unlinkat(dirfd, name, true);
+  });
+
+  test('refuse a NUL in a name, and arguments of another type, without touching anything', () => {
+    expect(() => layerFs.mkdirat(dirfd, 'a\0b', 0o755)).toThrowError(TypeError);
+    expect(() => layerFs.mkdirat(-1, 'a', 0o755)).toThrowError(TypeError);
+    expect(() => layerFs.mkdirat(dirfd, 7 as unknown as string, 0o755)).toThrowError(TypeError);
+    expect(() => layerFs.utimensat(dirfd, 'a', 1 as unknown as bigint, 1n)).toThrowError(TypeError);
+  });
+
+  test('rename without replacing, and swap', () => {
+    writeFileSync(join(folder, 'one'), '1');
+    writeFileSync(join(folder, 'two'), '2');
+    expect(() => renameat2(dirfd, 'one', dirfd, 'two', { noReplace: true })).toThrowError(
+      expect.objectContaining({ code: 'EEXIST' }),
+    );
+    renameat2(dirfd, 'one', dirfd, 'two', { exchange: true });
+    expect(readFileSync(join(folder, 'one'), 'utf8')).toBe('2');
+    layerFs.syncfs(dirfd);
+  });
+
+  test('work relative to the current directory', () => {
+    layerFs.mkdirat(AT_FDCWD, join(folder, 'here'), 0o755);
+    expect(statSync(join(folder, 'here')).isDirectory()).toBe(true);
+  });
+
+  test('work in several worker threads at once, and after they ended', async () => {
+    const script = `
+      import { parentPort, workerData } from 'node:worker_threads';
+      const { layerFs } = await import(workerData.module);
+      const { watchReadable, socketpair } = await import(workerData.index);
+      for (let i = 0; i < 100; i++) layerFs.mkdirat(workerData.dirfd, workerData.name + i, 0o755);
+      // still watching when the worker ends
+      watchReadable(socketpair('stream')[0], () => {});
+      parentPort.postMessage('done');
+    `;
+    const run = (name: string): Promise<number> =>
+      new Promise((resolve, reject) => {
+        const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(script)}`), {
+          workerData: {
+            dirfd,
+            name,
+            module: new URL('../src/syscalls.ts', import.meta.url).href,
+            index: new URL('worker-imports.ts', import.meta.url).href,
+          },
+        });
+        worker.once('message', () => void worker.terminate());
+        worker.once('error', reject);
+        worker.once('exit', resolve);
+      });
+    await Promise.all(['a', 'b', 'c'].map(run));
+    for (const name of ['a99', 'b99', 'c99']) expect(statSync(join(folder, name)).isDirectory()).toBe(true);
+    layerFs.mkdirat(dirfd, 'after', 0o755);
+  });
+});
