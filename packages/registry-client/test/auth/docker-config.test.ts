@@ -1,0 +1,121 @@
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { inspect } from 'node:util';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { dockerConfigCredentials } from '../../src/index.ts';
+
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tare-docker-config-'));
+});
+
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await rm(folder, { recursive: true });
+});
+
+async function configured(config: unknown) {
+  const path = join(folder, 'config.json');
+  await writeFile(path, typeof config === 'string' ? config : JSON.stringify(config));
+  return dockerConfigCredentials({ path });
+}
+
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+
+test('reads what docker login writes', async () => {
+  const source = await configured({
+    auths: {
+      'https://index.docker.io/v1/': { auth: base64('hub:secret') },
+      'localhost:5000': { auth: base64('ann:with:colons') },
+      'https://old.example/v1/': { auth: base64('old:padded\0\0') },
+      'token.example': { auth: base64('00000000-0000-0000-0000-000000000000:'), identitytoken: 'refresh' },
+      'bearer.example': { registrytoken: 'access' },
+      'plain.example': { username: 'bob', password: 'pw' },
+      'empty.example': {},
+    },
+  });
+  expect(await source.get('docker.io')).toEqual({ username: 'hub', password: 'secret' });
+  expect(await source.get('localhost:5000')).toEqual({ username: 'ann', password: 'with:colons' });
+  expect(await source.get('old.example')).toEqual({ username: 'old', password: 'padded' });
+  expect(await source.get('token.example')).toMatchObject({ identityToken: 'refresh' });
+  expect(await source.get('bearer.example')).toEqual({ registryToken: 'access' });
+  expect(await source.get('plain.example')).toEqual({ username: 'bob', password: 'pw' });
+  expect(await source.get('empty.example')).toBeUndefined();
+  expect(await source.get('localhost')).toBeUndefined();
+  expect(await source.get('xlocalhost:5000')).toBeUndefined();
+});
+
+test('finds the file through DOCKER_CONFIG, and a missing file means no credentials', async () => {
+  await configured({ auths: { 'a.example': { auth: base64('a:b') } } });
+  vi.stubEnv('DOCKER_CONFIG', folder);
+  expect(await dockerConfigCredentials().get('a.example')).toEqual({ username: 'a', password: 'b' });
+  expect(await dockerConfigCredentials({ path: join(folder, 'none.json') }).get('a.example')).toBeUndefined();
+});
+
+test.each([['{"auths": "s3cret"}'], ['s3cret'], ['{"auths":{"a.example":{"auth":"czNjcmV0"}}}']])(
+  'refuses %s without showing what is in it',
+  async (config) => {
+    const source = await configured(config);
+    const error = await source.get('a.example').catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'INVALID_CREDENTIALS', message: expect.stringContaining(folder) });
+    expect(inspect(error, { depth: 9 })).not.toMatch(/s3cret|czNjcmV0/);
+  },
+);
+
+/** Installs a helper that records its arguments and input, and answers by `script`. */
+async function helper(name: string, script: string): Promise<void> {
+  const path = join(folder, `docker-credential-${name}`);
+  await writeFile(path, `#!/bin/sh\n${script}\n`);
+  await chmod(path, 0o755);
+  vi.stubEnv('PATH', `${folder}${delimiter}${process.env['PATH']}`);
+}
+
+test('asks the helper of the registry, else the store, and falls back to the file', async () => {
+  await helper('one', 'read server; echo "{\\"Username\\":\\"$1\\",\\"Secret\\":\\"$server\\"}"');
+  await helper('none', 'echo "credentials not found in native keychain"; exit 1');
+  await helper('token', 'echo "{\\"Username\\":\\"<token>\\",\\"Secret\\":\\"refresh\\"}"');
+  const source = await configured({
+    auths: { 'file.example': { auth: base64('file:pw') } },
+    credsStore: 'none',
+    credHelpers: { 'one.example': 'one', 'token.example': 'token', 'docker.io': 'one' },
+  });
+  expect(await source.get('one.example')).toEqual({ username: 'get', password: 'one.example' });
+  expect(await source.get('token.example')).toEqual({ identityToken: 'refresh' });
+  expect(await source.get('docker.io')).toEqual({ username: 'get', password: 'https://index.docker.io/v1/' });
+  expect(await source.get('file.example')).toEqual({ username: 'file', password: 'pw' });
+  expect(await source.get('unknown.example')).toBeUndefined();
+});
+
+test('tells when a helper is missing, fails, or talks nonsense, without repeating what it said', async () => {
+  await helper('broken', 'echo s3cret; exit 3');
+  await helper('nonsense', 'echo s3cret');
+  for (const name of ['missing-one', 'broken', 'nonsense']) {
+    const source = await configured({ credsStore: name });
+    const error = await source.get('a.example').catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: 'INVALID_CREDENTIALS', message: expect.stringContaining(name) });
+    expect(inspect(error, { depth: 9 })).not.toContain('s3cret');
+  }
+});
+
+test.each(['../evil', 'a; touch /tmp/x', 'a b', '/bin/sh'])(
+  'never runs a helper named %j',
+  async (credsStore) => {
+    const source = await configured({ credsStore });
+    await expect(source.get('a.example')).rejects.toMatchObject({
+      code: 'INVALID_CREDENTIALS',
+      message: expect.stringContaining('not a name'),
+    });
+  },
+);
+
+test('stops a helper when the caller gives up', async () => {
+  await helper('slow', 'exec sleep 60');
+  const source = await configured({ credsStore: 'slow' });
+  const reason = new Error('enough');
+  const controller = new AbortController();
+  const asking = source.get('a.example', { signal: controller.signal });
+  setImmediate(() => controller.abort(reason));
+  await expect(asking).rejects.toBe(reason);
+});
