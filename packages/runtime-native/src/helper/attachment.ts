@@ -78,23 +78,26 @@ export async function attach(
       'the output ended early: the monitor is gone, or has dropped this client',
     );
   let closedByUs = false;
+  const onAbort = (): void => {
+    queue.end(signal?.reason);
+    closedByUs = true;
+    connection?.close();
+  };
   connection = await connectMonitor(directory, {
     output: (stream, data) => queue.push({ stream, data }),
     end: () => queue.end(),
-    close: () => queue.end(closedByUs ? undefined : lost()),
+    close: () => {
+      signal?.removeEventListener('abort', onAbort);
+      queue.end(closedByUs ? undefined : lost());
+    },
   });
   if (!connection) throw new RuntimeError('NOT_RUNNING', 'the process has ended, and its output with it');
   const established = connection;
 
   const close = (): void => {
     closedByUs = true;
-    signal?.removeEventListener('abort', onAbort);
     queue.end();
     established.close();
-  };
-  const onAbort = (): void => {
-    queue.end(signal?.reason);
-    close();
   };
   try {
     await established.request(FRAME.ATTACH, stdin ? 1 : 0);
@@ -107,14 +110,24 @@ export async function attach(
   // somebody who has attached wants to see the end: this keeps the event loop alive until then
   established.hold();
 
+  const send = async (type: number, payload?: Uint8Array): Promise<void> => {
+    try {
+      await established.send(type, payload);
+    } catch (error) {
+      throw new RuntimeError('NOT_RUNNING', 'nobody takes stdin any more: the process has ended', {
+        cause: error,
+      });
+    }
+  };
+
   return {
     output: queue,
     async write(data) {
       for (let at = 0; at < data.length; at += FRAME_MAX_PAYLOAD) {
-        await established.send(FRAME.STDIN, data.subarray(at, at + FRAME_MAX_PAYLOAD));
+        await send(FRAME.STDIN, data.subarray(at, at + FRAME_MAX_PAYLOAD));
       }
     },
-    closeStdin: () => established.send(FRAME.STDIN_EOF),
+    closeStdin: () => send(FRAME.STDIN_EOF),
     async close() {
       close();
     },

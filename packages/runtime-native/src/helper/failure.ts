@@ -11,12 +11,15 @@ function describeExec({ errno, errnoCode, path, reason }: HelperFailure): string
   return `exec: ${quoted}: ${errno === 8 ? 'exec format error' : reason}`;
 }
 
-/** `EXEC_FAILED` for the program itself, `SETUP_FAILED` for every step before it. */
+/** `EXEC_FAILED` for the program itself, `NOT_RUNNING` without a container to join, `SETUP_FAILED` for other steps. */
 export function failureError(failure: HelperFailure, what: string): RuntimeError {
   const { errno, errnoCode, syscall, path, step, reason } = failure;
   const details = { errno, errnoCode, syscall, path, step, cause: failure };
   if (step === 'EXEC' && syscall === 'execve')
     return new RuntimeError('EXEC_FAILED', describeExec(failure), details);
+  if (step === 'TARGET' && errnoCode === 'ESRCH') {
+    return new RuntimeError('NOT_RUNNING', `${what}: the container has ended`, details);
+  }
   const subject = path ? ` ${path}` : '';
   return new RuntimeError(
     'SETUP_FAILED',

@@ -217,7 +217,7 @@ export function runtimeSuite(
     });
 
     test('gives a terminal with the size asked for, and resizes it', async (runtime, rootfs) => {
-      const script = 'test -t 0 && stty size; trap "stty size; exit" WINCH; while :; do sleep 0.01; done';
+      const script = 'trap "stty size; exit" WINCH; test -t 0 && stty size; while :; do sleep 0.01; done';
       const container = await make(runtime, rootfs, script, {
         terminal: true,
         openStdin: true,
