@@ -3,6 +3,9 @@
  *
  * Does nothing when the sources, the flags, the compilers and Node's ABI are those of the last build: a hash of all of
  * them lies beside the products.
+ *
+ * Options: `--force` compiles anyway, `--verbose` shows the compilers at work, `--install` (npm's install script) says
+ * what went wrong without failing the installation: what needs no native code works, and the rest says so when used.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -53,7 +56,26 @@ function sources() {
 
 function fail(message) {
   console.error(`@tare/runtime-native: ${message}`);
-  process.exit(1);
+  process.exit(process.argv.includes('--install') ? 0 : 1);
+}
+
+/** Waits until no other process compiles in this folder, and holds it from then on. Returns how to let go. */
+function lock() {
+  const path = join(root, 'build', 'lock');
+  mkdirSync(dirname(path), { recursive: true });
+  const sleeper = new Int32Array(new SharedArrayBuffer(4));
+  for (;;) {
+    try {
+      writeFileSync(path, String(process.pid), { flag: 'wx' });
+      return () => rmSync(path, { force: true });
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    }
+    const holder = existsSync(path) ? readFileSync(path, 'utf8') : '';
+    // a builder that was killed leaves its lock behind
+    if (holder !== '' && !existsSync(`/proc/${holder}`)) rmSync(path, { force: true });
+    else Atomics.wait(sleeper, 0, 0, 100);
+  }
 }
 
 function main() {
@@ -71,10 +93,14 @@ function main() {
   const names = sources();
   for (const name of names) hash.update(`\0${name}\0`).update(readFileSync(join(root, name)));
   const key = hash.digest('hex');
+  const current = () =>
+    !process.argv.includes('--force') &&
+    complete() &&
+    existsSync(stamp) &&
+    readFileSync(stamp, 'utf8') === key;
   const hasHelper = names.some((name) => /^native\/helper\/[^/]+\.c$/.test(name));
-  const complete = existsSync(addon) && (!hasHelper || existsSync(helper));
-  const force = process.argv.includes('--force');
-  if (!force && complete && existsSync(stamp) && readFileSync(stamp, 'utf8') === key) return;
+  const complete = () => existsSync(addon) && (!hasHelper || existsSync(helper));
+  if (current()) return;
 
   const missing = [
     [find('gcc', 'cc', 'clang'), 'a C compiler (gcc)'],
@@ -102,8 +128,12 @@ function main() {
 
   const require = createRequire(import.meta.url);
   const gyp = join(dirname(require.resolve('node-gyp/package.json')), 'bin', 'node-gyp.js');
-  rmSync(stamp, { force: true });
   const verbose = process.argv.includes('--verbose');
+  const unlock = lock();
+  process.on('exit', unlock);
+  // somebody else may have done it meanwhile
+  if (current()) return;
+  rmSync(stamp, { force: true });
   const result = spawnSync(node, [gyp, 'configure', 'build', '--release', '-j', 'max'], {
     cwd: root,
     env: environment,
