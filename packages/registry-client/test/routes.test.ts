@@ -1,7 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterAll, describe, expect, test } from 'vitest';
 import { compileInsecureList, isInternal, isLoopback } from '../src/host-policy.ts';
 import { resolveLocation } from '../src/http.ts';
@@ -9,6 +6,7 @@ import { RegistryClient } from '../src/index.ts';
 import { redactUrl } from '../src/redact.ts';
 import { answer, startTestRegistry } from '../src/testing/index.ts';
 import { addImage, collect, noise, quickClient } from './support.ts';
+import { makeCertificate } from './certificate.ts';
 
 describe('a redirect', () => {
   test('to another host carries no credentials, one on the same host does', async () => {
@@ -226,24 +224,24 @@ describe('mirrors', () => {
 });
 
 describe('TLS', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'tare-tls-'));
-  afterAll(() => rmSync(folder, { recursive: true }));
-  const certificate = selfSigned(folder);
+  const made = makeCertificate();
+  afterAll(() => made?.[Symbol.dispose]());
+  const tls = made && { key: readFileSync(made.key, 'utf8'), cert: readFileSync(made.certificate, 'utf8') };
 
-  test.skipIf(certificate === undefined)(
+  test.skipIf(tls === undefined)(
     'with a certificate that nobody signed is accepted on loopback only',
     async () => {
-      await using registry = await startTestRegistry({ tls: certificate! });
+      await using registry = await startTestRegistry({ tls: tls! });
       const { manifest } = addImage(registry, 'app', 'v1');
       await using client = quickClient();
       expect(await client.repository(`${registry.host}/app`).resolve('v1')).toEqual(manifest);
     },
   );
 
-  test.skipIf(certificate === undefined)(
+  test.skipIf(tls === undefined)(
     'is verified elsewhere, unless the host is on the insecure list',
     async () => {
-      await using registry = await startTestRegistry({ tls: certificate! });
+      await using registry = await startTestRegistry({ tls: tls! });
       addImage(registry, 'app', 'v1');
       // a name that is not loopback by its spelling, and yet leads there
       const host = registry.host.replace('127.0.0.1', '0.0.0.0');
@@ -321,27 +319,3 @@ describe('policy', () => {
     expect(redactUrl('nonsense with s3cret')).toBe('REDACTED');
   });
 });
-
-/** A key and certificate made by openssl, or undefined (with the reason printed) where there is none. */
-function selfSigned(folder: string): { key: string; cert: string } | undefined {
-  const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  try {
-    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'];
-    const made = [
-      '-newkey',
-      'ec',
-      '-pkeyopt',
-      'ec_paramgen_curve:prime256v1',
-      '-nodes',
-      '-keyout',
-      key,
-      '-out',
-      cert,
-    ];
-    execFileSync('openssl', ['req', '-x509', '-days', '2', ...made, ...subject], { stdio: 'pipe' });
-  } catch (error) {
-    console.warn(`skipped: TLS registries, because openssl does not run: ${(error as Error).message}`);
-    return undefined;
-  }
-  return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') };
-}

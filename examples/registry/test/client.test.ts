@@ -1,0 +1,62 @@
+import { createHash } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { MEDIA_TYPES, parseDigest, type Descriptor } from '@tare/image-spec';
+import { MemoryContent, copyGraph } from '@tare/image-spec/content';
+import { RegistryClient } from '@tare/registry-client';
+import { expect, test } from 'vitest';
+import { startRegistry } from '../src/index.ts';
+
+async function add(store: MemoryContent, mediaType: string, content: Buffer | object): Promise<Descriptor> {
+  const bytes = Buffer.isBuffer(content) ? content : Buffer.from(JSON.stringify(content));
+  const digest = parseDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`);
+  const descriptor = { mediaType, digest, size: bytes.byteLength };
+  await store.push(descriptor, (async function* () { yield bytes; })()); // prettier-ignore
+  return descriptor;
+}
+
+test('an index pushed by the client comes back whole, is mounted elsewhere, and can be deleted', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'tare-registry-client-'));
+  try {
+    await using registry = await startRegistry({ root });
+    await using client = new RegistryClient();
+    const { host } = new URL(registry.url);
+    const store = new MemoryContent();
+    const manifests: Descriptor[] = [];
+    for (const architecture of ['amd64', 'arm64']) {
+      const layer = await add(store, MEDIA_TYPES.ociLayer, Buffer.alloc(300_000, architecture));
+      const rootfs = { type: 'layers', diff_ids: [layer.digest] };
+      const config = await add(store, MEDIA_TYPES.ociConfig, { architecture, os: 'linux', rootfs });
+      const manifest = { schemaVersion: 2, config, layers: [layer] };
+      manifests.push({
+        ...(await add(store, MEDIA_TYPES.ociManifest, manifest)),
+        platform: { architecture, os: 'linux' },
+      });
+    }
+    const index = await add(store, MEDIA_TYPES.ociIndex, { schemaVersion: 2, manifests });
+
+    const repository = client.repository(`${host}/team/app`);
+    await copyGraph(store, repository, index);
+    await repository.tag(index, 'v1');
+    expect(await repository.resolve('v1')).toEqual(index);
+    const back = new MemoryContent();
+    await copyGraph(repository, back, index);
+    expect((await Array.fromAsync(back.list())).length).toBe((await Array.fromAsync(store.list())).length);
+
+    const kinds = new Set<string>();
+    const other = client.repository(`${host}/other`, {
+      mountFrom: ['team/app'],
+      onTransfer: ({ kind }) => kinds.add(kind),
+    });
+    await copyGraph(store, other, index);
+    expect(kinds).toEqual(new Set(['mounted']));
+    expect(await Array.fromAsync(client.catalog(host, { pageSize: 1 }))).toEqual(['other', 'team/app']);
+
+    await repository.delete(index);
+    await expect(repository.resolve('v1')).rejects.toMatchObject({ errors: [{ code: 'MANIFEST_UNKNOWN' }] });
+    expect(await other.has(index)).toBe(true);
+  } finally {
+    await rm(root, { recursive: true });
+  }
+});
