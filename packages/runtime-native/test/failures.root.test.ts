@@ -1,5 +1,5 @@
 /** Every failure names its step, and undoes everything. */
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
@@ -7,19 +7,19 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { Mount } from '../src/runtime.ts';
 import type { Spec } from '../src/spec/index.ts';
 import { runToEnd, shellSpec } from '../src/testing/index.ts';
-import { children, describeContainers, leftovers, makeLab } from './rootfs.ts';
+import { children, describeContainers, leftovers, machineMounts, makeLab } from './rootfs.ts';
 import type { Lab } from './rootfs.ts';
 
 describeContainers('a container that cannot be made', () => {
   let lab: Lab;
-  let mounts: string;
+  let mounts: string[];
   beforeAll(() => {
     lab = makeLab();
-    mounts = readFileSync('/proc/self/mountinfo', 'utf8');
+    mounts = machineMounts();
   });
   afterEach(async () => {
     expect(leftovers(lab)).toEqual([]);
-    expect(readFileSync('/proc/self/mountinfo', 'utf8')).toBe(mounts);
+    expect(machineMounts()).toEqual(mounts);
     await expect.poll(() => children()).toEqual([]);
   });
   afterAll(() => lab.dispose());
@@ -118,7 +118,8 @@ describeContainers('a container that cannot be made', () => {
 
   it('says that a limit of the cgroup is impossible', async () => {
     const error = await fails((spec) => (spec.linux!.resources = { cpu: { quota: 1, period: 1 } }));
-    expect(error).toMatchObject({ code: 'CGROUP_FAILED' });
+    // the latter where no hierarchy has the controller
+    expect(['CGROUP_FAILED', 'UNSUPPORTED']).toContain((error as { code: string }).code);
   });
 
   it('refuses an environment entry without a name', async () => {

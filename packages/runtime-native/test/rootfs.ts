@@ -87,6 +87,14 @@ export function leftovers(lab: Lab): string[] {
   return found;
 }
 
+/** The machine's mounts, but for those in temporary directories: other tests may be making some there right now. */
+export function machineMounts(): string[] {
+  const temporary = [tmpdir(), '/tmp', '/dev/shm'];
+  return readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .filter((line) => !temporary.some((directory) => line.split(' ')[4]?.startsWith(`${directory}/`)));
+}
+
 /** Children of this process, zombies included. */
 export function children(): string[] {
   const lists = readdirSync('/proc/self/task').map((task) =>
