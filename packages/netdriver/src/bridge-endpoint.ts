@@ -65,7 +65,7 @@ export async function attachEndpoint(
     rollback.defer(() => firewall.removeEndpoint(endpoint.id, settings.bridgeName));
     await settleAll('attaching', [
       firewall.addEndpoint(firewallEndpoint(settings, endpoint)),
-      configure(endpoint, sandbox).then(() => links.forwarding(endpoint.hostInterfaceName, signal)),
+      bringUp(links, endpoint, sandbox, signal),
     ]);
     await forgetStaleFlows(links, endpoint.ports);
     signal?.throwIfAborted();
@@ -122,7 +122,7 @@ export async function adoptEndpoint(
     if (!link) {
       const hostIndex = await connect(links, network, endpoint, sandbox);
       rollback.defer(() => links.bury([{ index: hostIndex }]));
-      await configure(endpoint, sandbox);
+      await bringUp(links, endpoint, sandbox);
       return { endpoint, address, hostIndex, held };
     }
     if (link.master !== network.bridgeIndex) await links.join(link.index, network.bridgeIndex);
@@ -163,9 +163,17 @@ async function connect(
   return link.index;
 }
 
-async function configure(endpoint: Endpoint, sandbox: Sandbox): Promise<void> {
-  const { interfaceName, gateway } = endpoint;
+/** Configures the inside of an endpoint, and resolves once packets come and go. */
+async function bringUp(
+  links: BridgeLinks,
+  endpoint: Endpoint,
+  sandbox: Sandbox,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { interfaceName, hostInterfaceName, macAddress, gateway } = endpoint;
   await sandbox.configure({ interfaceName, ...endpointAddress(endpoint), gateway });
+  await links.forwarding(hostInterfaceName, signal);
+  await sandbox.announce(interfaceName, macAddress);
 }
 
 function endpointAddress({ ipv4Address }: Endpoint): { address: string; prefixLength: number } {

@@ -32,6 +32,9 @@ import { deleteNeighbour } from './netlink/neighbour.ts';
 import { decodeRoute, dumpRoutes, MAIN_TABLE, type Route } from './netlink/route.ts';
 import { hasIpv6, writeSysctl } from './sysctl.ts';
 
+/** A thousand times what it takes; only a bridge that somebody took down comes to it. */
+const FORWARDING_TIMEOUT_MS = 2000;
+
 /** What a bridge is to be. */
 export interface BridgeOptions {
   networkId: string;
@@ -164,11 +167,18 @@ export class BridgeLinks {
    * both ends of the pair are up; a frame sent before would be lost, and ARP repeats itself only after a second.
    */
   async forwarding(name: string, signal?: AbortSignal): Promise<void> {
+    const deadline = performance.now() + FORWARDING_TIMEOUT_MS;
     for (;;) {
       signal?.throwIfAborted();
       const link = await this.find(name);
       if (!link) throw new NetdriverError('ENODEV', `interface ${name} vanished while it came up`);
       if (link.portState === PORT_STATE.FORWARDING) return;
+      if (performance.now() > deadline) {
+        throw new NetdriverError(
+          'NOT_FORWARDING',
+          `interface ${name} is up but its bridge passes nothing to it; is the bridge down?`,
+        );
+      }
     }
   }
 
@@ -182,8 +192,9 @@ export class BridgeLinks {
     if (links.length === 0) return;
     await this.#connect().send(
       links.flatMap(({ index }) => [
-        setBridgePort(index, { state: PORT_STATE.DISABLED }),
         setLink({ index }, { group: this.#graveyard }),
+        // last: any other change of the link makes the bridge look at it again and open the port
+        setBridgePort(index, { state: PORT_STATE.DISABLED }),
       ]),
       // a container that ended took its end of the pair, and with it ours
       { ignore: ['ENODEV', 'EINVAL', 'EOPNOTSUPP'] },

@@ -17,9 +17,11 @@ const LOOPBACK_INDEX = 1;
  * Set before the interface exists, which takes them over at its birth. A network without IPv6 must not have it by
  * accident: a neighbour's router advertisement would become a way around every rule (CVE-2024-32473, CVE-2020-13401).
  */
-const IPV4_ONLY = {
+const INTERFACE_DEFAULTS = {
   'net/ipv6/conf/default/accept_ra': '0',
   'net/ipv6/conf/default/disable_ipv6': '1',
+  // see announce()
+  'net/ipv4/conf/default/arp_notify': '1',
 } as const;
 
 /** An open network namespace. Whoever opens it disposes of it. */
@@ -46,7 +48,7 @@ export class Sandbox implements Disposable {
       throw new NetworkError('NOT_FOUND', `sandbox ${path} is not a network namespace`, { cause });
     }
     try {
-      await kernel.writeSysctls(fd, IPV4_ONLY);
+      await kernel.writeSysctls(fd, INTERFACE_DEFAULTS);
       return new Sandbox(fd, new NetlinkConnection(kernel.openNetlink({ protocol: 'route', netns: fd })));
     } catch (error) {
       closeSync(fd);
@@ -78,6 +80,15 @@ export class Sandbox implements Disposable {
     ];
     if (gateway !== undefined) requests.push(addRoute({ gateway, linkIndex }));
     await this.#connection.send(requests);
+  }
+
+  /**
+   * Tells the neighbours whose address this now is. Without it, those who knew it at another MAC address, that of a
+   * container before this one, would go on sending there for half a minute.
+   */
+  async announce(interfaceName: string, macAddress: string): Promise<void> {
+    // setting the address that it has makes the kernel send a gratuitous ARP, with arp_notify
+    await this.#connection.send(setLink({ name: interfaceName }, { macAddress }));
   }
 
   [Symbol.dispose](): void {

@@ -217,6 +217,46 @@ describeInNamespace('recovery of bridge networks', () => {
     expect(await tableExists(name)).toBe(false);
   });
 
+  it('cuts an endpoint off before its link is deleted', async () => {
+    await using lab = await Lab.open();
+    const kernel = nativeKernel();
+    const gate = Promise.withResolvers<void>();
+    const RTM_DELLINK = 17;
+    const slow: typeof kernel = {
+      ...kernel,
+      openNetlink(options) {
+        const transport = kernel.openNetlink(options);
+        return {
+          async request(bytes) {
+            if (bytes[4] === RTM_DELLINK && bytes[5] === 0) await gate.promise;
+            return await transport.request(bytes);
+          },
+          close: () => transport.close(),
+        };
+      },
+    };
+    const name = uniqueName();
+    const driver = createBridgeDriver({ name, kernel: slow });
+    lab.defer(() => driver.destroy());
+    lab.defer(async () => gate.resolve());
+    await driver.createNetwork({ id: 'n', bridgeName: uniqueName(), subnet: uniqueSubnet() });
+    const [first, second] = [await lab.sandbox(), await lab.sandbox()];
+    const endpoint = await driver.attach('n', { id: 'one', sandbox: first });
+    await driver.attach('n', { id: 'two', sandbox: second });
+    const sibling = await lab.agent(second);
+    await (await lab.agent(first)).serve('one', SERVED);
+    const address = endpoint.ipv4Address.split('/')[0]!;
+    expect(await sibling.tcp(address, SERVED)).toMatch(/^one /);
+    await driver.detach('n', 'one');
+    expect((await linksOf(name)).length).toBe(3);
+    await sibling.noTcp(address, SERVED);
+    await host.noTcp(address, SERVED);
+    gate.resolve();
+    await driver.detach('n', 'two');
+    await driver.removeNetwork('n');
+    expect(await linksOf(name)).toEqual([]);
+  });
+
   it('rolls an attach back whichever request of it fails', async () => {
     await using lab = await Lab.open();
     const kernel = nativeKernel();

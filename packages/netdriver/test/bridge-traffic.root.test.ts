@@ -4,6 +4,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { createBridgeDriver, type BridgeDriver, type Endpoint, type Network } from '../src/index.ts';
@@ -242,6 +243,38 @@ function packetTests(filter: '0' | '1'): void {
     expect(await neighbour.udp(lan.hostAddress, hostPort, localPort)).toBe(`udp-new ${lan.address}`);
   });
 
+  it('gives an address to another container without the connections and neighbours of the one before', async () => {
+    const ipv4Address = back.gateway.replace(/1$/, '200');
+    const first = await lab.sandbox();
+    const leased = await driver.attach('back', {
+      id: 'leased',
+      sandbox: first,
+      ipv4Address,
+      ports: [{ protocol: 'udp', containerPort: SERVED }],
+    });
+    const tenant = await lab.agent(first);
+    await tenant.serve('leased', SERVED);
+    const { hostPort } = leased.ports[0]!;
+    const localPort = 40_321;
+    expect(await neighbour.udp(lan.hostAddress, hostPort, localPort)).toMatch(/^leased /);
+    // now both know where the address is
+    expect(await host.tcp(ipv4Address, SERVED)).toMatch(/^leased /);
+    expect(await other.tcp(ipv4Address, SERVED)).toMatch(/^leased /);
+    await driver.detach('back', 'leased');
+
+    const second = await lab.sandbox();
+    const heir = await lab.agent(second);
+    await heir.serve('heir', SERVED);
+    // entries younger than a second do not believe a gratuitous ARP (net.ipv4.neigh locktime)
+    await setTimeout(1100);
+    await driver.attach('back', { id: 'heir', sandbox: second, ipv4Address });
+    const began = performance.now();
+    expect(await other.tcp(ipv4Address, SERVED)).toMatch(/^heir /);
+    expect(await host.tcp(ipv4Address, SERVED)).toMatch(/^heir /);
+    expect(performance.now() - began).toBeLessThan(900);
+    await neighbour.noUdp(lan.hostAddress, hostPort, localPort);
+  });
+
   it('makes an endpoint unreachable by the time it is detached', async () => {
     const { endpoint } = await attach(front, 'short', [{ protocol: 'tcp', containerPort: SERVED }]);
     const { hostPort } = endpoint.ports[0]!;
@@ -260,12 +293,17 @@ function packetTests(filter: '0' | '1'): void {
     await agent.stop();
   });
 
-  it('carries a first packet without a delay', async () => {
-    const { agent } = await sandboxOn(front, 'eager');
-    const began = performance.now();
-    await agent.tcp(addressOf(webEndpoint), SERVED);
-    // a lost ARP request would be repeated after a second
-    expect(performance.now() - began).toBeLessThan(900);
+  it('carries the very first packet of an endpoint', async () => {
+    for (let round = 0; round < 10; round++) {
+      const sandbox = await lab.sandbox();
+      const agent = await lab.agent(sandbox);
+      await driver.attach('front', { id: `eager${round}`, sandbox });
+      const began = performance.now();
+      await agent.tcp(addressOf(webEndpoint), SERVED);
+      // an ARP request that is lost is repeated after a second
+      expect(performance.now() - began).toBeLessThan(900);
+      await driver.detach('front', `eager${round}`);
+    }
   });
 
   async function sandboxOn(network: Network, id: string): Promise<{ path: string; agent: Agent }> {

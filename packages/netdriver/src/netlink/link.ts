@@ -139,7 +139,15 @@ export function createVeth(options: {
 /** Changes what is given and nothing else. A link chosen by index takes `name` as its new name. */
 export function setLink(
   link: LinkSelector,
-  changes: { up?: boolean; mtu?: number; master?: number; group?: number; alias?: string; name?: string },
+  changes: {
+    up?: boolean;
+    mtu?: number;
+    macAddress?: string;
+    master?: number;
+    group?: number;
+    alias?: string;
+    name?: string;
+  },
 ): NetlinkRequest {
   const header: { index?: number; flags?: number; change?: number } = {};
   if ('index' in link) header.index = link.index;
@@ -151,6 +159,7 @@ export function setLink(
   if ('name' in link) body.string(IFLA.IFNAME, link.name);
   else if (changes.name !== undefined) body.string(IFLA.IFNAME, changes.name);
   if (changes.mtu !== undefined) body.u32(IFLA.MTU, changes.mtu);
+  if (changes.macAddress !== undefined) body.bytes(IFLA.ADDRESS, macBytes(changes.macAddress));
   if (changes.master !== undefined) body.u32(IFLA.MASTER, changes.master);
   if (changes.group !== undefined) body.u32(IFLA.GROUP, changes.group);
   // an alias is not NUL-terminated
