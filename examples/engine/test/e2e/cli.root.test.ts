@@ -1,9 +1,15 @@
 /** `tare` and the stock docker CLI against the same daemon: the same output, exit codes and error texts. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Finished } from '../../../../test/lab/process.ts';
 import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
 
 const missing = missingForEndToEnd();
+const script = '/usr/bin/script';
+const start = join(import.meta.dirname, '..', '..', 'src', 'cli', 'start.ts');
 
 describe.skipIf(missing !== undefined)(`tare beside docker${missing ? ` (skipped: ${missing})` : ''}`, () => {
   let lab: Lab;
@@ -108,11 +114,26 @@ describe.skipIf(missing !== undefined)(`tare beside docker${missing ? ` (skipped
   });
 
   test('pulls a missing image for run, and says so on stderr only', async () => {
-    const image = `${lab.registry}configured:latest`;
-    const { code, stdout, stderr } = await lab.tare(['run', '--rm', image, 'hi']);
-    expect([code, stdout]).toEqual([0, 'hi\n']);
+    const image = `${lab.registry}library/hub-image:latest`;
+    const { code, stdout, stderr } = await lab.tare(['run', '--rm', image]);
+    expect([code, stdout]).toEqual([0, 'from the mirror\n']);
     expect(stderr).toMatch(new RegExp(`^Unable to find image '${image}' locally\n`));
     expect(stderr).toContain(`Status: Downloaded newer image for ${image}`);
+  });
+
+  test.skipIf(!existsSync(script))('gives the container a terminal as large as its own', async () => {
+    const tare = [process.execPath, ...process.execArgv, start, '-H', lab.host].join(' ');
+    const line = `stty rows 33 cols 99; ${tare} run --rm -it ${lab.busybox} sh -c 'read go; stty size; exit 6'; echo "code $?"`;
+    const child = spawn(script, ['-qec', line, '/dev/null'], {
+      env: { ...process.env, SHELL: '/bin/sh' },
+      stdio: 'pipe',
+    });
+    let output = '';
+    child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
+    child.stdin.write('go\r');
+    await once(child, 'close');
+    expect(output).toContain('33 99');
+    expect(output).toContain('code 6');
   });
 
   test('carries a container through its life', async () => {
