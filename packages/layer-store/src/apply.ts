@@ -18,10 +18,12 @@ export interface ApplyOptions extends ApplyPolicy {
   /** Digest that the decompressed archive must have. Not checked when left out. */
   diffId?: Digest;
   /**
-   * Most bytes that one compressed byte may become, counted once the archive has passed 1 GiB. Default 250: file
-   * systems compress to a tenth, zeros to a thousandth.
+   * Most bytes that one compressed byte may become. Default 250: file systems compress to a tenth, zeros to a
+   * thousandth.
    */
   maxRatio?: number;
+  /** Bytes of the archive after which {@link ApplyOptions.maxRatio} counts. Default 1 GiB. */
+  maxRatioAfterBytes?: number;
   /** Cancels; what was written so far stays for the caller to remove. */
   signal?: AbortSignal;
   /** Called with the compressed bytes read so far, once per chunk. */
@@ -40,9 +42,6 @@ export interface AppliedLayer extends ApplyReport {
 const SLICE_BYTES = 128 * 1024;
 const SLICE_MS = 8;
 
-/** Bytes after which {@link ApplyOptions.maxRatio} counts. */
-const RATIO_FREE_BYTES = 1024 ** 3;
-
 /**
  * Unpacks the layer archive `source` (gzip, zstd or plain) into `directory`.
  *
@@ -59,7 +58,7 @@ export async function applyLayer(
   directory: string,
   options: ApplyOptions,
 ): Promise<AppliedLayer> {
-  const { signal, maxRatio = 250 } = options;
+  const { signal, maxRatio = 250, maxRatioAfterBytes = 1024 ** 3 } = options;
   signal?.throwIfAborted();
   if (options.whiteouts !== 'remove' && (await readdir(directory)).length > 0) {
     throw new LayerStoreError('INVALID_ARGUMENT', `${directory} must be empty to unpack a layer into it`);
@@ -82,7 +81,7 @@ export async function applyLayer(
     for await (const chunk of decompress(counted())) {
       hash.update(chunk);
       archiveBytes += chunk.byteLength;
-      if (archiveBytes > RATIO_FREE_BYTES && archiveBytes > bytesRead * maxRatio) {
+      if (archiveBytes > maxRatioAfterBytes && archiveBytes > bytesRead * maxRatio) {
         throw new LayerStoreError(
           'LIMIT_EXCEEDED',
           `${bytesRead} bytes became more than ${archiveBytes}: that looks like a decompression bomb`,

@@ -74,7 +74,9 @@ export class LayerApplier implements TarSink, Disposable {
   }
 
   data(bytes: Uint8Array, position: number): void {
-    const file = this.#file!;
+    const file = this.#file;
+    // content of a whiteout: there should be none, and nobody wants it
+    if (file === undefined) return;
     try {
       let at = 0;
       while (at < bytes.length) at += fs.writeSync(file.fd, bytes, at, bytes.length - at, position + at);
