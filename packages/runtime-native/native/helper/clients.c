@@ -1,5 +1,5 @@
 /*
- * Clients of the monitor: frames in, frames out.
+ * Clients of the monitor: who they are, and what they are sent.
  *
  * What a client does not take at once waits in its queue. A queue beyond QUEUE_HIGH stops the reading of output, so
  * that the process is held back as by a full pipe; nothing is lost and memory stays bounded. One client must not do
@@ -9,40 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <termios.h>
 #include <unistd.h>
 
-#include "kernel.h"
-#include "monitor.h"
+#include "client.h"
 #include "util.h"
 
 #define QUEUE_HIGH (1u << 20)
 /* room for what is read between two looks at the queues, and for the rest of the pipes after the process's end */
 #define QUEUE_SIZE (QUEUE_HIGH + (512u << 10))
 #define STALL_MS 2000u
-
-struct client {
-	struct source source;
-	struct client *next;
-	bool creator;
-	bool attached;
-	bool with_stdin;
-	bool dead;
-	/* the frame being read */
-	uint8_t header[FRAME_HEADER_SIZE];
-	size_t have;
-	uint32_t remaining;
-	uint8_t small[8];
-	/* what waits to be sent; mapped only while there is something */
-	uint8_t *queue;
-	size_t from;
-	size_t to;
-	uint64_t progress;
-};
 
 static struct client *clients;
 static bool attached_ever;
@@ -55,7 +33,7 @@ static size_t waiting(const struct client *c)
 }
 
 /* Reading stops while stdin is full or the client does not take our answers. */
-static void update_events(struct client *c)
+void client_update(struct client *c)
 {
 	size_t room = 1;
 	if (c->remaining && c->header[0] == FRAME_STDIN && c->with_stdin && stdin_is_open())
@@ -65,7 +43,7 @@ static void update_events(struct client *c)
 	watch(&c->source, (reading ? EPOLLIN : 0) | (waiting(c) ? EPOLLOUT : 0));
 }
 
-static void drop(struct client *c)
+void client_drop(struct client *c)
 {
 	if (c->dead)
 		return;
@@ -93,7 +71,7 @@ static void enqueue(struct client *c, const uint8_t *data, size_t size)
 		c->progress = clock_monotonic_ms();
 		if (c->queue == MAP_FAILED) {
 			c->queue = NULL;
-			return drop(c);
+			return client_drop(c);
 		}
 	}
 	if (c->to + size > QUEUE_SIZE) {
@@ -102,12 +80,12 @@ static void enqueue(struct client *c, const uint8_t *data, size_t size)
 		c->from = 0;
 	}
 	if (c->to + size > QUEUE_SIZE)
-		return drop(c);
+		return client_drop(c);
 	memcpy(c->queue + c->to, data, size);
 	c->to += size;
 }
 
-static void send_frame(struct client *c, uint8_t type, uint8_t argument, uint16_t id, const uint8_t *data, size_t size)
+void client_send(struct client *c, uint8_t type, uint8_t argument, uint16_t id, const uint8_t *data, size_t size)
 {
 	if (c->dead)
 		return;
@@ -119,7 +97,7 @@ static void send_frame(struct client *c, uint8_t type, uint8_t argument, uint16_
 		struct msghdr message = {.msg_iov = parts, .msg_iovlen = size ? 2 : 1};
 		ssize_t n = sendmsg(c->source.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
-			return drop(c);
+			return client_drop(c);
 		sent = n < 0 ? 0 : (size_t)n;
 	}
 	if (sent < sizeof header) {
@@ -128,14 +106,14 @@ static void send_frame(struct client *c, uint8_t type, uint8_t argument, uint16_
 	}
 	enqueue(c, data + (sent - sizeof header), size - (sent - sizeof header));
 	if (!c->dead)
-		update_events(c);
+		client_update(c);
 }
 
-static void send_result(struct client *c, uint16_t id, int error)
+void client_result(struct client *c, uint16_t id, int error)
 {
 	uint8_t payload[4];
 	put_u32(payload, (uint32_t)error);
-	send_frame(c, FRAME_RESULT, 0, id, payload, sizeof payload);
+	client_send(c, FRAME_RESULT, 0, id, payload, sizeof payload);
 }
 
 static void send_status(struct client *c)
@@ -144,17 +122,17 @@ static void send_status(struct client *c)
 	put_u32(payload, PROTOCOL_VERSION);
 	put_u32(payload + 4, the_monitor.phase);
 	put_u32(payload + 8, (uint32_t)the_monitor.pid);
-	send_frame(c, FRAME_STATUS, 0, 0, payload, sizeof payload);
+	client_send(c, FRAME_STATUS, 0, 0, payload, sizeof payload);
 }
 
-static void flush(struct client *c)
+void client_flush(struct client *c)
 {
 	while (waiting(c)) {
 		ssize_t n = send(c->source.fd, c->queue + c->from, waiting(c), MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0 && errno != EINTR)
-			return drop(c);
+			return client_drop(c);
 		if (n > 0) {
 			c->from += (size_t)n;
 			c->progress = clock_monotonic_ms();
@@ -165,7 +143,7 @@ static void flush(struct client *c)
 		c->queue = NULL;
 		c->from = c->to = 0;
 	}
-	update_events(c);
+	client_update(c);
 }
 
 void clients_add(int fd, bool creator)
@@ -179,7 +157,7 @@ void clients_add(int fd, bool creator)
 	c->creator = creator;
 	c->next = clients;
 	clients = c;
-	update_events(c);
+	client_update(c);
 	if (!creator)
 		send_status(c);
 }
@@ -197,138 +175,32 @@ void clients_accept(void)
 	clients_add(fd, false);
 }
 
-static int resize(const uint8_t *payload)
+void client_attach(struct client *c, bool with_stdin)
 {
-	if (!(the_monitor.flags & STDIO_TERMINAL))
-		return ENOTTY;
-	struct winsize size = {.ws_col = get_u16(payload), .ws_row = get_u16(payload + 2)};
-	int fd = the_monitor.outputs[0].fd;
-	return fd >= 0 && ioctl(fd, TIOCSWINSZ, &size) == 0 ? 0 : fd >= 0 ? errno : ESRCH;
+	c->attached = attached_ever = true;
+	c->with_stdin = with_stdin;
 }
 
-static void handle(struct client *c)
+bool client_awaits_start(struct client *c, uint16_t id)
 {
-	uint16_t id = get_u16(c->header + 2);
-	switch (c->header[0]) {
-	case FRAME_START:
-		if (the_monitor.phase != PHASE_CREATED || starter)
-			return send_result(c, id, the_monitor.phase == PHASE_STOPPED ? ESRCH : EALREADY);
-		starter = c;
-		starter_id = id;
-		return monitor_start();
-	case FRAME_ATTACH:
-		c->attached = attached_ever = true;
-		c->with_stdin = c->header[1] & 1;
-		send_result(c, id, 0);
-		if (the_monitor.drained)
-			send_frame(c, FRAME_END, 0, 0, NULL, 0);
-		return;
-	case FRAME_STDIN_EOF:
-		if (c->with_stdin && the_monitor.flags & STDIO_STDIN_ONCE)
-			stdin_end();
-		c->with_stdin = false;
-		return;
-	case FRAME_RESIZE:
-		return send_result(c, id, resize(c->small));
-	case FRAME_KILL:
-		return send_result(c, id, sys_pidfd_send_signal(the_monitor.pidfd, (int)get_u32(c->small)) < 0 ? errno : 0);
-	default:
-		return drop(c);
-	}
-}
-
-/* Bytes a frame must carry; stdin's are taken as they come. */
-static bool acceptable(const struct client *c, uint32_t length)
-{
-	switch (c->header[0]) {
-	case FRAME_STDIN:
-		return length <= FRAME_MAX_PAYLOAD;
-	case FRAME_RESIZE:
-	case FRAME_KILL:
-		return length == 4;
-	default:
-		return length == 0;
-	}
-}
-
-static ssize_t receive(struct client *c, void *at, size_t size)
-{
-	ssize_t n = recv(c->source.fd, at, size, MSG_DONTWAIT);
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-		drop(c);
-		return -1;
-	}
-	return n;
-}
-
-/* One step of reading. False when there is nothing more to do now. */
-static bool read_step(struct client *c)
-{
-	ssize_t n;
-	if (c->have < sizeof c->header) {
-		n = receive(c, c->header + c->have, sizeof c->header - c->have);
-		if (n <= 0)
-			return false;
-		c->have += (size_t)n;
-		if (c->have < sizeof c->header)
-			return true;
-		c->remaining = get_u32(c->header + 4);
-		if (!acceptable(c, c->remaining)) {
-			drop(c);
-			return false;
-		}
-	} else if (c->header[0] == FRAME_STDIN) {
-		uint8_t discarded[1024];
-		size_t room = sizeof discarded;
-		bool wanted = c->with_stdin && stdin_is_open();
-		uint8_t *at = wanted ? stdin_space(&room) : discarded;
-		if (room == 0)
-			return false;
-		n = receive(c, at, room < c->remaining ? room : c->remaining);
-		if (n <= 0)
-			return false;
-		c->remaining -= (uint32_t)n;
-		if (wanted)
-			stdin_put((size_t)n);
-	} else {
-		n = receive(c, c->small + sizeof c->small - 4 - c->remaining, c->remaining);
-		if (n <= 0)
-			return false;
-		c->remaining -= (uint32_t)n;
-	}
-	if (c->dead || c->remaining)
-		return !c->dead;
-	c->have = 0;
-	if (c->header[0] != FRAME_STDIN)
-		handle(c);
-	return !c->dead;
-}
-
-void clients_ready(struct source *source, uint32_t events)
-{
-	struct client *c = (struct client *)(void *)source;
-	if (!c->dead && events & EPOLLOUT)
-		flush(c);
-	if (c->dead || !(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
-		return;
-	/* a turn is limited, so that a client that never stops sending does not stop everything else */
-	for (int steps = 0; steps < 64 && read_step(c); steps++)
-		continue;
-	if (!c->dead)
-		update_events(c);
+	if (starter)
+		return false;
+	starter = c;
+	starter_id = id;
+	return true;
 }
 
 void clients_output(enum stream stream, const uint8_t *data, size_t size)
 {
 	for (struct client *c = clients; c; c = c->next)
 		if (c->attached)
-			send_frame(c, FRAME_OUTPUT, stream == STREAM_STDERR ? 2 : 1, 0, data, size);
+			client_send(c, FRAME_OUTPUT, stream == STREAM_STDERR ? 2 : 1, 0, data, size);
 }
 
 void clients_broadcast(uint8_t type, const uint8_t *payload, size_t size)
 {
 	for (struct client *c = clients; c; c = c->next)
-		send_frame(c, type, 0, 0, payload, size);
+		client_send(c, type, 0, 0, payload, size);
 }
 
 void clients_status(void)
@@ -344,23 +216,23 @@ void clients_started(const uint8_t *failure, size_t size)
 	struct client *c = starter;
 	starter = NULL;
 	if (failure)
-		send_frame(c, FRAME_RESULT, 0, starter_id, failure, size);
+		client_send(c, FRAME_RESULT, 0, starter_id, failure, size);
 	else
-		send_result(c, starter_id, 0);
+		client_result(c, starter_id, 0);
 }
 
 void clients_end_output(void)
 {
 	for (struct client *c = clients; c; c = c->next)
 		if (c->attached)
-			send_frame(c, FRAME_END, 0, 0, NULL, 0);
+			client_send(c, FRAME_END, 0, 0, NULL, 0);
 }
 
 void clients_resume_stdin(void)
 {
 	for (struct client *c = clients; c; c = c->next)
 		if (!c->dead && c->remaining)
-			update_events(c);
+			client_update(c);
 }
 
 bool clients_hold_back(void)
@@ -382,7 +254,7 @@ int clients_sweep(void)
 		if (attached < 2 || !c->attached || waiting(c) <= QUEUE_HIGH)
 			continue;
 		if (now - c->progress >= STALL_MS)
-			drop(c);
+			client_drop(c);
 		else
 			wait = STALL_MS / 4;
 	}

@@ -28,9 +28,11 @@ struct line {
 	bool continued;
 };
 
+/* apart from the rest, which is all zeros at first and so takes no room in the program */
+static int log_dir = -1;
+static int log_fd = -1;
+
 static struct {
-	int dir;
-	int fd;
 	char name[NAME_MAX + 1];
 	uint64_t size;
 	uint64_t max_size;
@@ -41,11 +43,11 @@ static struct {
 	/* the text of the last second that was formatted */
 	uint64_t second;
 	char date[32];
-} the_log = {.dir = -1, .fd = -1};
+} the_log;
 
 static void open_file(int flags)
 {
-	the_log.fd = openat(the_log.dir, the_log.name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0640);
+	log_fd = openat(log_dir, the_log.name, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | flags, 0640);
 }
 
 void log_open(const char *path, uint64_t max_size, uint32_t max_files)
@@ -59,12 +61,12 @@ void log_open(const char *path, uint64_t max_size, uint32_t max_files)
 		directory[slash - path] = 0;
 	}
 	memcpy(the_log.name, slash + 1, strlen(slash + 1) + 1);
-	the_log.dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (the_log.dir < 0)
+	log_dir = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (log_dir < 0)
 		die("open", directory);
 	open_file(0);
 	struct stat status;
-	if (the_log.fd < 0 || fstat(the_log.fd, &status) < 0)
+	if (log_fd < 0 || fstat(log_fd, &status) < 0)
 		die("open", path);
 	the_log.size = (uint64_t)status.st_size;
 	the_log.max_size = max_size;
@@ -74,8 +76,8 @@ void log_open(const char *path, uint64_t max_size, uint32_t max_files)
 /* A full disk loses entries rather than stop the container; the next write may work again. */
 static void flush(void)
 {
-	if (the_log.used && the_log.fd >= 0)
-		(void)write_all(the_log.fd, the_log.out, the_log.used);
+	if (the_log.used && log_fd >= 0)
+		(void)write_all(log_fd, the_log.out, the_log.used);
 	the_log.used = 0;
 }
 
@@ -92,13 +94,13 @@ static void numbered(char *name, size_t size, uint32_t number)
 static void rotate(void)
 {
 	flush();
-	close_fd(&the_log.fd);
+	close_fd(&log_fd);
 	char from[NAME_MAX + 16];
 	char to[NAME_MAX + 16];
 	for (uint32_t i = the_log.max_files - 1; i > 0; i--) {
 		numbered(from, sizeof from, i - 1);
 		numbered(to, sizeof to, i);
-		(void)renameat(the_log.dir, from, the_log.dir, to);
+		(void)renameat(log_dir, from, log_dir, to);
 	}
 	open_file(the_log.max_files == 1 ? O_TRUNC : 0);
 	the_log.size = 0;
@@ -260,10 +262,10 @@ static void put_part(enum stream stream, struct line *line)
 
 void log_write(enum stream stream, const uint8_t *data, size_t size)
 {
-	if (the_log.dir < 0)
+	if (log_dir < 0)
 		return;
 	/* after a failed rotation */
-	if (the_log.fd < 0)
+	if (log_fd < 0)
 		open_file(0);
 	struct line *line = &the_log.lines[stream];
 	const uint8_t *end = data + size;
@@ -292,12 +294,12 @@ void log_write(enum stream stream, const uint8_t *data, size_t size)
 
 void log_finish(void)
 {
-	if (the_log.dir < 0)
+	if (log_dir < 0)
 		return;
 	for (int i = 0; i < 2; i++)
 		if (the_log.lines[i].size)
 			put_part((enum stream)i, &the_log.lines[i]);
 	flush();
-	close_fd(&the_log.fd);
-	close_fd(&the_log.dir);
+	close_fd(&log_fd);
+	close_fd(&log_dir);
 }

@@ -66,6 +66,11 @@ void monitor_start(void);
 /* The creator left before the container was set up. */
 __attribute__((noreturn)) void monitor_abandon(void);
 
+/* birth.c: each dies with a report to the creator */
+void detach_from_caller(void);
+/* Carries out phase 1 of the plan and makes the process, which goes on by itself to its gate. */
+void give_birth(const struct plan *plan);
+
 /* streams.c */
 void streams_read(enum stream stream);
 /* Registers or unregisters the outputs, as the clients' queues demand. */
@@ -82,7 +87,7 @@ void stdin_flush(void);
 void stdin_end(void);
 bool stdin_is_open(void);
 
-/* clients.c */
+/* clients.c, and requests.c for what clients ask */
 void clients_add(int fd, bool creator);
 void clients_accept(void);
 void clients_ready(struct source *source, uint32_t events);

@@ -1,0 +1,189 @@
+/* How a monitor comes to be and makes its process: away from the caller, phase 1 of the plan, clone3. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "init.h"
+#include "kernel.h"
+#include "monitor.h"
+#include "util.h"
+
+/* The container's side of stdio: what becomes descriptors 0 to 2 of its process, -1 for what the terminal will be. */
+static void make_pipes(int stdio[3])
+{
+	struct monitor *m = &the_monitor;
+	stdio[0] = stdio[1] = stdio[2] = -1;
+	if (m->flags & STDIO_TERMINAL)
+		return;
+	int pair[2];
+	/* without an open stdin, /dev/null of the host stays in its place */
+	if (m->flags & STDIO_OPEN_STDIN) {
+		if (pipe2(pair, O_CLOEXEC) < 0 || fcntl(pair[1], F_SETFL, O_NONBLOCK) < 0)
+			die("pipe2", "stdin");
+		stdio[0] = pair[0];
+		m->input.fd = pair[1];
+	}
+	for (int i = 0; i < 2; i++) {
+		if (pipe2(pair, O_CLOEXEC) < 0 || fcntl(pair[0], F_SETFL, O_NONBLOCK) < 0)
+			die("pipe2", "stdout");
+		m->outputs[i].fd = pair[0];
+		stdio[i + 1] = pair[1];
+	}
+}
+
+static void listen_for_clients(void)
+{
+	struct monitor *m = &the_monitor;
+	m->listener.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (m->listener.fd < 0)
+		die("socket", "AF_UNIX");
+	/* a relative name: the directory's path may be longer than an address can hold */
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "ctl.sock"};
+	if (fchdir(m->state) < 0)
+		die("fchdir", "the state directory");
+	if (bind(m->listener.fd, (struct sockaddr *)&address, sizeof address) < 0)
+		die("bind", "ctl.sock");
+	if (chdir("/") < 0)
+		die("chdir", "/");
+	if (listen(m->listener.fd, 128) < 0)
+		die("listen", "ctl.sock");
+}
+
+/* A process that outlives its maker and gives nothing of it away. */
+void detach_from_caller(void)
+{
+	set_stage("monitor");
+	if (sys_close_range(6, ~0u, 0) < 0)
+		die("close_range", NULL);
+	for (int fd = 3; fd < 6; fd++)
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			die("fcntl", NULL);
+	(void)setsid();
+	if (chdir("/") < 0)
+		die("chdir", "/");
+	(void)umask(0);
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
+		die("prctl", NULL);
+	/* writes to a closed stdin answer EPIPE; SIGCHLD is read from its descriptor */
+	sigset_t blocked;
+	(void)sigemptyset(&blocked);
+	(void)sigaddset(&blocked, SIGPIPE);
+	(void)sigaddset(&blocked, SIGCHLD);
+	if (sigprocmask(SIG_SETMASK, &blocked, NULL) < 0)
+		die("sigprocmask", NULL);
+	(void)sigdelset(&blocked, SIGPIPE);
+	the_monitor.signals.fd = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (the_monitor.signals.fd < 0)
+		die("signalfd", NULL);
+}
+
+struct birth {
+	uint64_t flags;
+	int cgroup;
+	int target;
+};
+
+static void open_target(struct birth *birth, int pid, uint64_t since)
+{
+	birth->target = sys_pidfd_open(pid);
+	if (birth->target < 0)
+		die("pidfd_open", NULL);
+	/* the number may be another process's by now; once the pidfd is open it cannot change any more */
+	if (start_time(pid) != since)
+		die_with(ESRCH, "pidfd_open", NULL);
+	if (setns(birth->target, (int)TARE_CLONE_NEWPID) < 0)
+		die("setns", "pid");
+}
+
+/* Phase 1 of the plan. */
+static void prepare(const struct plan *plan, struct birth *birth)
+{
+	struct monitor *m = &the_monitor;
+	struct cursor cursor = plan_begin(plan);
+	struct operation_at operation;
+	while (plan_next(plan, &cursor, &operation)) {
+		struct cursor f = operation.fields;
+		set_stage(operation_name(operation.code));
+		switch ((enum operation)operation.code) {
+		case OP_STDIO:
+			m->flags = read_u32(&f);
+			m->columns = (uint16_t)read_u32(&f);
+			m->rows = (uint16_t)read_u32(&f);
+			break;
+		case OP_LOG: {
+			const char *path = read_string(&f);
+			uint64_t size = read_u64(&f);
+			log_open(path, size, read_u32(&f));
+			break;
+		}
+		case OP_NAMESPACES:
+			birth->flags = read_u32(&f);
+			break;
+		case OP_PID_NAMESPACE:
+			join_namespace(TARE_CLONE_NEWPID, read_string(&f));
+			break;
+		case OP_CGROUP_BIRTH: {
+			const char *path = read_string(&f);
+			birth->cgroup = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+			if (birth->cgroup < 0)
+				die("open", path);
+			break;
+		}
+		case OP_OOM_EVENTS:
+			/* absent without the memory controller, and then nothing kills for it */
+			m->oom = open(read_string(&f), O_RDONLY | O_CLOEXEC);
+			break;
+		case OP_TARGET: {
+			int pid = (int)read_u32(&f);
+			open_target(birth, pid, read_u64(&f));
+			break;
+		}
+		default:
+			return; /* phase 2 begins */
+		}
+	}
+}
+
+static void make_init(const struct plan *plan, const struct birth *birth)
+{
+	struct monitor *m = &the_monitor;
+	int stdio[3];
+	int sync[2];
+	make_pipes(stdio);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sync) < 0)
+		die("socketpair", NULL);
+	set_stage("NAMESPACES");
+	struct tare_clone_args args = {
+		.flags = birth->flags | TARE_CLONE_PIDFD | (birth->cgroup >= 0 ? TARE_CLONE_INTO_CGROUP : 0),
+		.pidfd = (uint64_t)(uintptr_t)&m->pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = birth->cgroup >= 0 ? (uint64_t)birth->cgroup : 0,
+	};
+	m->pid = sys_clone3(&args);
+	if (m->pid < 0)
+		die("clone3", NULL);
+	if (m->pid == 0)
+		init_run(plan, sync[1], birth->target, stdio);
+	(void)close(sync[1]);
+	m->sync.fd = sync[0];
+	for (int i = 0; i < 3; i++)
+		close_fd(&stdio[i]);
+}
+
+void give_birth(const struct plan *plan)
+{
+	struct birth birth = {.cgroup = -1, .target = -1};
+	prepare(plan, &birth);
+	set_stage("monitor");
+	listen_for_clients();
+	make_init(plan, &birth);
+	close_fd(&birth.cgroup);
+	close_fd(&birth.target);
+}
