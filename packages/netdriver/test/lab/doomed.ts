@@ -15,6 +15,8 @@ export interface Orders {
   driverName: string;
   network: NetworkConfig;
   endpoints: EndpointConfig[];
+  /** Default: what the driver does by default. */
+  ipForward?: 'enable' | 'leave';
   /** Detach the endpoints and remove the network, too. */
   undo?: boolean;
   /** Dies right after the kernel has done its n-th request, before the driver hears of it. */
@@ -26,6 +28,7 @@ const kernel = nativeKernel();
 let requests = 0;
 const driver = createBridgeDriver({
   name: orders.driverName,
+  ...(orders.ipForward ? { ipForward: orders.ipForward } : {}),
   kernel: {
     ...kernel,
     openNetlink(options) {
