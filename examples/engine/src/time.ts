@@ -65,6 +65,13 @@ export function parseDuration(text: string): bigint | undefined {
  * a Go duration that counts back from now. Nanoseconds since the epoch; undefined when it is none of these.
  */
 export function parseTimestamp(text: string, now: bigint = nowNs()): bigint | undefined {
+  // the form of every line of a log: checked first and read without the slower forms below
+  const plain = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z$/.exec(text);
+  if (plain) {
+    const ms = Date.parse(`${plain[1]}Z`);
+    if (Number.isNaN(ms)) return undefined;
+    return BigInt(ms) * NS_PER_MS + BigInt((plain[2] ?? '').padEnd(9, '0'));
+  }
   const unix = /^(-?\d+)(?:\.(\d{1,9}))?$/.exec(text);
   if (unix) {
     const fraction = BigInt((unix[2] ?? '').padEnd(9, '0'));

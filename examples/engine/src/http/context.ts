@@ -35,9 +35,60 @@ export interface ContextOptions {
 
 /** A reply whose headers are on their way already. */
 export interface ReplyStream {
-  /** Resolves when the client's connection takes more; at once when the client is gone (see `signal`). */
+  /**
+   * Resolves when the client's connection takes more; at once when the client is gone (see `signal`). The data must not
+   * change afterwards.
+   */
   write(data: string | Uint8Array): Promise<void>;
   end(): void;
+}
+
+/** Small writes are gathered up to this size: a log is many lines, and each write of its own is a system call. */
+const GATHER_BYTES = 64 * 1024;
+
+/** Gathers what is written in one turn of the event loop; nothing waits longer than that. */
+class BufferedReply implements ReplyStream {
+  readonly #response: ServerResponse<IncomingMessage>;
+  #parts: Uint8Array[] = [];
+  #bytes = 0;
+  #room: Promise<void> | undefined;
+
+  constructor(response: ServerResponse<IncomingMessage>) {
+    this.#response = response;
+  }
+
+  write(data: string | Uint8Array): Promise<void> {
+    const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+    if (this.#bytes === 0) process.nextTick(() => this.#flush());
+    this.#parts.push(bytes);
+    this.#bytes += bytes.length;
+    if (this.#bytes >= GATHER_BYTES) this.#flush();
+    return this.#room ?? Promise.resolve();
+  }
+
+  end(): void {
+    this.#flush();
+    this.#response.end();
+  }
+
+  #flush(): void {
+    const response = this.#response;
+    if (this.#bytes === 0) return;
+    const data = this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts, this.#bytes);
+    this.#parts = [];
+    this.#bytes = 0;
+    if (response.destroyed || response.writableEnded || response.write(data) || this.#room) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const settle = (): void => {
+      response.off('drain', settle);
+      response.off('close', settle);
+      this.#room = undefined;
+      resolve();
+    };
+    response.on('drain', settle);
+    response.on('close', settle);
+    this.#room = promise;
+  }
 }
 
 export class RequestContext {
@@ -175,23 +226,7 @@ export class RequestContext {
     const response = this.#response;
     response.writeHead(options.status ?? 200, { 'Content-Type': options.contentType ?? 'application/json' });
     response.flushHeaders();
-    return {
-      write: (data) => {
-        if (response.destroyed || response.write(data)) return Promise.resolve();
-        const { promise, resolve } = Promise.withResolvers<void>();
-        const settle = (): void => {
-          response.off('drain', settle);
-          response.off('close', settle);
-          resolve();
-        };
-        response.on('drain', settle);
-        response.on('close', settle);
-        return promise;
-      },
-      end: () => {
-        response.end();
-      },
-    };
+    return new BufferedReply(response);
   }
 
   /**
