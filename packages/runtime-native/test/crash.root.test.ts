@@ -62,6 +62,8 @@ describeContainers('a container and the end of its maker', () => {
     await makeAndDie('echo before; cat; echo after; exit 6', log);
     expect(await lab.runtime.list()).toMatchObject([{ id: 'orphan', status: 'running' }]);
     const container = await lab.runtime.load('orphan');
+    // what was written before goes to the log alone
+    await expect.poll(() => readFileSync(log, 'utf8'), { interval: 5 }).toContain('before');
     const attachment = await container.attach({ stdin: true });
     await attachment.write(Buffer.from('through the monitor\n'));
     await attachment.closeStdin();
