@@ -1,5 +1,12 @@
 /** Garbage collection: keeps what roots reach, removes the rest. */
-import { chainIds, ContainerError, parseDigest, type Descriptor, type Digest } from '@tare/image-spec';
+import {
+  chainIds,
+  ContainerError,
+  digestSchema,
+  isDigest,
+  type Descriptor,
+  type Digest,
+} from '@tare/image-spec';
 import { readBytes, type ContentStore } from '@tare/image-spec/content';
 import { z } from 'zod';
 import { LayerStoreError } from '../errors.ts';
@@ -45,7 +52,7 @@ const documentSchema = z.looseObject({
   layers: z.array(reference).optional(),
   blobs: z.array(reference).optional(),
   subject: reference.optional(),
-  rootfs: z.looseObject({ diff_ids: z.array(z.string()) }).optional(),
+  rootfs: z.looseObject({ diff_ids: z.array(digestSchema) }).optional(),
 });
 
 /**
@@ -103,13 +110,15 @@ async function mark(
       const document = await readDocument(content, descriptor, signalOption);
       if (document === undefined) continue;
       const { manifests, config, layers, blobs, subject, rootfs } = document;
-      for (const { digest } of [...(layers ?? []), ...(blobs ?? [])]) marked.blobs.add(parseDigest(digest));
+      // what is no digest names no blob of ours
+      for (const { digest } of [...(layers ?? []), ...(blobs ?? [])])
+        if (isDigest(digest)) marked.blobs.add(digest);
       for (const child of [...(manifests ?? []), config, subject]) {
-        if (child !== undefined)
-          next.push({ ...child, mediaType: child.mediaType ?? '', digest: parseDigest(child.digest) });
+        if (child === undefined || !isDigest(child.digest)) continue;
+        next.push({ ...child, mediaType: child.mediaType ?? '', digest: child.digest });
       }
       if (rootfs !== undefined) {
-        for (const chain of await chainIds(rootfs.diff_ids.map(parseDigest))) marked.chains.add(chain);
+        for (const chain of await chainIds(rootfs.diff_ids)) marked.chains.add(chain);
       }
     }
     level = next;

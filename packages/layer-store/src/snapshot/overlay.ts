@@ -7,7 +7,7 @@
  * opening removes them.
  */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { syncDirectory } from '../content/ingest.ts';
@@ -223,10 +223,11 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
       const layer = this.#layer(record);
       mkdirSync(layer, 0o755);
       // the root of the mount is that of its topmost directory
-      const { mode, uid, gid } =
-        lowers[0] === undefined ? { mode: 0o755, uid: 0, gid: 0 } : statSync(lowers[0]);
-      if (process.geteuid?.() === 0) chownSync(layer, uid, gid);
-      chmodSync(layer, mode & 0o7777);
+      const below = lowers[0] === undefined ? undefined : statSync(lowers[0]);
+      if (process.geteuid?.() === 0) chownSync(layer, below?.uid ?? 0, below?.gid ?? 0);
+      // not left to mkdir, which minds the umask
+      chmodSync(layer, (below?.mode ?? 0o755) & 0o7777);
+      if (below !== undefined) utimesSync(layer, below.atime, below.mtime);
       if (kind === 'active') mkdirSync(join(this.#directory(record), 'w'), 0o700);
       // not synced: after a power failure a container is gone with what it wrote, which was not on the disk either
       this.#table.add(record);
