@@ -30,6 +30,7 @@ export interface ConnectionEvents {
 }
 
 interface PendingRequest {
+  type: number;
   resolve(): void;
   reject(error: unknown): void;
 }
@@ -103,7 +104,9 @@ export class MonitorConnection {
   #onClose(): void {
     this.#closed = true;
     for (const pending of this.#pending.values()) {
-      pending.reject(new RuntimeError('MONITOR_LOST', 'the monitor has closed the connection'));
+      pending.reject(
+        new RuntimeError('MONITOR_LOST', `the monitor has gone before it answered (request ${pending.type})`),
+      );
     }
     this.#pending.clear();
     this.#events.close?.();
@@ -122,7 +125,7 @@ export class MonitorConnection {
     const id = this.#nextId;
     this.#nextId = (id % 0xffff) + 1;
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject });
+      this.#pending.set(id, { type, resolve, reject });
       this.hold();
       this.#socket.write(encodeFrame(type, argument, id, payload));
     });
