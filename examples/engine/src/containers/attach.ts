@@ -53,6 +53,7 @@ export async function attachContainer(
       stderr: options.stderr,
       terminal,
       detachKeys: keys,
+      endsWithInput: !terminal && container.record.config.StdinOnce !== true,
       signal: options.signal,
     });
     if (options.logs) await replayLog(world, container, client, options.signal);
@@ -75,7 +76,7 @@ async function replayLog(
   signal: AbortSignal,
 ): Promise<void> {
   await using log = await LogReader.open(containerFiles(world.paths, container.id).log, { signal });
-  for await (const { stream, text } of log) {
-    await client.write(stream, Buffer.from(text));
+  for await (const entries of log) {
+    for (const { stream, text } of entries) await client.write(stream, Buffer.from(text));
   }
 }

@@ -158,6 +158,7 @@ export class Execs implements AsyncDisposable {
       stderr: exec.request.AttachStderr === true,
       terminal,
       detachKeys: parseDetachKeys(exec.request.DetachKeys ?? ''),
+      endsWithInput: false,
       signal,
     });
     try {
@@ -217,8 +218,12 @@ export class Execs implements AsyncDisposable {
       exec.process = process;
       exec.pid = process.pid;
       exec.running = true;
-      this.#watch(exec, process);
-      await client?.connect(process);
+      try {
+        await client?.connect(process);
+      } finally {
+        // not before: at its end the process is let go of, and a short one ends before its client has come
+        this.#watch(exec, process);
+      }
     } catch (error) {
       const failure = execStartFailure(error, program);
       exec.exitCode = failure.exitCode;

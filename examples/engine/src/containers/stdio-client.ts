@@ -13,12 +13,20 @@ export interface StdioClientOptions {
   /** The process has a terminal: output is raw, and the detach keys are heard. */
   terminal: boolean;
   detachKeys: Buffer;
+  /**
+   * The end of the client's input ends the connection, because it does not end the process's: the client has nothing
+   * more to say to it.
+   */
+  endsWithInput: boolean;
   /** Aborts when the client went away or the engine shuts down. */
   signal: AbortSignal;
 }
 
 /** How a client's connection ended. */
 export type StdioEnd = 'drained' | 'detached' | 'gone';
+
+/** Time for what a process answers to the last input to reach a client that leaves with its input. */
+const LAST_ANSWER_MS = 200;
 
 /**
  * Copies between a connection and a process until the process has ended and its output is drained, the client has
@@ -122,8 +130,16 @@ export class StdioClient {
       }
       if (detached) after(async () => this.#settle('detached'));
     });
-    duplex.once('end', () => after(() => attachment.closeStdin()));
+    duplex.once('end', () => {
+      after(() => attachment.closeStdin());
+      if (this.#options.endsWithInput) after(async () => this.#endSoon());
+    });
     duplex.resume();
+  }
+
+  #endSoon(): void {
+    const timer = setTimeout(() => this.end(), LAST_ANSWER_MS);
+    void this.done.then(() => clearTimeout(timer));
   }
 
   readonly #onGone = (): void => this.#settle('gone');

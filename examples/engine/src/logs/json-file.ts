@@ -14,8 +14,8 @@ export interface LogEntry {
   stream: 'stdout' | 'stderr';
   /** The line with its line feed; a part of a long line has none. */
   text: string;
-  /** Nanoseconds since the epoch. */
-  timeNs: bigint;
+  /** RFC 3339 with up to nine fraction digits, as the monitor wrote it. */
+  time: string;
 }
 
 /** What to read. */
@@ -35,7 +35,7 @@ const CHUNK_BYTES = 64 * 1024;
 const LINE_FEED = 0x0a;
 
 /** A log as it was when it was opened, and what has been written to it since. Read it once; then dispose of it. */
-export class LogReader implements AsyncDisposable, AsyncIterable<LogEntry> {
+export class LogReader implements AsyncDisposable, AsyncIterable<LogEntry[]> {
   readonly #path: string;
   readonly #query: LogQuery;
   readonly #changes: DirectoryChanges | undefined;
@@ -72,19 +72,23 @@ export class LogReader implements AsyncDisposable, AsyncIterable<LogEntry> {
     return new LogReader(path, query, changes, files, start);
   }
 
-  /** The entries, oldest first. @throws the signal's reason */
-  async *[Symbol.asyncIterator](): AsyncGenerator<LogEntry> {
+  /** The entries, oldest first, as many at a time as there are at hand. @throws the signal's reason */
+  async *[Symbol.asyncIterator](): AsyncGenerator<LogEntry[]> {
     const { sinceNs, untilNs, signal } = this.#query;
-    for await (const line of this.#lines()) {
+    for await (const lines of this.#lines()) {
       signal?.throwIfAborted();
-      const entry = parseEntry(line);
-      if (!entry || (sinceNs !== undefined && entry.timeNs < sinceNs)) continue;
-      if (untilNs !== undefined && entry.timeNs > untilNs) return;
-      yield entry;
+      let entries = lines.map(parseEntry).filter((entry) => entry !== undefined);
+      if (sinceNs !== undefined)
+        entries = entries.filter(({ time }) => (parseTimestamp(time) ?? 0n) >= sinceNs);
+      const end =
+        untilNs === undefined ? -1 : entries.findIndex(({ time }) => (parseTimestamp(time) ?? 0n) > untilNs);
+      if (end >= 0) entries = entries.slice(0, end);
+      if (entries.length > 0) yield entries;
+      if (end >= 0) return;
     }
   }
 
-  async *#lines(): AsyncGenerator<string> {
+  async *#lines(): AsyncGenerator<string[]> {
     const files = this.#files;
     const start = this.#start;
     let reader: LineReader | undefined;
@@ -115,8 +119,21 @@ export class LogReader implements AsyncDisposable, AsyncIterable<LogEntry> {
   }
 }
 
+/** An entry as our monitor writes it. Its text has no quote that is not escaped, so this cannot match too little. */
+const PLAIN_ENTRY = /^\{"log":"([^"\\]*)(\\n)?","stream":"(stdout|stderr)","time":"([0-9TZ:.+-]{20,35})"\}$/;
+
 /** Undefined for a line that is no entry: one cut short by a full disk or a power failure. */
 function parseEntry(line: string): LogEntry | undefined {
+  // nearly every line is one without escapes, for which a whole JSON parser takes twice as long
+  const plain = PLAIN_ENTRY.exec(line);
+  if (plain) {
+    const [, text, lineFeed, stream, time] = plain;
+    return {
+      stream: stream as LogEntry['stream'],
+      text: lineFeed === undefined ? text! : `${text}\n`,
+      time: time!,
+    };
+  }
   let raw: { log?: unknown; stream?: unknown; time?: unknown };
   try {
     raw = JSON.parse(line) as typeof raw;
@@ -124,10 +141,9 @@ function parseEntry(line: string): LogEntry | undefined {
     // a damaged line must not hide the rest of the log
     return undefined;
   }
-  if (typeof raw.log !== 'string' || typeof raw.time !== 'string') return undefined;
-  const timeNs = parseTimestamp(raw.time);
-  if (timeNs === undefined) return undefined;
-  return { stream: raw.stream === 'stderr' ? 'stderr' : 'stdout', text: raw.log, timeNs };
+  const { log, stream, time } = raw;
+  if (typeof log !== 'string' || typeof time !== 'string') return undefined;
+  return { stream: stream === 'stderr' ? 'stderr' : 'stdout', text: log, time };
 }
 
 /** The files of a log, oldest first. */
@@ -233,7 +249,8 @@ class LineReader {
     this.#position = position;
   }
 
-  async *lines(): AsyncGenerator<string> {
+  /** The complete lines there are, a chunk at a time. */
+  async *lines(): AsyncGenerator<string[]> {
     for (;;) {
       const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
       const { bytesRead } = await this.#file.read(chunk, 0, CHUNK_BYTES, this.#position);
@@ -247,16 +264,11 @@ class LineReader {
         return;
       }
       this.#position += bytesRead;
-      const data =
-        this.#rest.length === 0
-          ? chunk.subarray(0, bytesRead)
-          : Buffer.concat([this.#rest, chunk.subarray(0, bytesRead)]);
-      let from = 0;
-      for (let end = data.indexOf(LINE_FEED); end >= 0; end = data.indexOf(LINE_FEED, from)) {
-        yield data.toString('utf8', from, end);
-        from = end + 1;
-      }
-      this.#rest = data.subarray(from);
+      const read = chunk.subarray(0, bytesRead);
+      const data = this.#rest.length === 0 ? read : Buffer.concat([this.#rest, read]);
+      const end = data.lastIndexOf(LINE_FEED);
+      this.#rest = data.subarray(end + 1);
+      if (end >= 0) yield data.toString('utf8', 0, end).split('\n');
     }
   }
 }

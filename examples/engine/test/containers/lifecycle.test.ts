@@ -301,6 +301,19 @@ describe('attach', () => {
     await attached;
   });
 
+  it('leaves with the end of its input a process that goes on reading from others', async () => {
+    const id = await engine.create({ OpenStdin: true });
+    await engine.containers.start(id);
+    const process = process_(id);
+    process.onEndOfInput = () => process.say('answer');
+    const { client, ended, hijack } = connection();
+    const attached = engine.containers.attach(id, attachAll, hijack);
+    client.end('question');
+    await attached;
+    expect(await ended).toBe('\x01\0\0\0\0\0\0\x06answer');
+    expect(state(id).running).toBe(true);
+  });
+
   it('lets a client leave a terminal by its keys, and the process go on', async () => {
     const id = await engine.create({ Tty: true, OpenStdin: true });
     await engine.containers.start(id);

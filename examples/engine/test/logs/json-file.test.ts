@@ -1,6 +1,7 @@
 import { appendFile, mkdtemp, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { LogReader, type LogEntry, type LogQuery } from '../../src/logs/json-file.ts';
@@ -21,7 +22,7 @@ const lines = (from: number, to: number): string =>
 
 async function entries(query?: LogQuery): Promise<LogEntry[]> {
   await using log = await LogReader.open(path, query);
-  return await Array.fromAsync(log);
+  return (await Array.fromAsync(log)).flat();
 }
 async function texts(query?: LogQuery): Promise<string[]> {
   return (await entries(query)).map(({ text }) => text.trimEnd());
@@ -38,8 +39,8 @@ describe('LogReader', () => {
   it('reads entries with stream and time', async () => {
     await writeFile(path, line('a', 1) + line('b', 2, 'stderr'));
     expect(await entries()).toEqual([
-      { stream: 'stdout', text: 'a\n', timeNs: ns(1) + 500_000_000n },
-      { stream: 'stderr', text: 'b\n', timeNs: ns(2) + 500_000_000n },
+      { stream: 'stdout', text: 'a\n', time: '2026-01-01T00:00:01.5Z' },
+      { stream: 'stderr', text: 'b\n', time: '2026-01-01T00:00:02.5Z' },
     ]);
   });
 
@@ -75,6 +76,23 @@ describe('LogReader', () => {
     expect(await texts({ sinceNs: ns(2), untilNs: ns(4) })).toEqual(['at 2', 'at 3']);
   });
 
+  it('reads any text, with escapes and without, and parts of lines', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.string({ unit: 'binary' }), { minLength: 1, maxLength: 20 }),
+        async (all) => {
+          const time = '2026-01-01T00:00:00.123456789Z';
+          await writeFile(
+            path,
+            all.map((log) => `${JSON.stringify({ log, stream: 'stdout', time })}\n`).join(''),
+          );
+          expect((await entries()).map(({ text }) => text)).toEqual(all);
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
   it('skips what is no entry', async () => {
     await writeFile(path, `${line('a')}{"log":"tr\n\0\0\0\n${line('b')}{"log":"cut`);
     expect(await texts()).toEqual(['a', 'b']);
@@ -92,8 +110,8 @@ describe('LogReader, following', () => {
     let wake = (): void => {};
     const done = (async () => {
       await using log = await LogReader.open(path, query);
-      for await (const { text } of log) {
-        seen.push(text.trimEnd());
+      for await (const batch of log) {
+        seen.push(...batch.map(({ text }) => text.trimEnd()));
         wake();
       }
     })();

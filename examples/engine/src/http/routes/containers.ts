@@ -5,11 +5,11 @@ import { updateSchema } from '../../containers/host-config.ts';
 import { CONTAINER_FILTERS } from '../../containers/list.ts';
 import type { WaitCondition } from '../../containers/store.ts';
 import { invalid, notImplemented } from '../../errors.ts';
-import { formatTimePadded, parseTimestamp } from '../../time.ts';
+import { parseTimestamp } from '../../time.ts';
 import type { RequestContext } from '../context.ts';
 import { encodeJson } from '../json.ts';
 import type { HttpMethod, Route } from '../route.ts';
-import { frame } from '../streams.ts';
+import { frameHeader } from '../streams.ts';
 
 const WAIT_CONDITIONS: readonly string[] = ['not-running', 'next-exit', 'removed'];
 
@@ -268,15 +268,26 @@ async function logs(containers: Containers, context: RequestContext): Promise<vo
   // the attributes that come before a line are none here, the space after them is still expected
   const details = query.bool('details') ? ' ' : '';
   try {
-    for await (const { stream, text, timeNs } of entries) {
-      if (!terminal && !wanted[stream]) continue;
-      const line = Buffer.from(`${timestamps ? `${formatTimePadded(timeNs)} ` : ''}${details}${text}`);
-      await reply.write(terminal ? line : frame(stream, line));
+    for await (const batch of entries) {
+      const output: Buffer[] = [];
+      for (const { stream, text, time } of batch) {
+        if (!terminal && !wanted[stream]) continue;
+        const line = Buffer.from(`${timestamps ? `${paddedTime(time)} ` : ''}${details}${text}`);
+        if (!terminal) output.push(frameHeader(stream, line.length));
+        output.push(line);
+      }
+      if (output.length > 0) await reply.write(Buffer.concat(output));
     }
   } catch (error) {
     if (!context.signal.aborted) throw error;
   }
   reply.end();
+}
+
+/** A time of the log with exactly nine fraction digits, which line up. */
+function paddedTime(time: string): string {
+  const [seconds = '', fraction = ''] = time.replace(/Z$/, '').split('.');
+  return `${seconds}.${fraction.padEnd(9, '0')}Z`;
 }
 
 async function stats(containers: Containers, context: RequestContext): Promise<void> {
