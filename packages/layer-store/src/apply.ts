@@ -39,8 +39,8 @@ export interface AppliedLayer extends ApplyReport {
 }
 
 /** Longest piece given to the parser at a time, and longest time before other work gets its turn. */
-const SLICE_BYTES = 128 * 1024;
-const SLICE_MS = 8;
+const SLICE_BYTES = 32 * 1024;
+const SLICE_MS = 5;
 
 /**
  * Unpacks the layer archive `source` (gzip, zstd or plain) into `directory`.

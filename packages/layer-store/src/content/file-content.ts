@@ -1,5 +1,5 @@
 /** A content store in a directory: `<root>/blobs/<algorithm>/<hex>`, as in an OCI image layout. */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { mkdir, open, readdir, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import {
   type Descriptor,
   type Digest,
 } from '@tare/image-spec';
-import type { ContentInfo, ContentOptions, ContentStore } from '@tare/image-spec/content';
+import { Verifier, type ContentInfo, type ContentOptions, type ContentStore } from '@tare/image-spec/content';
 import { raceAbort } from '../abort.ts';
 import { LayerStoreError } from '../errors.ts';
 import { ingest, isMissing, sweepIngests } from './ingest.ts';
@@ -132,17 +132,14 @@ export class FileContent implements ContentStore {
 /** The bytes of one blob, which throws in place of its end when they are not what the descriptor says. */
 class VerifiedBlob implements AsyncIterableIterator<Uint8Array, undefined> {
   readonly #file: FileHandle;
-  readonly #descriptor: Descriptor;
+  readonly #verifier: Verifier;
   readonly #signal: AbortSignal | undefined;
-  readonly #hash: Hash;
-  #size = 0;
   #closed = false;
 
   constructor(file: FileHandle, descriptor: Descriptor, signal: AbortSignal | undefined) {
     this.#file = file;
-    this.#descriptor = descriptor;
+    this.#verifier = new Verifier(descriptor, createHash);
     this.#signal = signal;
-    this.#hash = createHash(digestAlgorithm(descriptor.digest));
   }
 
   [Symbol.asyncIterator](): this {
@@ -155,13 +152,11 @@ class VerifiedBlob implements AsyncIterableIterator<Uint8Array, undefined> {
       this.#signal?.throwIfAborted();
       const { buffer, bytesRead } = await this.#file.read({ buffer: Buffer.allocUnsafeSlow(READ_CHUNK) });
       if (bytesRead === 0) {
-        this.#verify();
+        this.#verifier.end();
         return await this.return();
       }
       const chunk = buffer.subarray(0, bytesRead);
-      this.#size += bytesRead;
-      if (this.#size > this.#descriptor.size) throw this.#sizeMismatch(`more than ${this.#descriptor.size}`);
-      this.#hash.update(chunk);
+      this.#verifier.update(chunk);
       return { done: false, value: chunk };
     } catch (error) {
       await this.return();
@@ -175,23 +170,5 @@ class VerifiedBlob implements AsyncIterableIterator<Uint8Array, undefined> {
       await this.#file.close();
     }
     return { done: true, value: undefined };
-  }
-
-  #verify(): void {
-    if (this.#size !== this.#descriptor.size) throw this.#sizeMismatch(`${this.#size}`);
-    const actual = `${digestAlgorithm(this.#descriptor.digest)}:${this.#hash.digest('hex')}`;
-    if (actual !== this.#descriptor.digest) {
-      throw new LayerStoreError(
-        'DIGEST_MISMATCH',
-        `blob ${this.#descriptor.digest} is damaged on disk: its digest is ${actual}`,
-      );
-    }
-  }
-
-  #sizeMismatch(actual: string): LayerStoreError {
-    return new LayerStoreError(
-      'SIZE_MISMATCH',
-      `blob ${this.#descriptor.digest} has ${actual} bytes on disk, not ${this.#descriptor.size}`,
-    );
   }
 }

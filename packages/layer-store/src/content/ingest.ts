@@ -3,9 +3,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { digestAlgorithm, type Descriptor, type Digest } from '@tare/image-spec';
+import type { Descriptor } from '@tare/image-spec';
+import { Verifier } from '@tare/image-spec/content';
 import { abortable } from '../abort.ts';
-import { LayerStoreError, systemCode } from '../errors.ts';
+import { systemCode } from '../errors.ts';
 import { isOwnerAlive, thisOwner } from '../owner.ts';
 
 /** Where an ingest works and where it puts the result. */
@@ -21,11 +22,11 @@ export interface IngestPlace {
  *
  * The temporary file is removed on every failure; one that a crash left behind falls to {@link sweepIngests}.
  *
- * @throws {LayerStoreError} `SIZE_MISMATCH` as soon as one byte too many arrives, `DIGEST_MISMATCH`
+ * @throws {ImageSpecError} `SIZE_MISMATCH` as soon as one byte too many arrives, `DIGEST_MISMATCH`
  */
 export async function ingest(
   place: IngestPlace,
-  descriptor: Descriptor & { digest: Digest },
+  descriptor: Descriptor,
   content: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
@@ -34,24 +35,17 @@ export async function ingest(
   const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o444);
   try {
     try {
-      const hash = createHash(digestAlgorithm(descriptor.digest));
-      let size = 0;
+      const verifier = new Verifier(descriptor, createHash);
       for await (const chunk of abortable(content, signal)) {
-        size += chunk.byteLength;
-        if (size > descriptor.size) throw sizeMismatch(descriptor, `more than ${descriptor.size}`);
         // the pool writes while this thread hashes
         const written = writeAll(file, chunk);
-        hash.update(chunk);
-        await written;
+        try {
+          verifier.update(chunk);
+        } finally {
+          await written;
+        }
       }
-      if (size !== descriptor.size) throw sizeMismatch(descriptor, `${size}`);
-      const actual = `${digestAlgorithm(descriptor.digest)}:${hash.digest('hex')}`;
-      if (actual !== descriptor.digest) {
-        throw new LayerStoreError(
-          'DIGEST_MISMATCH',
-          `cannot store ${descriptor.digest}: the content's digest is ${actual}`,
-        );
-      }
+      verifier.end();
       await file.sync();
     } finally {
       await file.close();
@@ -89,13 +83,6 @@ async function writeAll(file: Awaited<ReturnType<typeof open>>, chunk: Uint8Arra
     const { bytesWritten } = await file.write(chunk, offset, chunk.byteLength - offset);
     offset += bytesWritten;
   }
-}
-
-function sizeMismatch(descriptor: Descriptor, actual: string): LayerStoreError {
-  return new LayerStoreError(
-    'SIZE_MISMATCH',
-    `cannot store ${descriptor.digest}: expected ${descriptor.size} bytes, got ${actual}`,
-  );
 }
 
 /** Whether `error` says that a file is not there. */

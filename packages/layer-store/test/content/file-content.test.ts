@@ -5,7 +5,8 @@ import { mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseDigest, type Descriptor } from '@tare/image-spec';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { contentStoreSuite } from '@tare/image-spec/testing';
+import { afterEach, beforeEach, describe as group, expect, it, test } from 'vitest';
 import { openFileContent } from '../../src/index.ts';
 
 let root: string;
@@ -29,26 +30,9 @@ async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(await Array.fromAsync(source));
 }
 
+contentStoreSuite({ describe: group, it }, 'a directory', () => openFileContent(root));
+
 const hello = Buffer.from('hello, content');
-
-test('gives back what was pushed, in any chunking', async () => {
-  const store = await openFileContent(root);
-  const big = Buffer.alloc(700_000, 'abcdefg');
-  await store.push(
-    describe(big),
-    chunks(big.subarray(0, 1), big.subarray(1, 300_000), big.subarray(300_000)),
-  );
-  expect((await collect(await store.fetch(describe(big)))).equals(big)).toBe(true);
-  expect(await store.has(describe(big))).toBe(true);
-  expect(await store.info(describe(big).digest)).toMatchObject({ size: 700_000 });
-});
-
-test('stores the empty blob', async () => {
-  const store = await openFileContent(root);
-  const empty = describe(new Uint8Array());
-  await store.push(empty, chunks());
-  expect(await collect(await store.fetch(empty))).toHaveLength(0);
-});
 
 test('keeps blobs where an OCI image layout does, readable only', async () => {
   const store = await openFileContent(root);
@@ -165,13 +149,6 @@ test('pushing again repairs a blob that was cut short', async () => {
   expect(await collect(await store.fetch(describe(hello)))).toEqual(hello);
 });
 
-test('a missing blob is NOT_FOUND to fetch, undefined to info, nothing to delete', async () => {
-  const store = await openFileContent(root);
-  await expect(store.fetch(describe(hello))).rejects.toMatchObject({ code: 'NOT_FOUND' });
-  expect(await store.info(describe(hello).digest)).toBeUndefined();
-  await store.delete(describe(hello).digest);
-});
-
 test('a reader finishes a blob that is deleted under it', async () => {
   const store = await openFileContent(root);
   await store.push(describe(hello), chunks(hello));
@@ -179,14 +156,6 @@ test('a reader finishes a blob that is deleted under it', async () => {
   await store.delete(describe(hello).digest);
   expect(await collect(stream)).toEqual(hello);
   expect(await store.has(describe(hello))).toBe(false);
-});
-
-test('lists every blob', async () => {
-  const store = await openFileContent(root);
-  await store.push(describe(hello), chunks(hello));
-  await store.push(describe(hello.subarray(1)), chunks(hello.subarray(1)));
-  const digests = (await Array.fromAsync(store.list())).map(({ digest }) => digest);
-  expect(digests.sort()).toEqual([describe(hello).digest, describe(hello.subarray(1)).digest].sort());
 });
 
 test.each(['sha256:../../../etc/passwd', `sha256:${'A'.repeat(64)}`, 'sha256:abc', `md5:${'0'.repeat(32)}`])(
