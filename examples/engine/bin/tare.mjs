@@ -7,6 +7,8 @@ const bundle = fileURLToPath(new URL('../dist/tare.js', import.meta.url));
 if (existsSync(bundle)) {
   await import(pathToFileURL(bundle).href);
 } else {
-  process.stderr.write(`tare is not built yet: run 'npm start' or 'node tools/boot.mjs' in the repository root\n`);
+  process.stderr.write(
+    `tare is not built yet: run 'npm start' or 'node tools/boot.mjs' in the repository root\n`,
+  );
   process.exitCode = 1;
 }

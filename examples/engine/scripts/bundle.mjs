@@ -16,7 +16,10 @@ const require = createRequire(import.meta.url);
 /** Short id of the checked-out commit; empty outside a checkout. */
 function gitCommit() {
   try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, stdio: ['ignore', 'pipe', 'ignore'] })
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    })
       .toString()
       .trim();
   } catch {
@@ -45,7 +48,9 @@ const nativeBinding = {
   },
 };
 
-const packages = ['layer-store', 'registry-client', 'runtime-native', 'netdriver'].map((name) => `@tare/${name}`);
+const packages = ['layer-store', 'registry-client', 'runtime-native', 'netdriver'].map(
+  (name) => `@tare/${name}`,
+);
 await rm(join(root, 'dist'), { recursive: true, force: true });
 await build({
   absWorkingDir: root,

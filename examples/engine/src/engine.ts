@@ -8,7 +8,7 @@ import type { ContentStore } from '@tare/image-spec/content';
 import type { Snapshotter } from '@tare/layer-store/snapshot';
 import type { Logger } from 'pino';
 import type { Config } from './config.ts';
-import { containerServices, type ContainerServiceParts } from './containers/services.ts';
+import { containerServices, type ContainerServiceParts } from './container-services.ts';
 import { messageOf } from './errors.ts';
 import { EventBus } from './events/event-bus.ts';
 import { listen } from './http/listen.ts';

@@ -102,13 +102,13 @@ export class LiveContainer {
 
 /** The containers, and the one place that writes their rows. */
 export class ContainerStore {
-  readonly #table: ContainersTable;
+  readonly #table: ContainersTable<ContainerRecord, ContainerState>;
   readonly #events: EventBus;
   readonly #containers = new Map<string, LiveContainer>();
   /** Being made: not findable, but their name, image and volumes are taken. */
   readonly #creating = new Map<string, LiveContainer>();
 
-  constructor(table: ContainersTable, events: EventBus) {
+  constructor(table: ContainersTable<ContainerRecord, ContainerState>, events: EventBus) {
     this.#table = table;
     this.#events = events;
   }

@@ -1,5 +1,4 @@
 /** Containers as rows: what they are, and how they are doing. */
-import type { ContainerRecord, ContainerState } from '../containers/container.ts';
 import type { Migration, StateDb } from './db.ts';
 
 export const containersMigrations: readonly Migration[] = [
@@ -22,15 +21,21 @@ export const containersMigrations: readonly Migration[] = [
 /** How far a container's making or removing is. */
 export type ContainerPhase = 'creating' | 'ready' | 'removing';
 
+/** What a container's record must have to be a row; the rest is the container service's own. */
+export interface ContainerKey {
+  id: string;
+  name: string;
+}
+
 /** One row. */
-export interface ContainerRow {
+export interface ContainerRow<Content extends ContainerKey, State> {
   phase: ContainerPhase;
-  record: ContainerRecord;
-  state: ContainerState;
+  record: Content;
+  state: State;
 }
 
 /** The containers' table. Record and state are apart, because the state is written far more often. */
-export class ContainersTable {
+export class ContainersTable<Content extends ContainerKey, State> {
   readonly #statements;
 
   constructor(db: StateDb) {
@@ -45,7 +50,7 @@ export class ContainersTable {
   }
 
   /** Adds a container in phase `'creating'`. Fails on a taken id or name. */
-  insert(record: ContainerRecord, state: ContainerState): void {
+  insert(record: Content, state: State): void {
     this.#statements.insert.run(
       record.id,
       record.name,
@@ -60,11 +65,11 @@ export class ContainersTable {
   }
 
   /** Writes what create, rename or update changed. */
-  saveRecord(record: ContainerRecord): void {
+  saveRecord(record: Content): void {
     this.#statements.record.run(record.name, JSON.stringify(record), record.id);
   }
 
-  saveState(id: string, state: ContainerState): void {
+  saveState(id: string, state: State): void {
     this.#statements.state.run(JSON.stringify(state), id);
   }
 
@@ -73,11 +78,11 @@ export class ContainersTable {
   }
 
   /** Every container, oldest first. */
-  list(): ContainerRow[] {
+  list(): ContainerRow<Content, State>[] {
     return this.#statements.list.all().map((row) => ({
       phase: row['phase'] as ContainerPhase,
-      record: JSON.parse(row['record'] as string) as ContainerRecord,
-      state: JSON.parse(row['state'] as string) as ContainerState,
+      record: JSON.parse(row['record'] as string) as Content,
+      state: JSON.parse(row['state'] as string) as State,
     }));
   }
 }

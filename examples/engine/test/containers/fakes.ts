@@ -16,7 +16,7 @@ import type {
 } from '@tare/runtime-native';
 import { pino } from 'pino';
 
-import { containerServices, type ContainerServices } from '../../src/containers/services.ts';
+import { containerServices, type ContainerServices } from '../../src/container-services.ts';
 import { EventBus } from '../../src/events/event-bus.ts';
 import { notFound } from '../../src/errors.ts';
 import type { Image } from '../../src/images/image.ts';

@@ -4,21 +4,21 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { NetworkDriver } from '@tare/netdriver';
 
-import { containerRoutes } from '../http/routes/containers.ts';
-import { execRoutes } from '../http/routes/exec.ts';
-import { networkRoutes } from '../http/routes/networks.ts';
-import { volumeRoutes } from '../http/routes/volumes.ts';
-import type { Route } from '../http/route.ts';
-import { Networks } from '../networks/networks.ts';
-import { ContainersTable } from '../state/containers-table.ts';
-import type { StateDb } from '../state/db.ts';
-import { NetworksTable } from '../state/networks-table.ts';
-import { VolumesTable } from '../state/volumes-table.ts';
-import { Volumes } from '../volumes/volumes.ts';
-import { Containers } from './containers.ts';
-import { ContainerStore } from './store.ts';
-import type { HostFacts } from './validate.ts';
-import type { ContainerWorld } from './world.ts';
+import { containerRoutes } from './http/routes/containers.ts';
+import { execRoutes } from './http/routes/exec.ts';
+import { networkRoutes } from './http/routes/networks.ts';
+import { volumeRoutes } from './http/routes/volumes.ts';
+import type { Route } from './http/route.ts';
+import { Networks } from './networks/networks.ts';
+import { ContainersTable } from './state/containers-table.ts';
+import type { StateDb } from './state/db.ts';
+import { NetworksTable } from './state/networks-table.ts';
+import { VolumesTable } from './state/volumes-table.ts';
+import { Volumes } from './volumes/volumes.ts';
+import { Containers } from './containers/containers.ts';
+import { ContainerStore } from './containers/store.ts';
+import type { HostFacts } from './containers/validate.ts';
+import type { ContainerWorld } from './containers/world.ts';
 
 /** What the services are made of: the seams and the engine's common parts. */
 export interface ContainerServiceParts extends Omit<
