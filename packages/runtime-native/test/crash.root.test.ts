@@ -10,7 +10,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { createCgroup } from '../src/cgroups/cgroups.ts';
 import type { Container } from '../src/runtime.ts';
 import { startTicks } from '../src/state.ts';
-import { runToEnd, shellSpec } from '../src/testing/index.ts';
+import { collect, runToEnd, shellSpec } from '../src/testing/index.ts';
 import { describeContainers, leftovers, makeLab } from './rootfs.ts';
 import type { Lab } from './rootfs.ts';
 
@@ -149,6 +149,30 @@ describeContainers('a container and the end of its maker', () => {
       expect(exitCode).toBe(i);
       expect(stdout).toMatch(new RegExp(`^${i}\n[1-4]\n$`));
     });
+  });
+
+  it('answers what was asked before the end, whatever else is asked meanwhile', async () => {
+    const one = async (i: number): Promise<void> => {
+      const spec = shellSpec(lab.rootfs, '', (changed) => (changed.process!.args = ['echo', 'hi']));
+      const container = await lab.runtime.create(`c${i}`, { spec });
+      const attachment = await container.attach();
+      const started = container.start();
+      // these meet the end of the process; that must not take the answer to the start along
+      const meanwhile = await Promise.allSettled([
+        container.kill(18),
+        container.attach(),
+        container.kill(18),
+      ]);
+      await started;
+      for (const result of meanwhile) {
+        if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'NOT_RUNNING' });
+        else await (result.value as { close?(): Promise<void> } | undefined)?.close?.();
+      }
+      expect((await collect(attachment)).stdout).toBe('hi\n');
+      expect((await container.wait()).exitCode).toBe(0);
+      await container.delete();
+    };
+    for (let i = 0; i < 40; i += 8) await Promise.all(Array.from({ length: 8 }, (_, j) => one(i + j)));
   });
 
   it('leaves no descriptor behind in a process that makes and deletes many', async () => {

@@ -87,7 +87,7 @@ static void enqueue(struct client *c, const uint8_t *data, size_t size)
 
 void client_send(struct client *c, uint8_t type, uint8_t argument, uint16_t id, const uint8_t *data, size_t size)
 {
-	if (c->dead)
+	if (c->dead || the_monitor.leaving)
 		return;
 	uint8_t header[FRAME_HEADER_SIZE];
 	put_frame_header(header, type, argument, id, (uint32_t)size);
@@ -276,6 +276,18 @@ bool clients_done(void)
 		if (!c->dead && waiting(c))
 			return false;
 	return true;
+}
+
+bool clients_any(void)
+{
+	return clients;
+}
+
+void clients_shut_down(void)
+{
+	for (struct client *c = clients; c; c = c->next)
+		if (!c->dead)
+			(void)shutdown(c->source.fd, SHUT_WR);
 }
 
 bool clients_any_attached_ever(void)

@@ -18,6 +18,8 @@
 
 /* How long output may keep coming after the end, from processes that have inherited stdout. */
 #define DRAIN_MS 2000u
+/* How long clients have to read what they were sent and to hang up. */
+#define LINGER_MS 1000u
 
 struct monitor the_monitor = {
 	.pidfd = -1,
@@ -257,6 +259,24 @@ static void tell_exit(void)
 	m->told = true;
 }
 
+/*
+ * Everything is sent. Closing now could still lose it: a client that happens to write gets EPIPE before it has read. So
+ * the clients are told that nothing more will come, and left to hang up by themselves.
+ */
+static int take_leave(uint64_t now)
+{
+	struct monitor *m = &the_monitor;
+	if (!m->leaving) {
+		m->leaving = true;
+		m->leave_deadline = now + LINGER_MS;
+		unwatch_and_close(&m->listener);
+		clients_shut_down();
+	}
+	if (!clients_any() || now >= m->leave_deadline)
+		_exit(0);
+	return (int)(m->leave_deadline - now);
+}
+
 /* After the process's end. Answers how long to wait for more, in ms; ends the monitor when nothing is left to do. */
 static int wind_up(void)
 {
@@ -279,7 +299,7 @@ static int wind_up(void)
 		m->ended = true;
 	}
 	if (m->drained && clients_done())
-		_exit(0);
+		return take_leave(now);
 	if (streams_held() && !clients_creator_present())
 		_exit(0);
 	return m->drained || waits ? -1 : (int)(m->drain_deadline - now);

@@ -53,6 +53,9 @@ struct monitor {
 	bool oom_killed;
 	uint64_t exit_time;
 	uint64_t drain_deadline;
+	/* nothing more is sent to anybody */
+	bool leaving;
+	uint64_t leave_deadline;
 };
 
 extern struct monitor the_monitor;
@@ -104,5 +107,8 @@ bool clients_hold_back(void);
 int clients_sweep(void);
 /* Whether everything has been sent to everybody who is there. */
 bool clients_done(void);
+bool clients_any(void);
+/* Sends the end of the stream to everybody, and goes on reading. */
+void clients_shut_down(void);
 bool clients_any_attached_ever(void);
 bool clients_creator_present(void);

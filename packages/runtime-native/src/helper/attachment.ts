@@ -91,7 +91,9 @@ export async function attach(
       queue.end(closedByUs ? undefined : lost());
     },
   });
-  if (!connection) throw new RuntimeError('NOT_RUNNING', 'the process has ended, and its output with it');
+  const ended = (cause?: unknown): RuntimeError =>
+    new RuntimeError('NOT_RUNNING', 'the process has ended, and its output with it', { cause });
+  if (!connection) throw ended();
   const established = connection;
 
   const close = (): void => {
@@ -104,6 +106,8 @@ export async function attach(
     signal?.throwIfAborted();
   } catch (error) {
     close();
+    // it ended while we were at its door
+    if (RuntimeError.is(error) && error.code === 'MONITOR_LOST') throw ended(error);
     throw error;
   }
   signal?.addEventListener('abort', onAbort, { once: true });
