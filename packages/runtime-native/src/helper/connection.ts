@@ -195,7 +195,8 @@ export async function connectMonitor(
     return new MonitorConnection(socket, events);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
+    // the last one: it went while we were waiting to be let in
+    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ECONNRESET') return undefined;
     throw error;
   } finally {
     if (fd >= 0) closeSync(fd);
