@@ -28,7 +28,7 @@ function gitCommit() {
   }
 }
 
-/** Worker programs of a workspace package: its `src/**​/*.worker.ts`, by output name. */
+/** Worker programs of a workspace package: every `worker.ts` or `*.worker.ts` of its sources. */
 function workersOf(name) {
   const directory = join(dirname(require.resolve(`${name}/package.json`)), 'src');
   if (!existsSync(directory)) return [];
