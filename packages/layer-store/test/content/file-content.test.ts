@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseDigest, type Descriptor } from '@tare/image-spec';
@@ -144,6 +144,7 @@ test('reading says so when the file on disk is damaged', async () => {
 test('pushing again repairs a blob that was cut short', async () => {
   const store = await openFileContent(root);
   await store.push(describe(hello), chunks(hello));
+  await chmod(store.path(describe(hello).digest), 0o644);
   await truncate(store.path(describe(hello).digest), 3);
   await store.push(describe(hello), chunks(hello));
   expect(await collect(await store.fetch(describe(hello)))).toEqual(hello);

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
@@ -26,7 +27,8 @@ const LONG = `${'d'.repeat(90)}/${'e'.repeat(90)}/${'f'.repeat(90)}`;
 beforeAll(() => {
   tree = mkdtempSync(join(tmpdir(), 'tare-tar-'));
   mkdirSync(join(tree, 'dir'), { mode: 0o750 });
-  writeFileSync(join(tree, 'dir/file'), 'content\n', { mode: 0o4755 });
+  writeFileSync(join(tree, 'dir/file'), 'content\n');
+  chmodSync(join(tree, 'dir/file'), 0o4755);
   utimesSync(join(tree, 'dir/file'), 1.5, 1234567890.123456);
   writeFileSync(join(tree, 'empty'), '');
   writeFileSync(join(tree, 'block'), Buffer.alloc(1024, 7));
