@@ -16,12 +16,12 @@ describe.skipIf(missing !== undefined)(`dockerode${missing ? ` (skipped: ${missi
   afterAll(() => lab?.[Symbol.asyncDispose]());
 
   test('pulls with progress', async () => {
-    const stream = await docker.pull(`${lab.registry}configured:latest`);
+    const stream = await docker.pull(`${lab.registry}fresh:latest`);
     const events = await new Promise<{ status: string }[]>((resolve, reject) =>
       docker.modem.followProgress(stream, (error, output) => (error ? reject(error) : resolve(output))),
     );
     expect(events.map(({ status }) => status)).toContain(
-      `Status: Downloaded newer image for ${lab.registry}configured:latest`,
+      `Status: Downloaded newer image for ${lab.registry}fresh:latest`,
     );
   });
 

@@ -12,9 +12,9 @@ describe.skipIf(missing !== undefined)(`images${missing ? ` (skipped: ${missing}
   afterAll(() => lab?.[Symbol.asyncDispose]());
 
   test('pull tells the steps, the digest and the status, and the second time that nothing is new', async () => {
-    const image = `${lab.registry}configured`;
+    const image = `${lab.registry}fresh`;
     const first = await lab.ok(['pull', image]);
-    expect(first).toMatch(/^Using default tag: latest\nlatest: Pulling from configured\n/);
+    expect(first).toMatch(/^Using default tag: latest\nlatest: Pulling from fresh\n/);
     expect(first).toMatch(/[0-9a-f]{12}: Pull complete/);
     expect(first).toMatch(/Digest: sha256:[0-9a-f]{64}/);
     expect(first).toContain(`Status: Downloaded newer image for ${image}:latest`);
@@ -35,7 +35,7 @@ describe.skipIf(missing !== undefined)(`images${missing ? ` (skipped: ${missing}
   });
 
   test('a wrong reference is refused', async () => {
-    expect((await lab.docker(['pull', 'UPPER/case'])).stderr).toContain('repository name must be lowercase');
+    expect((await lab.docker(['pull', 'box/UPPER'])).stderr).toContain('must be lowercase');
   });
 
   test('tag, inspect, history, list and remove agree', async () => {

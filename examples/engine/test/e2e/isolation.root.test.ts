@@ -28,7 +28,7 @@ describe.skipIf(missing !== undefined)(`isolation${missing ? ` (skipped: ${missi
       .trim()
       .split('\n')
       .map((line) => line.split(' ')[4]!);
-    expect(points[0]).toBe('/');
+    expect(points).toContain('/');
     expect(
       points.filter((point) => !/^\/(proc|sys|dev|etc\/(hosts|hostname|resolv\.conf))?(\/|$)/.test(point)),
     ).toEqual([]);
@@ -102,7 +102,7 @@ describe.skipIf(missing !== undefined)(`isolation${missing ? ` (skipped: ${missi
       lab.busybox,
       'sh',
       '-c',
-      'i=0; while [ $i -lt 60 ]; do sleep 300 & i=$((i+1)); done; wait',
+      'sh -c "i=0; while [ \\$i -lt 60 ]; do sleep 300 & i=\\$((i+1)); done"; exec sleep 300',
     ]);
     const id = await lab.ok(['inspect', '-f', '{{.Id}}', 'bomb']);
     const said = await eventually('fork fails', async () => {

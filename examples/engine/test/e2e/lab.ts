@@ -9,11 +9,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RegistryClient } from '@tare/registry-client';
 import { COMPONENTS, componentPath } from '../../../../test/lab/debian.ts';
-import { busyboxLayer, pushImage } from '../../../../test/lab/images.ts';
+import { busyboxLayer, compileStatic, pushImage } from '../../../../test/lab/images.ts';
 import { run, startServer, type Finished, type Server } from '../../../../test/lab/process.ts';
 import { startDebianRegistry, type LabRegistry } from '../../../../test/lab/registry.ts';
 
 const ENGINE = join(import.meta.dirname, '..', '..');
+const REPOSITORY = join(ENGINE, '..', '..');
 
 /** Why the end-to-end tests cannot run here, or undefined. */
 export function missingForEndToEnd(): string | undefined {
@@ -107,6 +108,7 @@ export async function startLab(options: { mirror?: boolean; flags?: string[] } =
       await lab.daemon.stop();
     });
     await lab.ok(['pull', '-q', lab.busybox]);
+    await lab.ok(['pull', '-q', `${lab.registry}configured`]);
     return lab;
   } catch (error) {
     await stack.disposeAsync();
@@ -136,7 +138,14 @@ function clientEnvironment(folder: string): NodeJS.ProcessEnv {
 
 async function fillRegistry(registry: LabRegistry): Promise<void> {
   const client = new RegistryClient();
-  const base = await busyboxLayer(componentPath(COMPONENTS.busybox)!);
+  const base = [
+    ...(await busyboxLayer(componentPath(COMPONENTS.busybox)!)),
+    {
+      path: 'bin/udp-echo',
+      content: await compileStatic(join(REPOSITORY, 'test/lab/udp-echo.c')),
+      mode: 0o755,
+    },
+  ];
   const push = (name: string, image: Parameters<typeof pushImage>[2]) =>
     pushImage(client.repository(`${registry.host}/${name}`), 'latest', image);
   await push('busybox', {
@@ -144,6 +153,10 @@ async function fillRegistry(registry: LabRegistry): Promise<void> {
     config: { Cmd: ['sh'], Env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'] },
   });
   await push('library/hub-image', { layers: [base], config: { Cmd: ['echo', 'from the mirror'] } });
+  await push('fresh', {
+    layers: [[{ path: 'unshared', content: 'no other image has this layer' }]],
+    config: { Cmd: ['/unshared'] },
+  });
   await push('configured', {
     layers: [
       base,
