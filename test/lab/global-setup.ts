@@ -2,21 +2,21 @@
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { leftovers, ownNetwork, takeInventory } from './leftovers.ts';
+import { leftovers, ownNetwork, takeInventory, type Inventory } from './leftovers.ts';
 
 /** The kernel takes namespaces and cgroups apart after the last process is gone; this long is enough everywhere. */
 const GRACE_MS = 5_000;
 
 export async function setup(): Promise<() => Promise<void>> {
   // a fresh namespace has a loopback that is down; the machine's own is left alone
-  if (ownNetwork()) bringUpLoopback();
-  const before = takeInventory();
+  if (ownNetwork()) network('up');
+  const before = look();
   return async () => {
     const deadline = Date.now() + GRACE_MS;
-    let left = leftovers(before, takeInventory());
+    let left = leftovers(before, look());
     while (left.length > 0 && Date.now() < deadline) {
       await sleep(100);
-      left = leftovers(before, takeInventory());
+      left = leftovers(before, look());
     }
     if (left.length === 0) return;
     const message = `the test run left things behind:\n  ${left.join('\n  ')}`;
@@ -27,8 +27,16 @@ export async function setup(): Promise<() => Promise<void>> {
 }
 
 /** In a process of its own: vitest resolves what its global set-up imports without our export condition. */
-function bringUpLoopback(): void {
-  execFileSync(process.execPath, ['--conditions=@tare/source', join(import.meta.dirname, 'loopback.ts')], {
-    stdio: 'inherit',
-  });
+function network(verb: 'up' | 'tables'): string {
+  const script = join(import.meta.dirname, 'network.ts');
+  return execFileSync(process.execPath, ['--conditions=@tare/source', script, verb], { encoding: 'utf8' });
+}
+
+/** The machine as it is; firewall tables only where they are the run's own. */
+function look(): Inventory {
+  const inventory = takeInventory();
+  if (ownNetwork())
+    for (const name of network('tables').split('\n').filter(Boolean))
+      inventory.add(`nf_tables table ${name}`);
+  return inventory;
 }

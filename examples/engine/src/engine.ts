@@ -42,7 +42,7 @@ export interface EngineParts {
   /** What runs and connects containers. */
   containers: Pick<
     ContainerServiceParts,
-    'runtime' | 'networkDriver' | 'sandboxes' | 'seccomp' | 'syscalls' | 'cgroupVersion'
+    'runtime' | 'networkDriver' | 'sandboxes' | 'seccomp' | 'syscalls' | 'cgroupVersion' | 'cgroupParent'
   >;
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
 import { openLayerStore } from '@tare/layer-store';
 import { createBridgeDriver } from '@tare/netdriver';
-import { createNativeRuntime, detectCgroups, layerFs } from '@tare/runtime-native';
+import { createNativeRuntime, detectCgroups, layerFs, sweepCgroups } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
 import { nativeRootSyscalls, nativeSandboxes, nativeSeccomp } from './adapters.ts';
 import { DAEMON_USAGE, loadConfig, type Config } from './config.ts';
@@ -54,6 +54,9 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
   return 0;
 }
 
+/** Cgroup that the containers' own go below. */
+const CGROUP_PARENT = '/tare';
+
 /** Chooses the implementation behind every seam. What has to be closed goes into `resources`. */
 async function openParts(config: Config, log: Logger, resources: AsyncDisposableStack): Promise<EngineParts> {
   mkdirSync(config.dataRoot, { recursive: true, mode: 0o711 });
@@ -68,6 +71,8 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
       });
     }),
   );
+  // of running containers nothing goes; an idle engine leaves no cgroup behind
+  resources.defer(() => sweepCgroups(CGROUP_PARENT));
   const layers = resources.use(await openLayerStore({ root: join(config.dataRoot, 'layers'), fs: layerFs }));
   return {
     log,
@@ -84,6 +89,7 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
       sandboxes: nativeSandboxes,
       seccomp: nativeSeccomp,
       syscalls: nativeRootSyscalls(layerFs),
+      cgroupParent: CGROUP_PARENT,
       cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,
     },
   };

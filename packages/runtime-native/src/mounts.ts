@@ -2,8 +2,8 @@
 import { closeSync, readFileSync } from 'node:fs';
 
 import { load } from '#binding';
-import type { Path } from '#binding';
 import type { Mount } from './runtime.ts';
+import type { Path } from './path.ts';
 
 /** One line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)). */
 export interface MountPoint {

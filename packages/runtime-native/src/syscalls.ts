@@ -6,7 +6,7 @@
  * `node:fs`), `syscall` and `path`. Names may be raw bytes where they are not UTF-8.
  */
 import { load } from '#binding';
-import type { Path } from '#binding';
+import type { Path } from './path.ts';
 
 /** A failed system call, as these functions and `node:fs` throw it. */
 export type SystemError = NodeJS.ErrnoException;
@@ -83,4 +83,4 @@ export function renameat2(
 
 export { mount, mountAt, mountTable, unmount } from './mounts.ts';
 export type { MountPoint } from './mounts.ts';
-export type { Path };
+export type { Path } from './path.ts';

@@ -55,7 +55,7 @@ const PREDEFINED = ['bridge', 'host', 'none', 'default'];
 const DEFAULT_MTU = 1500;
 
 /** The networks of this engine. */
-export class Networks {
+export class Networks implements AsyncDisposable {
   readonly #options: NetworksOptions;
   readonly #rows = new Map<string, NetworkRow>();
   /** The making of a network's bridge, while it lasts; a failed one is tried again. */
@@ -126,6 +126,14 @@ export class Networks {
         sandbox,
       })),
     });
+  }
+
+  /**
+   * Takes the networks out of the kernel when nothing is attached to them: an engine that stops leaves the host as it
+   * found it. They are kept on record, and {@link Networks.recover} makes them again.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#options.attached().length === 0) await this.#options.driver.destroy();
   }
 
   /**
