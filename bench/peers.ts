@@ -1,5 +1,4 @@
 /** The engines that are measured side by side, each with data folders of its own, all stopped and removed at the end. */
-import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,7 +7,7 @@ import { pushHelloWorld } from '@tare/hello-world';
 import { bringUpLoopback } from '@tare/netdriver';
 import { startRegistry } from '@tare/registry';
 import { RegistryClient } from '@tare/registry-client';
-import { startServer } from '../test/lab/process.ts';
+import { run, startServer } from '../test/lab/process.ts';
 
 /** One engine, ready to be timed. */
 export interface Peer {
@@ -84,9 +83,13 @@ async function startTare(folder: string, image: string, stack: AsyncDisposableSt
 
 async function startDockerd(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
   if (!installed('dockerd')) return { reason: 'not installed (Debian package docker.io)' };
+  await mkdir(folder, { recursive: true });
+  // not the machine's own configuration
+  const config = join(folder, 'daemon.json');
+  await writeFile(config, '{}');
   return startDaemon(folder, image, stack, 'dockerd', [
     '--config-file',
-    '/dev/null',
+    config,
     '-H',
     `unix://${folder}/s`,
     '--data-root',
@@ -110,19 +113,20 @@ async function startDaemon(
     return { reason: 'there is no docker CLI to drive it (Debian package docker.io)' };
   await mkdir(folder, { recursive: true });
   const socket = join(folder, 's');
+  // not spawnSync: the registry runs in this process
   const docker = (...rest: string[]) =>
-    spawnSync('docker', ['-H', `unix://${socket}`, ...rest], { encoding: 'utf8' });
+    run('docker', ['-H', `unix://${socket}`, ...rest], { timeoutMs: 60_000 });
   stack.use(
     await startServer(command, args, {
-      ready: async () => existsSync(socket) && docker('version').status === 0,
+      ready: async () => existsSync(socket) && (await docker('version')).code === 0,
       timeoutMs: 60_000,
     }),
   );
-  const pulled = docker('pull', '-q', image);
-  if (pulled.status !== 0) throw new Error(`${command}: ${pulled.stderr}`);
+  const pulled = await docker('pull', '-q', image);
+  if (pulled.code !== 0) throw new Error(`${command}: ${pulled.stderr}`);
   return {
-    version: docker('version', '-f', '{{.Server.Version}}').stdout.trim(),
-    client: `docker CLI ${docker('version', '-f', '{{.Client.Version}}').stdout.trim()}`,
+    version: (await docker('version', '-f', '{{.Server.Version}}')).stdout.trim(),
+    client: `docker CLI ${(await docker('version', '-f', '{{.Client.Version}}')).stdout.trim()}`,
     command: ['docker', '-H', `unix://${socket}`, 'run', '--rm', image],
   };
 }
@@ -143,16 +147,17 @@ async function startPodman(folder: string, image: string, stack: AsyncDisposable
     'cgroupfs',
   ];
   const call = (...rest: string[]) =>
-    spawnSync(podman[0]!, [...podman.slice(1), ...rest], { encoding: 'utf8', env });
-  stack.defer(() => {
-    call('system', 'reset', '--force');
+    run(podman[0]!, [...podman.slice(1), ...rest], { env, timeoutMs: 60_000 });
+  stack.defer(async () => {
+    await call('system', 'reset', '--force');
   });
-  const pulled = call('pull', '-q', image);
-  if (pulled.status !== 0) return { reason: `pull failed: ${pulled.stderr.trim().split('\n').at(-1)}` };
+  const pulled = await call('pull', '-q', image);
+  if (pulled.code !== 0) return { reason: `pull failed: ${pulled.stderr.trim().split('\n').at(-1)}` };
   return {
-    version: call('version', '-f', '{{.Client.Version}}').stdout.trim(),
+    version: (await call('version', '-f', '{{.Client.Version}}')).stdout.trim(),
     client: 'podman, no daemon',
-    command: [...podman, 'run', '--rm', image],
+    // its default limits are higher than a machine without CAP_SYS_RESOURCE allows
+    command: [...podman, 'run', '--rm', '--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024', image],
     env,
   };
 }
