@@ -36,7 +36,7 @@ function neutral(text: string): string {
     .replace(/\b[Dd]ocker: /g, 'tare: ')
     .replace(/(?<=Usage: {2}|['"])docker\b/g, 'tare')
     .replace(/unknown command: docker/g, 'unknown command: tare')
-    .replaceAll(process.cwd(), '/work')
+    .replaceAll(process.cwd(), '/cwd')
     .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC/g, '<moment>');
 }
 
@@ -52,7 +52,7 @@ export function record(outcome: Outcome, seen: readonly Seen[]): Recorded {
         target,
         body: meaning(
           JSON.parse(
-            body.replaceAll(`${process.cwd()}/`, '/work/').replaceAll(`"${process.cwd()}"`, '"/work"'),
+            body.replaceAll(`${process.cwd()}/`, '/cwd/').replaceAll(`"${process.cwd()}"`, '"/cwd"'),
           ),
         ),
       })),

@@ -41,7 +41,7 @@ export async function tare(
     stdout: stdout.stream,
     stderr: stderr.stream,
     environment: environment(options.env),
-    workingDirectory: '/work',
+    workingDirectory: '/cwd',
   });
   return { code, stdout: stdout.text(), stderr: stderr.text() };
 }

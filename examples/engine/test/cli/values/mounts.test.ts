@@ -9,15 +9,15 @@ describe('--volume', () => {
     ['/data', { volume: '/data' }],
     ['name:/data', { bind: 'name:/data' }],
     ['/a:/b:ro,z', { bind: '/a:/b:ro,z' }],
-    ['./x:/b', { bind: '/work/x:/b' }],
+    ['./x:/b', { bind: '/cwd/x:/b' }],
     ['..:/b:ro', { bind: '/:/b:ro' }],
     ['.hidden:/b', { bind: '.hidden:/b' }],
   ] as const)('reads %s', ([text, expected]) => {
-    expect(parseVolume(text, '/work')).toEqual(expected);
+    expect(parseVolume(text, '/cwd')).toEqual(expected);
   });
 
   it.for([':/a', 'a:', 'a::b'])('refuses %s', (text) => {
-    expect(() => parseVolume(text, '/work')).toThrow(UsageError);
+    expect(() => parseVolume(text, '/cwd')).toThrow(UsageError);
   });
 });
 
@@ -32,7 +32,7 @@ describe('--mount', () => {
     ['source=v,target=/v', { Type: 'volume', Source: 'v', Target: '/v' }],
     [
       'type=bind,source=./a,destination=/b,ro=false',
-      { Type: 'bind', Source: '/work/a', Target: '/b', ReadOnly: false },
+      { Type: 'bind', Source: '/cwd/a', Target: '/b', ReadOnly: false },
     ],
     [
       'type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1777',
@@ -48,7 +48,7 @@ describe('--mount', () => {
       },
     ],
   ] as const)('reads %s', ([text, expected]) => {
-    expect(parseMount(text, '/work')).toEqual(expected);
+    expect(parseMount(text, '/cwd')).toEqual(expected);
   });
 
   it.for([
@@ -59,7 +59,7 @@ describe('--mount', () => {
     ['type=bind,dst=/a,volume-nocopy', "cannot mix 'volume-*' options with mount type 'bind'"],
     ['type=bind,dst=/a,ro=x', 'invalid value for ro: x'],
   ] as const)('refuses %s', ([text, message]) => {
-    expect(() => parseMount(text, '/work')).toThrow(message);
+    expect(() => parseMount(text, '/cwd')).toThrow(message);
   });
 });
 
