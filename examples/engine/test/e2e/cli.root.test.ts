@@ -1,13 +1,14 @@
 /** `tare` and the stock docker CLI against the same daemon: the same output, exit codes and error texts. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { COMPONENTS, componentPath } from '../../../../test/lab/debian.ts';
 import type { Finished } from '../../../../test/lab/process.ts';
 import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
 
-const missing = missingForEndToEnd();
+const missing = missingForEndToEnd() ?? olderThanOurs();
 const script = '/usr/bin/script';
 const start = join(import.meta.dirname, '..', '..', 'src', 'cli', 'start.ts');
 
@@ -170,3 +171,12 @@ describe.skipIf(missing !== undefined)(`tare beside docker${missing ? ` (skipped
     );
   });
 });
+
+/** Docker words its output anew over the years; ours is that of 28. Why the CLI here cannot be compared with, if so. */
+function olderThanOurs(): string | undefined {
+  const version = execFileSync(componentPath(COMPONENTS.docker)!, ['--version'], { encoding: 'utf8' });
+  const major = Number(/version (\d+)\./.exec(version)?.[1]);
+  return major >= 28
+    ? undefined
+    : `needs the docker CLI 28 or newer to compare with; this is ${version.trim()}`;
+}
