@@ -93,9 +93,9 @@ function tests() {
       },
     });
     if (result.status !== 0) failed.push('tests');
-    const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = JSON.parse(
-      readFileSync(report, 'utf8'),
-    );
+    const results = JSON.parse(readFileSync(report, 'utf8'));
+    for (const reason of skipReasons(results)) process.stdout.write(`skipped: ${reason}\n`);
+    const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = results;
     return { passed: numPassedTests, failed: numFailedTests, skipped: numPendingTests + numTodoTests };
   } catch (error) {
     failed.push(`tests (${error.message})`);
@@ -104,4 +104,12 @@ function tests() {
     rmSync(temporary, { recursive: true, force: true });
     rmSync(report, { force: true });
   }
+}
+
+/** What was skipped, one line for each group: its title says why. */
+function skipReasons({ testResults }) {
+  const skipped = testResults
+    .flatMap(({ assertionResults }) => assertionResults)
+    .filter(({ status }) => status === 'pending' || status === 'skipped');
+  return new Set(skipped.map(({ ancestorTitles, title }) => ancestorTitles.at(0) ?? title));
 }
