@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { RegistryClient } from '@tare/registry-client';
 import { COMPONENTS, componentPath } from '../../../../test/lab/debian.ts';
 import { busyboxLayer, compileStatic, pushImage } from '../../../../test/lab/images.ts';
+import { ownNetwork } from '../../../../test/lab/leftovers.ts';
 import { run, startServer, type Finished, type Server } from '../../../../test/lab/process.ts';
 import { startDebianRegistry, type LabRegistry } from '../../../../test/lab/registry.ts';
 
@@ -19,6 +20,7 @@ const REPOSITORY = join(ENGINE, '..', '..');
 /** Why the end-to-end tests cannot run here, or undefined. */
 export function missingForEndToEnd(): string | undefined {
   if (process.getuid?.() !== 0) return 'needs root';
+  if (!ownNetwork()) return 'needs a network namespace of its own: npm test, or vitest under unshare --net';
   const missing = Object.values(COMPONENTS).filter((component) => componentPath(component) === undefined);
   if (missing.length > 0) return `needs ${missing.map(({ name }) => name).join(', ')}`;
   return undefined;
