@@ -1,26 +1,30 @@
 /**
- * `npm run bench`: times whole commands through the same stock docker CLI against our daemon and, where they are
- * installed, dockerd and podman, one after the other in each round, and writes medians and ratios to RESULTS.md.
- *
- * Peers take turns within a round, so that a machine whose speed drifts slows all of them alike: read the ratios.
+ * `npm run bench [-- scenario… --rounds N]`: measures the scenarios named (all, unless some are) beside their peers,
+ * where those are installed. Each writes `results/<scenario>.md`; RESULTS.md puts them together.
  */
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { startPeers, type Peer } from './peers.ts';
+import { MarkdownBench, type Scenario } from './scenario.ts';
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '20' } } });
-const rounds = Number(values.rounds);
+const { values, positionals } = parseArgs({
+  options: { rounds: { type: 'string', default: '20' } },
+  allowPositionals: true,
+});
 const ISOLATED = 'TARE_BENCH_ISOLATED';
+const results = join(import.meta.dirname, 'results');
+const names = readdirSync(join(import.meta.dirname, 'scenarios'))
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => basename(file, '.ts'))
+  .sort();
 
-if (process.getuid?.() !== 0) {
-  process.stderr.write('bench: containers need root\n');
-  process.exit(1);
-}
+if (process.getuid?.() !== 0) fail('containers need root');
+const unknown = positionals.filter((name) => !names.includes(name));
+if (unknown.length > 0) fail(`no scenario ${unknown.join(', ')}; there are: ${names.join(', ')}`);
 if (process.env[ISOLATED] === undefined) {
-  // all daemons share one network of their own, away from the machine's
+  // everything measured shares one network of its own, away from the machine's
   const { status } = spawnSync(
     'unshare',
     ['--net', '--', process.execPath, ...process.execArgv, import.meta.filename, ...process.argv.slice(2)],
@@ -29,57 +33,47 @@ if (process.env[ISOLATED] === undefined) {
   process.exit(status ?? 1);
 }
 
-await using peers = await startPeers();
-for (const { name, reason } of peers.absent) process.stdout.write(`not measured: ${name}: ${reason}\n`);
+for (const name of positionals.length > 0 ? positionals : names) await measure(name);
+assemble();
 
-const samples = new Map<string, number[]>(peers.list.map(({ name }) => [name, []]));
-for (const peer of peers.list) measure(peer); // the first run of each pays for cold caches
-for (let round = 0; round < rounds; round++) {
-  for (const peer of peers.list) samples.get(peer.name)!.push(measure(peer));
-  process.stdout.write(`\rround ${round + 1} of ${rounds}`);
-}
-process.stdout.write('\n');
-report();
-
-/** One `run --rm` of hello-world on a bridge network, in milliseconds from outside. */
-function measure(peer: Peer): number {
-  const [command, ...args] = peer.command;
-  const began = process.hrtime.bigint();
-  const result = spawnSync(command!, args, { encoding: 'utf8', env: peer.env });
-  const elapsed = Number(process.hrtime.bigint() - began) / 1e6;
-  if (result.status !== 0 || !result.stdout.includes(peer.expects)) {
-    throw new Error(`${peer.name} failed: ${peer.command.join(' ')}\n${result.stdout}${result.stderr}`);
+async function measure(name: string): Promise<void> {
+  const { scenario } = (await import(`./scenarios/${name}.ts`)) as { scenario: Scenario };
+  process.stderr.write(`${scenario.title}\n`);
+  const bench = new MarkdownBench(Number(values.rounds));
+  try {
+    await scenario.run(bench);
+  } finally {
+    await bench.stack.disposeAsync();
   }
-  return elapsed;
+  const text = `## ${scenario.title}\n\n${machine()}\n\n${bench}`;
+  writeFileSync(join(results, `${name}.md`), text);
+  process.stdout.write(`${text}\n`);
 }
 
-function report(): void {
-  const rows = peers.list.map(({ name, version }) => {
-    const sorted = samples.get(name)!.toSorted((a, b) => a - b);
-    const at = (part: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))]!;
-    return { name, version, p10: at(0.1), median: at(0.5), p90: at(0.9) };
-  });
-  const ours = rows.find(({ name }) => name === 'tare')!;
-  const lines = [
-    '# Measurements',
-    '',
-    'Written by `npm run bench`; whole commands timed from outside, peers taking turns in every round. Read the ratios: the',
-    'machine is shared.',
-    '',
-    `${new Date().toISOString().slice(0, 10)}, Linux ${release()}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}, ${rounds} rounds.`,
-    '',
-    '## `docker run --rm hello-world` on a bridge network',
-    '',
-    '| engine | client | p10 ms | median ms | p90 ms | ours / theirs (median) |',
-    '| --- | --- | ---: | ---: | ---: | ---: |',
-    ...rows.map(
-      ({ name, version, p10, median, p90 }) =>
-        `| ${name} ${version} | ${peers.list.find((peer) => peer.name === name)!.client} | ${p10.toFixed(0)} | ${median.toFixed(0)} | ${p90.toFixed(0)} | ${(ours.median / median).toFixed(2)} |`,
-    ),
-    '',
-    ...peers.absent.map(({ name, reason }) => `Not measured: ${name} (${reason}).`),
-    '',
-  ];
-  writeFileSync(join(import.meta.dirname, 'RESULTS.md'), lines.join('\n'));
-  process.stdout.write(`${lines.slice(7).join('\n')}\nwritten to bench/RESULTS.md\n`);
+function machine(): string {
+  const date = new Date().toISOString().slice(0, 10);
+  return `${date}, Linux ${release()}, ${cpus().length} × ${cpus()[0]?.model ?? 'unknown processor'}.`;
+}
+
+function assemble(): void {
+  const parts = names.map((name) => join(results, `${name}.md`)).flatMap(readIfThere);
+  const head =
+    '# Measurements\n\nWritten by `npm run bench`: contestants take turns in every round. Read the ratios: the machine is shared.\n';
+  writeFileSync(join(import.meta.dirname, 'RESULTS.md'), [head, ...parts].join('\n'));
+  process.stdout.write('written to bench/RESULTS.md\n');
+}
+
+/** A scenario that never ran on this checkout has no results yet. */
+function readIfThere(path: string): string[] {
+  try {
+    return [readFileSync(path, 'utf8')];
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+function fail(message: string): never {
+  process.stderr.write(`bench: ${message}\n`);
+  process.exit(1);
 }
