@@ -23,7 +23,7 @@ import type { ContainerWorld } from './containers/world.ts';
 /** What the services are made of: the seams and the engine's common parts. */
 export interface ContainerServiceParts extends Omit<
   ContainerWorld,
-  'store' | 'networks' | 'volumes' | 'paths' | 'hostFacts' | 'openFilesMax' | 'cgroupParent'
+  'store' | 'networks' | 'volumes' | 'paths' | 'hostFacts' | 'openFilesMax'
 > {
   db: StateDb;
   networkDriver: NetworkDriver;
@@ -31,8 +31,6 @@ export interface ContainerServiceParts extends Omit<
   execRoot: string;
   /** Interface name of the default bridge. Default `tare0`. */
   bridgeName?: string;
-  /** Cgroup that containers go below. Default `/tare`. */
-  cgroupParent?: string;
 }
 
 /** The services, and the routes that serve them. */
@@ -45,15 +43,7 @@ export interface ContainerServices {
 
 /** Makes the services. Nothing is touched before `containers.restore()`. Dispose of `containers` at the end. */
 export function containerServices(parts: ContainerServiceParts): ContainerServices {
-  const {
-    db,
-    networkDriver,
-    dataRoot,
-    execRoot,
-    bridgeName = 'tare0',
-    cgroupParent = '/tare',
-    ...seams
-  } = parts;
+  const { db, networkDriver, dataRoot, execRoot, bridgeName = 'tare0', ...seams } = parts;
   const { events } = seams;
   const store = new ContainerStore(new ContainersTable(db), events);
   const networks = new Networks({
@@ -77,7 +67,6 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
     paths: { containers: join(dataRoot, 'containers'), sandboxes: join(execRoot, 'netns') },
     hostFacts: hostFacts(),
     openFilesMax: openFilesMax(),
-    cgroupParent,
   });
   return {
     containers,

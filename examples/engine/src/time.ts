@@ -60,6 +60,16 @@ export function parseDuration(text: string): bigint | undefined {
   return BigInt(Math.round(match[1] === '-' ? -total : total));
 }
 
+/** A duration as Go prints it: `1h0m5s`, `1.5s`, `250ms`, `0s`. Milliseconds in, no finer part out. */
+export function formatDuration(ms: number): string {
+  if (ms > 0 && ms < 1000) return `${ms}ms`;
+  const minutes = Math.trunc(ms / 60_000);
+  const seconds = `${(ms % 60_000) / 1000}s`;
+  if (minutes === 0) return seconds;
+  const hours = Math.trunc(minutes / 60);
+  return hours === 0 ? `${minutes}m${seconds}` : `${hours}h${minutes % 60}m${seconds}`;
+}
+
 /**
  * Parses the `since` and `until` parameters: unix seconds with an optional fraction, RFC 3339 (also a date alone), or
  * a Go duration that counts back from now. Nanoseconds since the epoch; undefined when it is none of these.

@@ -2,6 +2,7 @@
 import type { Endpoint } from '@tare/netdriver';
 
 import type { ContainerConfig, EndpointSettings } from './create-request.ts';
+import type { Health } from './health.ts';
 import type { HostConfig } from './host-config.ts';
 
 /** One mount of a container, as resolved at creation. */
@@ -58,6 +59,8 @@ export interface ContainerState {
   restartCount: number;
   /** A client stopped it, so `unless-stopped` leaves it alone. */
   manuallyStopped: boolean;
+  /** Undefined for a container without a health check, and for one that never ran. */
+  health?: Health | undefined;
   networks: Record<string, NetworkAttachment>;
 }
 

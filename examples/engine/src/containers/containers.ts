@@ -11,6 +11,7 @@ import { connectNetwork, disconnectNetwork } from './attachments.ts';
 import type { EndpointSettings } from './create-request.ts';
 import { createContainer, type CreateOptions } from './create.ts';
 import { Execs } from './exec.ts';
+import { HealthMonitor } from './health-monitor.ts';
 import type { UpdateRequest } from './host-config.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { listContainers, type ListQuery } from './list.ts';
@@ -36,12 +37,14 @@ import { containerFiles, type ContainerWorld } from './world.ts';
 export class Containers implements AsyncDisposable {
   readonly #world: ContainerWorld;
   readonly #lifecycle: Lifecycle;
+  readonly #health: HealthMonitor;
   readonly execs: Execs;
 
   constructor(world: ContainerWorld) {
     this.#world = world;
-    this.#lifecycle = new Lifecycle(world);
     this.execs = new Execs(world);
+    this.#health = new HealthMonitor(world, this.execs);
+    this.#lifecycle = new Lifecycle(world, this.#health);
   }
 
   /** Takes up what an earlier engine left. Called once, before the first request. */
@@ -314,6 +317,7 @@ export class Containers implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#health[Symbol.asyncDispose]();
     await this.execs[Symbol.asyncDispose]();
     await this.#lifecycle[Symbol.asyncDispose]();
     for (const { handle } of this.#world.store.all()) await handle?.[Symbol.asyncDispose]();

@@ -14,6 +14,8 @@ export const healthcheckSchema = z.object({
   StartInterval: integer.optional(),
   Retries: integer.optional(),
 });
+/** How a container's health is probed. */
+export type Healthcheck = z.infer<typeof healthcheckSchema>;
 
 const configShape = {
   Hostname: z.string().optional(),

@@ -9,7 +9,7 @@ import { formatTime, nowNs } from '../time.ts';
 import { allSettled } from '../settle.ts';
 import { compareVersions } from '../http/api-version.ts';
 import type { ContainerRecord, MountPoint, NetworkAttachment } from './container.ts';
-import type { ContainerConfig, CreateRequest, EndpointSettings } from './create-request.ts';
+import type { CreateRequest, EndpointSettings } from './create-request.ts';
 import { writeInPlace } from './etc-files.ts';
 import type { HostConfig } from './host-config.ts';
 import { mergeConfig, pathAndArgs, type ImageDefaults } from './merge-config.ts';
@@ -101,7 +101,7 @@ export async function createContainer(
   world.store.saveRecord(container);
   world.store.ready(container);
   world.store.publish(container, 'create');
-  return { id, warnings: ignoredWishes(hostConfig, ownConfig) };
+  return { id, warnings: ignoredWishes(hostConfig) };
 }
 
 /** The engine's defaults for what was not asked for. */
@@ -172,12 +172,9 @@ function refuseUnsupported(host: HostConfig): void {
 }
 
 /** What a client asked for and does not get, said in so many words; the container works without it. */
-function ignoredWishes(host: HostConfig, own: ContainerConfig): string[] {
+function ignoredWishes(host: HostConfig): string[] {
   const warnings: string[] = [];
   if (host.Init) warnings.push('This engine has no init process for containers yet: --init is ignored.');
-  if (own.Healthcheck?.Test?.length && own.Healthcheck.Test[0] !== 'NONE') {
-    warnings.push('This engine does not run health checks yet: the health check is ignored.');
-  }
   return warnings;
 }
 

@@ -14,6 +14,7 @@ import { readFromProcess } from './root-files.ts';
 import { execStartFailure } from './runtime-errors.ts';
 import { consoleSizeOf } from './runtime-spec.ts';
 import { containerHostname } from './spec-inputs.ts';
+import { OutputCapture } from './output-capture.ts';
 import { StdioClient } from './stdio-client.ts';
 import type { LiveContainer } from './store.ts';
 import { resolveUser } from './user.ts';
@@ -62,6 +63,8 @@ interface Exec {
 
 /** How long an ended exec can still be inspected. */
 const KEEP_ENDED_MS = 5 * 60_000;
+
+const SIGKILL = 9;
 
 /** The execs of this engine. They do not outlive it: what runs goes on, but cannot be inspected any more. */
 export class Execs implements AsyncDisposable {
@@ -173,7 +176,37 @@ export class Execs implements AsyncDisposable {
     return 'streamed';
   }
 
-  async #run(exec: Exec, client: StdioClient | undefined): Promise<void> {
+  /**
+   * Runs a command of the engine's own to its end and keeps the beginning of its output; kills it when it takes too long.
+   *
+   * @throws {EngineError} why it could not be started; the signal's reason, once it is killed
+   */
+  async capture(
+    container: LiveContainer,
+    request: ExecCreateRequest,
+    options: { timeoutMs: number; limitBytes: number; signal: AbortSignal },
+  ): Promise<{ exitCode: number; output: string; timedOut: boolean }> {
+    const exec = this.#find(this.create(container, request));
+    exec.started = true;
+    const output = new OutputCapture(options.limitBytes);
+    await this.#run(exec, output);
+    const ended = this.#ended(exec);
+    const timeout = AbortSignal.timeout(options.timeoutMs);
+    const stop = AbortSignal.any([timeout, options.signal]);
+    const kill = (): void => {
+      exec.process?.kill(SIGKILL).catch((error: unknown) => {
+        this.#world.log.debug({ err: error, exec: exec.id }, 'it had ended when it was to be killed');
+      });
+    };
+    if (stop.aborted) kill();
+    else stop.addEventListener('abort', kill, { once: true });
+    await ended;
+    stop.removeEventListener('abort', kill);
+    options.signal.throwIfAborted();
+    return { exitCode: exec.exitCode ?? -1, output: await output.text(), timedOut: timeout.aborted };
+  }
+
+  async #run(exec: Exec, client: Pick<StdioClient, 'connect'> | undefined): Promise<void> {
     const { container, request } = exec;
     const { record } = container;
     const [program = '', ...args] = request.Cmd ?? [];

@@ -3,6 +3,7 @@ import type { Container, ExitStatus } from '@tare/runtime-native';
 
 import { EngineError, messageOf } from '../errors.ts';
 import { formatTime, nowNs } from '../time.ts';
+import type { HealthMonitor } from './health-monitor.ts';
 import { removeContainer } from './remove.ts';
 import { nextRestartDelay, shouldRestart } from './restart-policy.ts';
 import { drainClients, startContainer, tearDown } from './start.ts';
@@ -15,12 +16,14 @@ const UNKNOWN_EXIT = 255;
 /** Watches running containers. Disposing of it stops the watching; the containers go on. */
 export class Lifecycle implements AsyncDisposable {
   readonly #world: ContainerWorld;
+  readonly #health: HealthMonitor;
   readonly #closing = new AbortController();
   /** Work that goes on by itself; waited for at the end. */
   readonly #background = new Set<Promise<void>>();
 
-  constructor(world: ContainerWorld) {
+  constructor(world: ContainerWorld, health: HealthMonitor) {
     this.#world = world;
+    this.#health = health;
   }
 
   /** Starts a container at a client's request. Errors as `startContainer`. */
@@ -39,6 +42,7 @@ export class Lifecycle implements AsyncDisposable {
 
   /** Waits for the end of a container that runs, and deals with it. */
   readonly watch = (container: LiveContainer, handle: Container): void => {
+    this.#health.begin(container);
     this.#later(this.#watch(container, handle));
   };
 
@@ -62,6 +66,7 @@ export class Lifecycle implements AsyncDisposable {
   /** Records an exit and does what follows from it. The caller holds the lock. */
   async ended(container: LiveContainer, status: ExitStatus): Promise<void> {
     const { state, record } = container;
+    this.#health.end(container);
     const ranMs = state.startedAt ? status.exitedAt.getTime() - Date.parse(state.startedAt) : 0;
     const restart =
       !container.restartCancelled &&

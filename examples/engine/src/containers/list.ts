@@ -56,7 +56,8 @@ export function listContainers(
     ({ record }: LiveContainer) => filters.any('id', (value) => record.id.startsWith(value)),
     ({ record }: LiveContainer) => filters.matchesLabels(record.config.Labels),
     () => filters.any('is-task', (value) => value === 'false' || value === '0'),
-    () => filters.any('health', (value) => value === 'none'),
+    ({ state }: LiveContainer) =>
+      filters.any('health', (value) => value === (state.health?.status ?? 'none')),
   ];
   const selected = store
     .all()

@@ -1,4 +1,5 @@
 /** Containers in Docker's JSON: list and inspect, null where Go has nil, by API version. Pure. */
+import type { Health } from './health.ts';
 import type { NetworkAttachment, ContainerRecord, ContainerState, MountPoint } from './container.ts';
 import type { ContainerConfig } from './create-request.ts';
 import type { HostConfig } from './host-config.ts';
@@ -53,6 +54,7 @@ export function inspectContainer(
       Error: state.error,
       StartedAt: state.startedAt ?? ZERO_TIME,
       FinishedAt: state.finishedAt ?? ZERO_TIME,
+      ...(state.health ? { Health: renderHealth(state.health) } : {}),
     },
     Image: record.imageId,
     ResolvConfPath: context.files.resolvConf,
@@ -297,5 +299,18 @@ function renderHostConfig(host: HostConfig): Record<string, unknown> {
     MaskedPaths: host.Privileged ? null : (host.MaskedPaths ?? DEFAULT_MASKED_PATHS),
     ReadonlyPaths: host.Privileged ? null : (host.ReadonlyPaths ?? DEFAULT_READONLY_PATHS),
     ...present('Init'),
+  };
+}
+
+function renderHealth({ status, failingStreak, log }: Health): unknown {
+  return {
+    Status: status,
+    FailingStreak: failingStreak,
+    Log: log.map(({ start, end, exitCode, output }) => ({
+      Start: start,
+      End: end,
+      ExitCode: exitCode,
+      Output: output,
+    })),
   };
 }

@@ -5,6 +5,7 @@ import { conflict, messageOf, notModified } from '../errors.ts';
 import { allSettled } from '../settle.ts';
 import { formatTime, nowNs } from '../time.ts';
 import { attachNetworks, detachNetworks, writeEtcFiles } from './attachments.ts';
+import { initialHealth } from './health.ts';
 import { containerStartFailure } from './runtime-errors.ts';
 import { consoleSizeOf, runtimeSpec } from './runtime-spec.ts';
 import { networkOwner, specInputs } from './spec-inputs.ts';
@@ -47,6 +48,7 @@ export async function startContainer(
       exitCode: 0,
       error: '',
       startedAt: formatTime(nowNs()),
+      health: initialHealth(container.record.config),
     });
     world.store.saveState(container);
     world.store.publish(container, 'start');

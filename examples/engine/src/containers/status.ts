@@ -32,7 +32,9 @@ export function statusPhrase(state: ContainerState, nowMs: number = Date.now()):
   if (state.running) {
     if (state.paused) return `Up ${since(state.startedAt)} (Paused)`;
     if (state.restarting) return `Restarting (${state.exitCode}) ${since(state.finishedAt)} ago`;
-    return `Up ${since(state.startedAt)}`;
+    const { health } = state;
+    const word = health?.status === 'starting' ? 'health: starting' : health?.status;
+    return `Up ${since(state.startedAt)}${word ? ` (${word})` : ''}`;
   }
   if (state.removing) return 'Removal In Progress';
   if (state.dead) return 'Dead';

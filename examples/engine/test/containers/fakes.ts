@@ -384,6 +384,7 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
       isOpaque: () => false,
     },
     cgroupVersion: 2,
+    cgroupParent: '/tare',
     dataRoot: join(host.directory, 'data'),
     execRoot: join(host.directory, 'exec'),
   });
