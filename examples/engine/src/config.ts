@@ -7,10 +7,21 @@ import { invalid } from './errors.ts';
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
+/** How tcp sockets are protected. */
+export type TcpSecurity =
+  /** Only clients with a certificate of the CA get in. */
+  | { kind: 'verified'; ca: string; cert: string; key: string }
+  /** Encrypted, but open to every client. */
+  | { kind: 'encrypted'; cert: string; key: string }
+  /** Neither; on addresses other than loopback only when `insists`. */
+  | { kind: 'plain'; insists: boolean };
+
 /** The engine's configuration, complete. */
 export interface Config {
   /** Where to listen: `unix:///path` or `tcp://address:port`. */
   hosts: string[];
+  /** Paths are of PEM files. */
+  tcp: TcpSecurity;
   /** Directory of everything that must survive a reboot. */
   dataRoot: string;
   /** Directory of what need not: sockets, namespaces, runtime state. */
@@ -35,11 +46,15 @@ export interface Config {
   labels: string[];
 }
 
+/** Where `tlscacert`, `tlscert` and `tlskey` are when nothing else is said. */
+const TLS_FILES = { ca: '/etc/tare/ca.pem', cert: '/etc/tare/cert.pem', key: '/etc/tare/key.pem' };
+
 /** The file read when `--config-file` is not given. It need not exist; a given one must. */
 export const DEFAULT_CONFIG_FILE = '/etc/tare/daemon.json';
 
 const DEFAULTS: Config = {
   hosts: ['unix:///run/tare.sock'],
+  tcp: { kind: 'plain', insists: false },
   dataRoot: '/var/lib/tare',
   execRoot: '/run/tare',
   pidfile: '/run/tare.pid',
@@ -73,6 +88,11 @@ const fileSchema = z.strictObject({
   group: z.string().optional(),
   'log-level': z.enum(LOG_LEVELS).optional(),
   debug: z.boolean().optional(),
+  tls: z.boolean().optional(),
+  tlsverify: z.boolean().optional(),
+  tlscacert: z.string().min(1).optional(),
+  tlscert: z.string().min(1).optional(),
+  tlskey: z.string().min(1).optional(),
   'registry-mirrors': z.array(mirror).optional(),
   'insecure-registries': z.array(z.string().min(1)).optional(),
   'max-concurrent-downloads': z.int().min(1).optional(),
@@ -92,6 +112,11 @@ const FLAGS = {
   group: { key: 'group', kind: 'text', short: 'G' },
   'log-level': { key: 'log-level', kind: 'text', short: 'l' },
   debug: { key: 'debug', kind: 'switch', short: 'D' },
+  tls: { key: 'tls', kind: 'switch' },
+  tlsverify: { key: 'tlsverify', kind: 'switch' },
+  tlscacert: { key: 'tlscacert', kind: 'text' },
+  tlscert: { key: 'tlscert', kind: 'text' },
+  tlskey: { key: 'tlskey', kind: 'text' },
   'registry-mirror': { key: 'registry-mirrors', kind: 'list' },
   'insecure-registry': { key: 'insecure-registries', kind: 'list' },
   'max-concurrent-downloads': { key: 'max-concurrent-downloads', kind: 'number' },
@@ -121,7 +146,7 @@ Options:
   -D, --debug                         Same as --log-level=debug
       --exec-root string              Root directory of execution state (default "${DEFAULTS.execRoot}")
   -G, --group string                  Group of the unix socket (default "${DEFAULTS.group}")
-  -H, --host list                     Where to listen: unix:///path, tcp://127.0.0.1:port (default ${DEFAULTS.hosts[0]})
+  -H, --host list                     Where to listen: unix:///path, tcp://address:port (default ${DEFAULTS.hosts[0]})
       --insecure-registry list        Registry that may be reached without verified TLS
       --label list                    Label of this engine: key=value
   -l, --log-level string              ${LOG_LEVELS.join(', ')} (default "${DEFAULTS.logLevel}")
@@ -130,6 +155,11 @@ Options:
   -p, --pidfile string                PID file (default "${DEFAULTS.pidfile}")
       --registry-mirror list          Mirror of Docker Hub, asked first
       --shutdown-timeout int          Seconds a graceful shutdown may take (default ${DEFAULTS.shutdownTimeoutS})
+      --tls                           Encrypt tcp sockets; --tls=false: serve them in the clear, to everybody
+      --tlscacert string              CA that clients' certificates must come from (default "${TLS_FILES.ca}")
+      --tlscert string                Certificate of this engine (default "${TLS_FILES.cert}")
+      --tlskey string                 Its key (default "${TLS_FILES.key}")
+      --tlsverify                     Encrypt tcp sockets and let in only clients with a certificate of the CA
       --validate                      Check the configuration and leave
 `;
 
@@ -177,8 +207,16 @@ function parseFlags(argv: readonly string[]): { values: Record<string, unknown> 
       ...(spec.kind === 'list' ? { multiple: true } : {}),
     };
   }
+  const negated: Record<string, boolean> = {};
+  const args = argv.flatMap((arg) => {
+    const [, name, value] = /^--(.+?)=(true|false)$/.exec(arg) ?? [];
+    if (name === undefined || options[name]?.type !== 'boolean') return [arg];
+    negated[name] = value === 'true';
+    return [];
+  });
   try {
-    return parseArgs({ args: [...argv], options, strict: true, allowPositionals: false });
+    const { values } = parseArgs({ args, options, strict: true, allowPositionals: false });
+    return { values: { ...values, ...negated } };
   } catch (error) {
     throw invalid(`${(error as Error).message}\nSee 'tare daemon --help'.`, { cause: error });
   }
@@ -228,9 +266,22 @@ function show(value: unknown): string {
   return Array.isArray(value) ? `[${value.join(' ')}]` : String(value);
 }
 
+/** dockerd's rules: `tlsverify` includes `tls`, and an explicit `false` is a wish to be served in the clear. */
+function tcpSecurity(given: FileConfig): TcpSecurity {
+  const { ca, cert, key } = {
+    ca: given.tlscacert ?? TLS_FILES.ca,
+    cert: given.tlscert ?? TLS_FILES.cert,
+    key: given.tlskey ?? TLS_FILES.key,
+  };
+  if (given.tlsverify === true) return { kind: 'verified', ca, cert, key };
+  if (given.tls === true) return { kind: 'encrypted', cert, key };
+  return { kind: 'plain', insists: given.tls === false || given.tlsverify === false };
+}
+
 function toConfig(given: FileConfig): Config {
   return {
     hosts: given.hosts !== undefined && given.hosts.length > 0 ? given.hosts : DEFAULTS.hosts,
+    tcp: tcpSecurity(given),
     dataRoot: given['data-root'] ?? DEFAULTS.dataRoot,
     execRoot: given['exec-root'] ?? DEFAULTS.execRoot,
     pidfile: given.pidfile ?? DEFAULTS.pidfile,

@@ -12,6 +12,7 @@ import { containerServices, type ContainerServiceParts } from './container-servi
 import { messageOf } from './errors.ts';
 import { EventBus } from './events/event-bus.ts';
 import { listen } from './http/listen.ts';
+import { OPEN_TCP, tlsOptions } from './http/tls.ts';
 import type { Route } from './http/route.ts';
 import { eventRoutes } from './http/routes/events.ts';
 import { imageRoutes } from './http/routes/images.ts';
@@ -132,11 +133,14 @@ export class Engine implements AsyncDisposable {
     const http = resources.use(new HttpServer({ routes, jobs, log, serverVersion: ENGINE_VERSION }));
     const addresses: string[] = [];
     for (const host of config.hosts) {
-      const address = await listen(http.createServer(), host, {
-        name: config.group,
-        required: config.groupExplicit,
+      const tcp = host.startsWith('tcp://');
+      const server = http.createServer(tcp ? tlsOptions(config.tcp) : undefined);
+      const address = await listen(server, host, {
+        group: { name: config.group, required: config.groupExplicit },
+        plainTcp: config.tcp.kind === 'plain' && config.tcp.insists,
       });
       log.info({ address }, 'API listens');
+      if (tcp && config.tcp.kind !== 'verified') log.warn({ address }, OPEN_TCP);
       addresses.push(address);
     }
     resources.use(background(log, 'sweeping images', (signal) => sweepImages(images, { signal })));

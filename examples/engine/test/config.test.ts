@@ -38,6 +38,19 @@ describe('loadConfig', () => {
     });
   });
 
+  it.each([
+    ['', { kind: 'plain', insists: false }],
+    ['--tls=false', { kind: 'plain', insists: true }],
+    ['--tls', { kind: 'encrypted', cert: '/etc/tare/cert.pem', key: '/etc/tare/key.pem' }],
+    [
+      '--tlsverify --tlscacert /c --tlscert /d --tlskey /e',
+      { kind: 'verified', ca: '/c', cert: '/d', key: '/e' },
+    ],
+  ])('reads how tcp is protected from %j', (flags, tcp) => {
+    const { config } = loadConfig(['--config-file', '/dev/null', ...flags.split(' ').filter(Boolean)]);
+    expect(config.tcp).toEqual(tcp);
+  });
+
   it('reads the same from the file', async () => {
     expect(
       await load('{"registry-mirrors":["https://m.example"],"data-root":"/d","debug":true}'),

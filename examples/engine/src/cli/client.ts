@@ -1,5 +1,6 @@
 /** The Docker Engine API over HTTP: JSON requests, streams, and connections taken over by a process's stdio. */
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
+import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -160,7 +161,13 @@ export class DaemonClient {
     // Loaded only here: most clients never meet TLS.
     const https = process.getBuiltinModule('node:https');
     const secure = new https.Agent({ keepAlive: true, ca: tls.ca, cert: tls.cert, key: tls.key });
-    return https.request({ ...remote, agent: secure, rejectUnauthorized: tls.verify });
+    return https.request({
+      ...remote,
+      agent: secure,
+      rejectUnauthorized: tls.verify,
+      // otherwise the Host header, which names no host, is held against the certificate; an address is sent no name
+      servername: isIP(host) === 0 ? host : '',
+    });
   }
 
   #connectionError(error: unknown): Error {

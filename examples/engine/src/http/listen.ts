@@ -2,7 +2,15 @@
 import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, isIP, type Server } from 'node:net';
 import { dirname } from 'node:path';
+import { Server as TlsServer } from 'node:tls';
 import { invalid, systemError } from '../errors.ts';
+
+/** What the addresses have in common. */
+export interface ListenOptions {
+  group: SocketGroup;
+  /** Allow tcp in the clear on addresses other than loopback. */
+  plainTcp: boolean;
+}
 
 /** Group of the unix sockets. */
 export interface SocketGroup {
@@ -18,12 +26,12 @@ const SOCKET_UMASK = 0o117;
 /**
  * Makes `server` listen on one address and resolves to the address it got (a tcp port 0 becomes a real one).
  *
- * @param host - `unix:///path` or `tcp://address:port`
+ * @param host - `unix:///path` or `tcp://address:port`; a server of `node:tls` may listen on any address
  * @throws {EngineError} `INVALID` for an address that is not served, `SYSTEM` when it is taken
  */
-export async function listen(server: Server, host: string, group: SocketGroup): Promise<string> {
-  if (host.startsWith('unix://')) return listenUnix(server, host.slice('unix://'.length), group);
-  return listenTcp(server, host);
+export async function listen(server: Server, host: string, options: ListenOptions): Promise<string> {
+  if (host.startsWith('unix://')) return listenUnix(server, host.slice('unix://'.length), options.group);
+  return listenTcp(server, host, server instanceof TlsServer || options.plainTcp);
 }
 
 async function listenUnix(server: Server, path: string, group: SocketGroup): Promise<string> {
@@ -44,17 +52,20 @@ async function listenUnix(server: Server, path: string, group: SocketGroup): Pro
   return `unix://${path}`;
 }
 
-async function listenTcp(server: Server, host: string): Promise<string> {
+async function listenTcp(server: Server, host: string, anywhere: boolean): Promise<string> {
   const url = URL.canParse(host) ? new URL(host) : undefined;
   const address = url?.hostname.replace(/^\[(.*)\]$/, '$1') ?? '';
   if (!url || url.port === '' || (url.pathname !== '' && url.pathname !== '/')) {
     throw invalid(`invalid host ${host}: expected tcp://address:port`);
   }
+  if (address !== 'localhost' && isIP(address) === 0) {
+    throw invalid(`invalid host ${host}: ${address} is not an IP address`);
+  }
   const loopback = address === 'localhost' || address === '::1' || address.startsWith('127.');
-  if (!loopback || (address !== 'localhost' && isIP(address) === 0)) {
+  if (!loopback && !anywhere) {
     throw invalid(
-      `refusing to listen on ${host}: whoever can reach the API is root on this machine, and TLS is not served yet. ` +
-        'Use a loopback address, a unix socket, or ssh',
+      `refusing to listen on ${host}: whoever can reach the API is root on this machine. Use --tlsverify with ` +
+        'certificates, a unix socket or ssh; or insist with --tls=false',
     );
   }
   await started(server, () => server.listen({ host: address, port: Number(url.port) }), host);

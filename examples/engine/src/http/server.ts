@@ -1,6 +1,7 @@
 /** The HTTP server: version prefix, headers of every reply, errors, upgrades. Policy-free; routes do the work. */
 import { createServer, ServerResponse, type IncomingMessage, type Server } from 'node:http';
-import type { Socket } from 'node:net';
+import type { Server as NetServer, Socket } from 'node:net';
+import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { messageOf, notFound } from '../errors.ts';
@@ -31,7 +32,7 @@ export class HttpServer implements AsyncDisposable {
   readonly #jobs: JobQueue;
   readonly #log: Logger;
   readonly #baseHeaders: Readonly<Record<string, string>>;
-  readonly #servers: Server[] = [];
+  readonly #servers: NetServer[] = [];
   readonly #sockets = new Set<Socket>();
   readonly #inFlight = new Set<Promise<void>>();
   /** Aborts with the server: event streams and followed logs have no end of their own. */
@@ -49,8 +50,29 @@ export class HttpServer implements AsyncDisposable {
     };
   }
 
-  /** A Node server that serves the routes; the caller makes it listen, this object closes it. */
-  createServer(): Server {
+  /**
+   * A Node server that serves the routes; the caller makes it listen, this object closes it.
+   *
+   * @param tls - certificates; without them it talks in the clear
+   */
+  createServer(tls?: TlsOptions): NetServer {
+    const http = this.#createHttpServer();
+    const server = tls
+      ? createTlsServer({ ...tls, ALPNProtocols: ['http/1.1'], allowHalfOpen: true }, (socket) => {
+          http.emit('connection', socket);
+        })
+      : http;
+    server.on('tlsClientError', (error) => this.#log.debug({ err: error as Error }, 'TLS handshake failed'));
+    // below TLS: a connection whose handshake never ends is closed with the server, too
+    server.on('connection', (socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
+    this.#servers.push(server);
+    return server;
+  }
+
+  #createHttpServer(): Server {
     const server = createServer({
       // docker-py and raw clients send HTTP/1.0-like requests without one
       requireHostHeader: false,
@@ -68,16 +90,13 @@ export class HttpServer implements AsyncDisposable {
     (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
     server.on('connection', (socket) => {
       this.#takeHijacksOut(socket);
-      this.#sockets.add(socket);
       socket.on('error', (error) => this.#log.debug({ err: error }, 'connection failed'));
-      socket.once('close', () => this.#sockets.delete(socket));
     });
     server.on('request', (request, response) => {
       this.#track(this.#handle(request, response, undefined));
     });
     server.on('upgrade', (request, socket, head) => this.#onUpgrade(request, socket, head));
     server.on('clientError', (error, socket) => this.#onClientError(error, socket));
-    this.#servers.push(server);
     return server;
   }
 

@@ -22,7 +22,10 @@ export async function serve(routes: Route[]) {
   const socketPath = join(directory, 's.sock');
   const jobs = new JobQueue();
   const server = new HttpServer({ routes, jobs, log: pino({ level: 'silent' }), serverVersion: '1.2.3' });
-  await listen(server.createServer(), `unix://${socketPath}`, { name: '', required: false });
+  await listen(server.createServer(), `unix://${socketPath}`, {
+    group: { name: '', required: false },
+    plainTcp: false,
+  });
 
   return {
     socketPath,

@@ -7,7 +7,8 @@ import { spawnSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { listen } from '../../src/http/listen.ts';
 
-const nobody = { name: '', required: false };
+const nobody = { group: { name: '', required: false }, plainTcp: false };
+const group = (name: string, required: boolean) => ({ group: { name, required }, plainTcp: false });
 let directory: string;
 let servers: Server[];
 beforeEach(async () => {
@@ -33,11 +34,11 @@ describe('listen', () => {
 
   it('gives the socket to the group, when it exists', async () => {
     const path = join(directory, 's.sock');
-    await listen(server(), `unix://${path}`, { name: 'root', required: true });
+    await listen(server(), `unix://${path}`, group('root', true));
     expect(statSync(path).gid).toBe(0);
-    await listen(server(), `unix://${join(directory, 'b.sock')}`, { name: 'no-such-group', required: false });
+    await listen(server(), `unix://${join(directory, 'b.sock')}`, group('no-such-group', false));
     await expect(
-      listen(server(), `unix://${join(directory, 'c.sock')}`, { name: 'no-such-group', required: true }),
+      listen(server(), `unix://${join(directory, 'c.sock')}`, group('no-such-group', true)),
     ).rejects.toThrow('could not find group no-such-group');
   });
 
@@ -65,5 +66,13 @@ describe('listen', () => {
     'tcp://127.evil.example:1',
   ])('refuses %s', async (host) => {
     await expect(listen(server(), host, nobody)).rejects.toMatchObject({ code: 'INVALID' });
+  });
+
+  it('serves every address in the clear to a user who insists', async () => {
+    const insisting = { ...nobody, plainTcp: true };
+    expect(await listen(server(), 'tcp://0.0.0.0:0', insisting)).toMatch(/^tcp:\/\/0\.0\.0\.0:[1-9]\d*$/);
+    await expect(listen(server(), 'tcp://127.evil.example:1', insisting)).rejects.toMatchObject({
+      code: 'INVALID',
+    });
   });
 });

@@ -55,8 +55,13 @@ export const command = defineCommand({
       failure = error;
     }
     const client = await clientDetails(cli, server !== undefined);
-    if (flags.format === '') cli.stdout.write(render(client, server));
-    else cli.print(format(flags.format, { Client: client, Server: server ?? null }));
+    try {
+      if (flags.format === '') cli.stdout.write(render(client, server));
+      else cli.print(format(flags.format, { Client: client, Server: server ?? null }));
+    } catch (error) {
+      // a template that needs the server fails because there is none
+      throw failure ?? error;
+    }
     if (failure) throw failure;
   },
 });
