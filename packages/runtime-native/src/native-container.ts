@@ -23,6 +23,7 @@ import type {
   ExecProcess,
   ExitStatus,
 } from './runtime.ts';
+import { securityModules } from './security-modules.ts';
 import type { LinuxResources } from './spec/linux.ts';
 import { StateDirectory, writeExit } from './state.ts';
 import type { ContainerRecord } from './state.ts';
@@ -251,6 +252,7 @@ export class NativeContainer implements Container {
           cgroups: placementOf(this.#cgroup),
           seccomp: seccomp ? execFilter(spec) : undefined,
           available: availableCapabilities(),
+          securityModules: securityModules(),
         },
       ),
     );

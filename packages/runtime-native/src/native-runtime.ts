@@ -12,6 +12,7 @@ import { isTerminal } from './plan/process.ts';
 import { checkId, parseSpec } from './plan/validate.ts';
 import type { Container, ContainerState, CreateOptions, Runtime } from './runtime.ts';
 import { seccompFilter } from './seccomp-filter.ts';
+import { securityModules } from './security-modules.ts';
 import type { Spec } from './spec/config.ts';
 import { StateDirectory, isAlive, ownProcess } from './state.ts';
 import type { ContainerRecord } from './state.ts';
@@ -53,6 +54,7 @@ function compile(spec: Spec, options: CreateOptions, directory: string, cgroup: 
     cgroups: placementOf(cgroup),
     seccomp: spec.linux?.seccomp && seccompFilter(spec.linux.seccomp),
     available: availableCapabilities(),
+    securityModules: securityModules(),
   });
 }
 

@@ -145,6 +145,12 @@ static void prepare(const struct plan *plan, struct birth *birth)
 			open_target(birth, pid, read_u64(&f));
 			break;
 		}
+		case OP_PARENT_AFFINITY:
+			set_affinity(read_bytes(&f));
+			break;
+		case OP_TIME_OFFSETS:
+			new_time_namespace(read_string(&f));
+			break;
 		default:
 			return; /* phase 2 begins */
 		}

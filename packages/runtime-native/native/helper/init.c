@@ -37,6 +37,8 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 	case OP_CGROUP_BIRTH:
 	case OP_OOM_EVENTS:
 	case OP_TARGET:
+	case OP_PARENT_AFFINITY:
+	case OP_TIME_OFFSETS:
 		return; /* the monitor's */
 	case OP_CGROUP_JOIN:
 		return join_cgroup(read_string(&f));
@@ -105,6 +107,20 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 		return set_domainname(read_string(&f));
 	case OP_OOM_SCORE:
 		return write_oom_score(init, read_string(&f));
+	case OP_AFFINITY:
+		return set_affinity(read_bytes(&f));
+	case OP_IO_PRIORITY:
+		return set_io_priority(read_u32(&f));
+	case OP_SCHEDULER:
+		return set_scheduler(f);
+	case OP_MEMORY_POLICY: {
+		uint32_t mode = read_u32(&f);
+		return set_memory_policy(mode, read_bytes(&f));
+	}
+	case OP_EXEC_LABEL: {
+		const char *file = read_string(&f);
+		return write_exec_label(init, file, read_string(&f));
+	}
 	case OP_RLIMIT: {
 		uint32_t resource = read_u32(&f);
 		uint64_t soft = read_u64(&f);
@@ -122,6 +138,8 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 	case OP_UMASK:
 		(void)umask(read_u32(&f) & 0777);
 		return;
+	case OP_PERSONALITY:
+		return set_personality(read_u32(&f));
 	case OP_CAPABILITIES: {
 		uint64_t effective = read_u64(&f);
 		uint64_t permitted = read_u64(&f);

@@ -77,7 +77,17 @@ bool send_descriptor(int socket, char kind, int fd);
 /* limits.c */
 void write_sysctl(struct init *init, const char *name, const char *value);
 void write_oom_score(struct init *init, const char *value);
+/* Writes to a file of /proc/self/attr what execve shall make of the process. */
+void write_exec_label(struct init *init, const char *file, const char *label);
 void set_limit(uint32_t resource, uint64_t soft, uint64_t hard);
+
+/* scheduling.c */
+void set_affinity(struct bytes cpus);
+void set_io_priority(uint32_t priority);
+void set_scheduler(struct cursor fields);
+void set_memory_policy(uint32_t mode, struct bytes nodes);
+void set_personality(uint32_t persona);
+void new_time_namespace(const char *offsets);
 
 /* user.c */
 void working_directory(const struct init *init, const char *path);

@@ -94,6 +94,20 @@ struct tare_filter_program {
 };
 #define TARE_SECCOMP_SET_MODE_FILTER 1u
 
+/* sched_setattr(2), as of Linux 5.3 */
+struct tare_sched_attr {
+	uint32_t size;
+	uint32_t policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime;
+	uint64_t deadline;
+	uint64_t period;
+	uint32_t util_min;
+	uint32_t util_max;
+};
+
 #define TARE_CLOSE_RANGE_CLOEXEC 4u
 #define TARE_KEYCTL_JOIN_SESSION_KEYRING 1
 #define TARE_P_PIDFD 3

@@ -1,4 +1,4 @@
-/* Sysctls, OOM score, resource limits. */
+/* What is written to procfs (sysctls, OOM score, security labels), and resource limits. */
 #include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -47,6 +47,13 @@ void write_sysctl(struct init *init, const char *name, const char *value)
 void write_oom_score(struct init *init, const char *value)
 {
 	write_proc(init, "self/oom_score_adj", value);
+}
+
+void write_exec_label(struct init *init, const char *file, const char *label)
+{
+	char path[64] = "self/attr/";
+	append(path, sizeof path, file);
+	write_proc(init, path, label);
 }
 
 void set_limit(uint32_t resource, uint64_t soft, uint64_t hard)

@@ -25,6 +25,10 @@
 	X(OOM_EVENTS, 0x106, "s")                                                                                    \
 	/* pid, start time in clock ticks: the container that an exec'd process joins */                             \
 	X(TARGET, 0x107, "uq")                                                                                       \
+	/* CPUs on which the monitor runs, and the process until it is in its cgroup: a bit mask */                  \
+	X(PARENT_AFFINITY, 0x110, "b")                                                                               \
+	/* offsets of the clocks, as /proc/PID/timens_offsets takes them, in a time namespace of its own */          \
+	X(TIME_OFFSETS, 0x111, "s")                                                                                  \
 	/* a `tasks` file of a cgroup of version 1 */                                                                \
 	X(CGROUP_JOIN, 0x201, "s")                                                                                   \
 	/* clone flag of the kind, path of a namespace to join */                                                    \
@@ -68,6 +72,17 @@
 	X(DOMAINNAME, 0x234, "s")                                                                                    \
 	/* decimal number */                                                                                         \
 	X(OOM_SCORE, 0x235, "s")                                                                                     \
+	/* CPUs as a bit mask */                                                                                     \
+	X(AFFINITY, 0x240, "b")                                                                                      \
+	/* class and priority as ioprio_set(2) has them */                                                           \
+	X(IO_PRIORITY, 0x241, "u")                                                                                   \
+	/* policy, nice, priority, flags (SCHED_FLAG_*), runtime, deadline and period in nanoseconds */              \
+	X(SCHEDULER, 0x242, "uuuqqqq")                                                                               \
+	/* mode with its flags, nodes as a bit mask */                                                               \
+	X(MEMORY_POLICY, 0x243, "ub")                                                                                \
+	/* file in /proc/self/attr, label that the program gets */                                                   \
+	X(EXEC_LABEL, 0x244, "ss")                                                                                   \
+	X(PERSONALITY, 0x245, "u")                                                                                   \
 	/* resource, soft limit, hard limit */                                                                       \
 	X(RLIMIT, 0x301, "uqq")                                                                                      \
 	/* mask of the bounding set */                                                                               \

@@ -11,10 +11,28 @@ function describeExec({ errno, errnoCode, path, reason }: HelperFailure): string
   return `exec: ${quoted}: ${errno === 8 ? 'exec format error' : reason}`;
 }
 
+/** The field of the spec that a step of the plan does, where there is but one. */
+const FIELDS: Readonly<Record<string, string>> = {
+  TIME_OFFSETS: 'linux.timeOffsets',
+  SYSCTL: 'linux.sysctl',
+  HOSTNAME: 'hostname',
+  DOMAINNAME: 'domainname',
+  PARENT_AFFINITY: 'process.execCPUAffinity.initial',
+  AFFINITY: 'process.execCPUAffinity.final',
+  OOM_SCORE: 'process.oomScoreAdj',
+  IO_PRIORITY: 'process.ioPriority',
+  SCHEDULER: 'process.scheduler',
+  MEMORY_POLICY: 'linux.memoryPolicy',
+  PERSONALITY: 'linux.personality',
+  RLIMIT: 'process.rlimits',
+  SECCOMP: 'linux.seccomp',
+};
+
 /** `EXEC_FAILED` for the program itself, `NOT_RUNNING` without a container to join, `SETUP_FAILED` for other steps. */
 export function failureError(failure: HelperFailure, what: string): RuntimeError {
   const { errno, errnoCode, syscall, path, step, reason } = failure;
-  const details = { errno, errnoCode, syscall, path, step, cause: failure };
+  const field = FIELDS[step];
+  const details = { errno, errnoCode, syscall, path, step, ...(field ? { field } : {}), cause: failure };
   if (step === 'EXEC' && syscall === 'execve')
     return new RuntimeError('EXEC_FAILED', describeExec(failure), details);
   if (step === 'TARGET' && errnoCode === 'ESRCH') {
@@ -23,7 +41,7 @@ export function failureError(failure: HelperFailure, what: string): RuntimeError
   const subject = path ? ` ${path}` : '';
   return new RuntimeError(
     'SETUP_FAILED',
-    `${what}: step ${step.toLowerCase().replaceAll('_', ' ')} failed: ${syscall}${subject}: ${reason}`,
+    `${what}: step ${step.toLowerCase().replaceAll('_', ' ')}${field ? ` (${field})` : ''} failed: ${syscall}${subject}: ${reason}`,
     details,
   );
 }

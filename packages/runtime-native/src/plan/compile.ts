@@ -5,11 +5,12 @@
 import type { ExecOptions, LogFile } from '../runtime.ts';
 import type { ProcessSpec, Spec } from '../spec/config.ts';
 import type { NamespaceSpec } from '../spec/linux.ts';
-import type { CgroupPlacement, PlanContext, SeccompFilter } from './context.ts';
+import type { CgroupPlacement, PlanContext, SeccompFilter, SecurityModules } from './context.ts';
 import { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } from './mount-options.ts';
 import { MountPlan, normalize, planMounts, planRoot } from './mounts.ts';
 import type { Operation, Plan } from './operations.ts';
 import { STDIO, isTerminal, processOperations, stdioOperation } from './process.ts';
+import { affinityOperations, standingOperations, timeOperations } from './scheduling.ts';
 import { invalid, refuseUnsupported, unsupported } from './validate.ts';
 
 /** CLONE_NEW… flags by the spec's names. */
@@ -43,22 +44,30 @@ function readNamespaces(spec: Spec): Namespaces {
   (spec.linux?.namespaces ?? []).forEach((namespace, i) => {
     const field = `linux.namespaces[${i}]`;
     if (namespaces.has(namespace.type)) throw invalid(field, `is a second ${namespace.type} namespace`);
-    if (namespace.type === 'user' || namespace.type === 'time') throw unsupported(field);
+    if (namespace.type === 'user') throw unsupported(field);
     if (namespace.type === 'mount' && namespace.path) throw unsupported(`${field}.path`);
     namespaces.set(namespace.type, namespace);
   });
   if (!namespaces.has('mount')) throw invalid('linux.namespaces', 'must have a new mount namespace');
+  const time = namespaces.get('time');
+  if (Object.keys(spec.linux?.timeOffsets ?? {}).length > 0 && (!time || time.path !== undefined)) {
+    throw invalid('linux.timeOffsets', 'needs a new time namespace: a clock with users cannot be shifted');
+  }
   return namespaces;
 }
 
-function* monitorOperations(namespaces: Namespaces, context: PlanContext): Generator<Operation> {
+function* monitorOperations(spec: Spec, namespaces: Namespaces, context: PlanContext): Generator<Operation> {
   if (context.stdio.log) yield logOperation(context.stdio.log);
+  const clocks = [...timeOperations(spec.linux ?? {})];
   let flags = 0;
   for (const { type, path } of namespaces.values()) {
+    // the monitor makes it for its child, to shift the clocks before somebody lives there
+    if (type === 'time' && clocks.length > 0) continue;
     // a cgroup namespace is made later, once the process is where its root shall be
     if (path === undefined && type !== 'cgroup') flags |= CLONE_FLAGS[type];
   }
   yield ['NAMESPACES', flags];
+  yield* clocks;
   const pid = namespaces.get('pid');
   if (pid?.path) yield ['PID_NAMESPACE', pid.path];
   if (context.cgroups?.birth) yield ['CGROUP_BIRTH', context.cgroups.birth];
@@ -104,10 +113,6 @@ function* nameOperations(spec: Spec, namespaces: Namespaces): Generator<Operatio
   }
 }
 
-function* oomScoreOperations(process: ProcessSpec): Generator<Operation> {
-  if (process.oomScoreAdj !== undefined) yield ['OOM_SCORE', String(process.oomScoreAdj)];
-}
-
 /** The process of a spec. @throws {RuntimeError} `INVALID_SPEC` without one */
 export function processOf(spec: Spec): ProcessSpec {
   if (!spec.process) throw invalid('process', 'is missing: there is nothing to run');
@@ -130,7 +135,7 @@ export function compileContainer(spec: Spec, context: PlanContext): Plan {
   planMounts(mounts, spec, context);
   const plan: Operation[] = [
     stdioOperation(process, context.stdio),
-    ...monitorOperations(namespaces, context),
+    ...monitorOperations(spec, namespaces, context),
     ...joinOperations(namespaces, context.cgroups),
     ...mounts.trees,
     // after the trees: they keep the propagation that they have on the host, for those who ask for it
@@ -148,7 +153,7 @@ export function compileContainer(spec: Spec, context: PlanContext): Plan {
   plan.push(
     ...sysctlOperations(spec, namespaces),
     ...nameOperations(spec, namespaces),
-    ...oomScoreOperations(process),
+    ...standingOperations(spec, process, context.securityModules),
   );
   plan.push(...processOperations(process, context));
   return plan;
@@ -177,6 +182,11 @@ export function execProcess(spec: Spec, options: ExecOptions): ProcessSpec {
     noNewPrivileges: rest.noNewPrivileges ?? base.noNewPrivileges,
     rlimits: base.rlimits,
     oomScoreAdj: base.oomScoreAdj,
+    ioPriority: base.ioPriority,
+    scheduler: base.scheduler,
+    execCPUAffinity: base.execCPUAffinity,
+    apparmorProfile: base.apparmorProfile,
+    selinuxLabel: base.selinuxLabel,
     terminal: rest.stdio?.terminal ?? false,
   };
 }
@@ -186,7 +196,12 @@ export function compileExec(
   spec: Spec,
   options: ExecOptions,
   target: ExecTarget,
-  context: { cgroups: CgroupPlacement | undefined; seccomp: SeccompFilter | undefined; available: bigint },
+  context: {
+    cgroups: CgroupPlacement | undefined;
+    seccomp: SeccompFilter | undefined;
+    available: bigint;
+    securityModules: SecurityModules;
+  },
 ): Plan {
   const process = execProcess(spec, options);
   const stdio = options.stdio ?? {};
@@ -196,11 +211,16 @@ export function compileExec(
 
   const plan: Operation[] = [stdioOperation(process, stdio, STDIO.AUTOSTART | hold)];
   if (stdio.log) plan.push(logOperation(stdio.log));
+  const affinity = affinityOperations(process);
+  plan.push(...affinity.initial);
   if (context.cgroups?.birth) plan.push(['CGROUP_BIRTH', context.cgroups.birth]);
   plan.push(['TARGET', target.pid, target.startTicks]);
   for (const tasks of context.cgroups?.tasks ?? []) plan.push(['CGROUP_JOIN', tasks]);
-  plan.push(['TARGET_JOIN', kinds]);
+  plan.push(['TARGET_JOIN', kinds], ...affinity.final);
   if (isTerminal(process, stdio)) plan.push(['TERMINAL', process.user.uid, 0]);
-  plan.push(...oomScoreOperations(process), ...processOperations(process, context));
+  plan.push(
+    ...standingOperations(spec, process, context.securityModules),
+    ...processOperations(process, context),
+  );
   return plan;
 }

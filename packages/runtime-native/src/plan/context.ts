@@ -23,6 +23,12 @@ export interface SeccompFilter {
   program: Uint8Array;
 }
 
+/** Which security modules of the kernel are on: labels of others are refused. */
+export interface SecurityModules {
+  apparmor: boolean;
+  selinux: boolean;
+}
+
 /** Input of {@link compileContainer} and {@link compileExec} besides the spec. */
 export interface PlanContext {
   /** An existing directory that may be mounted over in the new mount namespace: the state directory. */
@@ -34,4 +40,5 @@ export interface PlanContext {
   seccomp: SeccompFilter | undefined;
   /** Capabilities that this process has: more cannot be given. */
   available: bigint;
+  securityModules: SecurityModules;
 }

@@ -31,6 +31,13 @@ export function unsupported(field: string): RuntimeError {
   });
 }
 
+/** `field` asks for `what`, which this kernel does not have or does not have on. */
+export function missing(field: string, what: string): RuntimeError {
+  return new RuntimeError('UNSUPPORTED', `${field} needs ${what}, which is not on here; leave it out`, {
+    field,
+  });
+}
+
 function formatPath(path: readonly PropertyKey[]): string {
   let text = '';
   for (const part of path) text += typeof part === 'number' ? `[${part}]` : `${text && '.'}${String(part)}`;
@@ -56,21 +63,13 @@ function checked<T>(result: ZodSafeParseResult<T>, root: string): T {
 
 /** Fields of `process`, `linux` and the top level that a later version will know. */
 export function refuseUnsupported(spec: Spec): void {
-  const { process, linux = {} } = spec;
+  const { linux = {} } = spec;
   const asked: [field: string, present: unknown][] = [
     ['hooks', Object.values(spec.hooks ?? {}).some((hooks) => hooks.length > 0)],
-    ['process.scheduler', process?.scheduler],
-    ['process.ioPriority', process?.ioPriority],
-    ['process.execCPUAffinity', process?.execCPUAffinity],
-    ['process.apparmorProfile', process?.apparmorProfile],
-    ['process.selinuxLabel', process?.selinuxLabel],
     ['linux.uidMappings', linux.uidMappings?.length],
     ['linux.gidMappings', linux.gidMappings?.length],
-    ['linux.timeOffsets', linux.timeOffsets],
     ['linux.mountLabel', linux.mountLabel],
-    ['linux.personality', linux.personality],
     ['linux.intelRdt', linux.intelRdt],
-    ['linux.memoryPolicy', linux.memoryPolicy],
     ['linux.netDevices', linux.netDevices],
     ['linux.seccomp.listenerPath', linux.seccomp?.listenerPath],
   ];

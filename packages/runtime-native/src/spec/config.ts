@@ -54,6 +54,17 @@ const userSchema = z.object({
   additionalGids: z.array(id).max(65_536).optional(),
 });
 
+/** Flags of sched_setattr(2) that the spec knows. */
+const SCHEDULER_FLAGS = [
+  'SCHED_FLAG_RESET_ON_FORK',
+  'SCHED_FLAG_RECLAIM',
+  'SCHED_FLAG_DL_OVERRUN',
+  'SCHED_FLAG_KEEP_POLICY',
+  'SCHED_FLAG_KEEP_PARAMS',
+  'SCHED_FLAG_UTIL_CLAMP_MIN',
+  'SCHED_FLAG_UTIL_CLAMP_MAX',
+] as const;
+
 /** The container's first process. */
 export const processSchema = z.object({
   terminal: z.boolean().optional(),
@@ -79,9 +90,9 @@ export const processSchema = z.object({
         'SCHED_IDLE',
         'SCHED_DEADLINE',
       ]),
-      nice: z.int().optional(),
+      nice: z.int().min(-20).max(19).optional(),
       priority: z.int().optional(),
-      flags: z.array(text).optional(),
+      flags: z.array(z.enum(SCHEDULER_FLAGS)).optional(),
       runtime: uint64.optional(),
       deadline: uint64.optional(),
       period: uint64.optional(),

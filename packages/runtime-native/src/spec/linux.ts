@@ -174,13 +174,29 @@ const sysctlName = z
   .string()
   .regex(/^[A-Za-z0-9_-]+([./][A-Za-z0-9_:@-]+)+$/, 'must look like net.ipv4.ip_forward');
 
+/** Modes of set_mempolicy(2). */
+const MEMORY_POLICIES = [
+  'MPOL_DEFAULT',
+  'MPOL_BIND',
+  'MPOL_INTERLEAVE',
+  'MPOL_WEIGHTED_INTERLEAVE',
+  'MPOL_PREFERRED',
+  'MPOL_PREFERRED_MANY',
+  'MPOL_LOCAL',
+] as const;
+const MEMORY_POLICY_FLAGS = [
+  'MPOL_F_NUMA_BALANCING',
+  'MPOL_F_RELATIVE_NODES',
+  'MPOL_F_STATIC_NODES',
+] as const;
+
 /** `linux` of the runtime spec. */
 export const linuxSchema = z.object({
   namespaces: z.array(namespaceSchema).optional(),
   uidMappings: z.array(idMappingSchema).optional(),
   gidMappings: z.array(idMappingSchema).optional(),
   timeOffsets: z
-    .record(
+    .partialRecord(
       z.enum(['monotonic', 'boottime']),
       z.object({ secs: int64.optional(), nanosecs: uint32.optional() }),
     )
@@ -204,7 +220,13 @@ export const linuxSchema = z.object({
       enableMonitoring: z.boolean().optional(),
     })
     .optional(),
-  memoryPolicy: z.object({ mode: text, nodes: text.optional(), flags: z.array(text).optional() }).optional(),
+  memoryPolicy: z
+    .object({
+      mode: z.enum(MEMORY_POLICIES),
+      nodes: text.optional(),
+      flags: z.array(z.enum(MEMORY_POLICY_FLAGS)).optional(),
+    })
+    .optional(),
   netDevices: z.record(text, z.object({ name: text.optional() })).optional(),
 });
 

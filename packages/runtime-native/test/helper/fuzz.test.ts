@@ -33,6 +33,13 @@ describe.skipIf(missing)('the decoder of plans', () => {
       ...defaultSpec(['sh', '-c', 'echo']),
       root: { path: '/image' },
       hostname: 'box',
+      process: {
+        ...defaultSpec(['sh', '-c', 'echo']).process,
+        scheduler: { policy: 'SCHED_OTHER', nice: -1 },
+        ioPriority: { class: 'IOPRIO_CLASS_BE', priority: 1 },
+        execCPUAffinity: { initial: '0-70', final: '1' },
+        apparmorProfile: 'p',
+      },
       mounts: [
         ...defaultSpec([]).mounts!.filter(({ type }) => type !== 'cgroup'),
         { destination: '/data', type: 'bind', source: '/host', options: ['rbind', 'rro'] },
@@ -48,6 +55,7 @@ describe.skipIf(missing)('the decoder of plans', () => {
       },
       seccomp: { flags: 0, program: new Uint8Array(64) },
       available: (1n << 41n) - 1n,
+      securityModules: { apparmor: true, selinux: true },
     };
     const log = { path: '/log', format: 'json-file' as const, maxSizeBytes: 1000 };
     const plans = [

@@ -15,6 +15,7 @@ const context: PlanContext = {
   cgroups: undefined,
   seccomp: undefined,
   available: (1n << 41n) - 1n,
+  securityModules: { apparmor: false, selinux: false },
 };
 
 const noCgroups = (spec: Spec): Spec => ({
