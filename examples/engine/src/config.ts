@@ -42,6 +42,8 @@ export interface Config {
   maxDownloadAttempts: number;
   /** Seconds that a graceful shutdown may take. */
   shutdownTimeoutS: number;
+  /** Whether containers have an init process unless they say otherwise. */
+  init: boolean;
   /** Free-form labels of this engine, shown by `info`. */
   labels: string[];
 }
@@ -66,6 +68,7 @@ const DEFAULTS: Config = {
   maxConcurrentDownloads: 3,
   maxDownloadAttempts: 5,
   shutdownTimeoutS: 15,
+  init: false,
   labels: [],
 };
 
@@ -98,6 +101,7 @@ const fileSchema = z.strictObject({
   'max-concurrent-downloads': z.int().min(1).optional(),
   'max-download-attempts': z.int().min(1).optional(),
   'shutdown-timeout': z.int().min(0).optional(),
+  init: z.boolean().optional(),
   labels: z.array(z.string().regex(/^[^=]+=.*$/, 'expected key=value')).optional(),
 });
 type FileConfig = z.output<typeof fileSchema>;
@@ -122,6 +126,7 @@ const FLAGS = {
   'max-concurrent-downloads': { key: 'max-concurrent-downloads', kind: 'number' },
   'max-download-attempts': { key: 'max-download-attempts', kind: 'number' },
   'shutdown-timeout': { key: 'shutdown-timeout', kind: 'number' },
+  init: { key: 'init', kind: 'switch' },
   label: { key: 'labels', kind: 'list' },
 } as const satisfies Record<
   string,
@@ -147,6 +152,7 @@ Options:
       --exec-root string              Root directory of execution state (default "${DEFAULTS.execRoot}")
   -G, --group string                  Group of the unix socket (default "${DEFAULTS.group}")
   -H, --host list                     Where to listen: unix:///path, tcp://address:port (default ${DEFAULTS.hosts[0]})
+      --init                          Run an init in every container that does not say otherwise
       --insecure-registry list        Registry that may be reached without verified TLS
       --label list                    Label of this engine: key=value
   -l, --log-level string              ${LOG_LEVELS.join(', ')} (default "${DEFAULTS.logLevel}")
@@ -293,6 +299,7 @@ function toConfig(given: FileConfig): Config {
     maxConcurrentDownloads: given['max-concurrent-downloads'] ?? DEFAULTS.maxConcurrentDownloads,
     maxDownloadAttempts: given['max-download-attempts'] ?? DEFAULTS.maxDownloadAttempts,
     shutdownTimeoutS: given['shutdown-timeout'] ?? DEFAULTS.shutdownTimeoutS,
+    init: given.init ?? DEFAULTS.init,
     labels: given.labels ?? DEFAULTS.labels,
   };
 }

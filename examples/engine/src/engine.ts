@@ -43,7 +43,14 @@ export interface EngineParts {
   /** What runs and connects containers. */
   containers: Pick<
     ContainerServiceParts,
-    'runtime' | 'networkDriver' | 'sandboxes' | 'seccomp' | 'syscalls' | 'cgroupVersion' | 'cgroupParent'
+    | 'runtime'
+    | 'networkDriver'
+    | 'sandboxes'
+    | 'seccomp'
+    | 'syscalls'
+    | 'cgroupVersion'
+    | 'cgroupParent'
+    | 'init'
   >;
 }
 

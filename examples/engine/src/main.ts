@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
 import { openLayerStore } from '@tare/layer-store';
 import { createBridgeDriver } from '@tare/netdriver';
-import { createNativeRuntime, detectCgroups, layerFs, sweepCgroups } from '@tare/runtime-native';
+import { createNativeRuntime, detectCgroups, initProgram, layerFs, sweepCgroups } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
 import { nativeRootSyscalls, nativeSandboxes, nativeSeccomp } from './adapters.ts';
 import { DAEMON_USAGE, loadConfig, type Config } from './config.ts';
@@ -90,6 +90,7 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
       seccomp: nativeSeccomp,
       syscalls: nativeRootSyscalls(layerFs),
       cgroupParent: CGROUP_PARENT,
+      init: { program: initProgram, always: config.init },
       cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,
     },
   };

@@ -27,6 +27,7 @@ export {
   closeFds,
   getSeals,
   helperFd,
+  initProgram,
   memfdCreate,
   openFilesLimit,
   pidfdExited,

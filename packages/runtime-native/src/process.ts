@@ -64,6 +64,17 @@ export function helperFd(): number {
   return load().sealedExecutable(helperPath());
 }
 
+/**
+ * Absolute path of a static program that is a good pid 1: `<program> -- command arguments…` starts the command, hands
+ * signals on to it, reaps orphans, and ends with the command's exit code (128 + signal when one ended it; 127 or 126 when
+ * it cannot be executed). To be bound into a container, read-only.
+ *
+ * @throws {Error} `NATIVE_MISSING` before it is compiled
+ */
+export function initProgram(): string {
+  return helperPath();
+}
+
 /** {@link spawnProcess} of the helper. */
 export function spawnHelper(options: Omit<SpawnOptions, 'exeFd'>): SpawnedProcess {
   return spawnProcess({ ...options, exeFd: helperFd() });

@@ -101,7 +101,7 @@ export async function createContainer(
   world.store.saveRecord(container);
   world.store.ready(container);
   world.store.publish(container, 'create');
-  return { id, warnings: ignoredWishes(hostConfig) };
+  return { id, warnings: [] };
 }
 
 /** The engine's defaults for what was not asked for. */
@@ -169,13 +169,6 @@ function refuseUnsupported(host: HostConfig): void {
   if (host.StorageOpt && Object.keys(host.StorageOpt).length > 0) {
     throw notImplemented('storage-opt is not supported by this engine');
   }
-}
-
-/** What a client asked for and does not get, said in so many words; the container works without it. */
-function ignoredWishes(host: HostConfig): string[] {
-  const warnings: string[] = [];
-  if (host.Init) warnings.push('This engine has no init process for containers yet: --init is ignored.');
-  return warnings;
 }
 
 /** @throws {EngineError} `NOT_FOUND`, which makes clients pull the image for the platform they want */

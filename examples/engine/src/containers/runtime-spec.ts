@@ -34,9 +34,14 @@ export interface SpecInputs {
   seccomp: LinuxSeccomp | undefined;
   /** Hard limit of open files of this process. */
   openFilesMax: number;
+  /** Program on the host that is to be pid 1, in front of the container's own; undefined for none. */
+  init: string | undefined;
   /** Cgroup that containers without a `CgroupParent` go below. */
   cgroupParent: string;
 }
+
+/** Where clients of dockerd find a container's init. */
+const INIT_PATH = '/sbin/docker-init';
 
 /** Sysctls of a network namespace of one's own: unprivileged ping, and no privileged ports. */
 const NETWORK_SYSCTLS = {
@@ -63,7 +68,7 @@ export function runtimeSpec(record: ContainerRecord, inputs: SpecInputs): Spec {
       terminal: config.Tty === true,
       ...(consoleSize ? { consoleSize } : {}),
       user: { uid: inputs.user.uid, gid: inputs.user.gid, additionalGids: [...inputs.user.additionalGids] },
-      args: [record.path, ...record.args],
+      args: [...(inputs.init ? [INIT_PATH, '--'] : []), record.path, ...record.args],
       env,
       cwd: config.WorkingDir || '/',
       // a process that is not root starts with nothing in effect, and nothing ambient either
@@ -145,7 +150,10 @@ function specMounts(record: ContainerRecord, inputs: SpecInputs): MountSpec[] {
       options: ['rbind', 'rprivate', ...(host.ReadonlyRootfs ? ['ro'] : [])],
     }));
   const defaults = systemMounts(record, inputs).filter(({ destination }) => !taken.has(destination));
-  const below = [...etc, ...own].sort((a, b) => depth(a.destination) - depth(b.destination));
+  const init: MountSpec[] = inputs.init
+    ? [{ destination: INIT_PATH, type: 'bind', source: inputs.init, options: ['bind', 'ro'] }]
+    : [];
+  const below = [...etc, ...init, ...own].sort((a, b) => depth(a.destination) - depth(b.destination));
   return [...defaults, ...below];
 }
 

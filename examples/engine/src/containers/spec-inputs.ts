@@ -63,8 +63,14 @@ export function specInputs(
     security,
     seccomp: host.Privileged ? undefined : seccompFor(world, record),
     openFilesMax: world.openFilesMax,
+    init: wantsInit(world, host) ? world.init.program() : undefined,
     cgroupParent: world.cgroupParent,
   };
+}
+
+/** A process namespace that belongs to somebody else has its pid 1 already. */
+function wantsInit(world: ContainerWorld, host: HostConfig): boolean {
+  return !host.PidMode && (host.Init ?? world.init.always);
 }
 
 /** What the container calls itself: its own hostname, the host's when it shares that, else its short id. */

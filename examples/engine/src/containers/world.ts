@@ -62,6 +62,8 @@ export interface ContainerWorld {
   openFilesMax: number;
   /** 1 or 2: the cgroup hierarchy decides the default cgroup namespace and the shape of stats. */
   cgroupVersion: 1 | 2;
+  /** The program that `--init` makes pid 1, found when it is needed, and whether all containers get it unless they object. */
+  init: { program(): string; always: boolean };
   /** Cgroup that containers go below. */
   cgroupParent: string;
 }

@@ -141,7 +141,7 @@ export class SystemInfo implements SystemService {
       // containers outlive the engine, always
       LiveRestoreEnabled: true,
       Isolation: '',
-      InitBinary: '',
+      InitBinary: 'tare-init',
       ContainerdCommit: { ID: '' },
       RuncCommit: { ID: '' },
       InitCommit: { ID: '' },

@@ -385,6 +385,7 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
     },
     cgroupVersion: 2,
     cgroupParent: '/tare',
+    init: { program: () => '/init', always: false },
     dataRoot: join(host.directory, 'data'),
     execRoot: join(host.directory, 'exec'),
   });

@@ -39,6 +39,7 @@ const inputs: SpecInputs = {
   security: { noNewPrivileges: false, seccomp: 'default' },
   seccomp: { defaultAction: 'SCMP_ACT_ERRNO' },
   openFilesMax: 20_000,
+  init: undefined,
   cgroupParent: '/tare',
 };
 const spec = (changes: Partial<ContainerRecord> = {}, other: Partial<SpecInputs> = {}) =>
@@ -66,6 +67,14 @@ describe('runtimeSpec', () => {
       user: { uid: 0, gid: 0, additionalGids: [1] },
     });
     expect(spec({ config: { Env: ['HOME=/h'] } }).process?.env).not.toContain('HOME=/root');
+  });
+
+  it('puts an init in front of the command, bound read-only from the host', () => {
+    const result = spec({}, { init: '/host/init' });
+    expect(result.process?.args).toEqual(['/sbin/docker-init', '--', 'sh', '-c', 'true']);
+    expect(mount(result, '/sbin/docker-init')).toEqual([
+      { destination: '/sbin/docker-init', type: 'bind', source: '/host/init', options: ['bind', 'ro'] },
+    ]);
   });
 
   it('gives nothing in effect to a process that is not root', () => {

@@ -6,6 +6,7 @@
  *                           descriptor 5: the state directory of the container or exec'd process
  *   tare-init check-plan    reads a plan from stdin; says whether it would be accepted
  *   tare-init operations    prints the table of operations
+ *   tare-init -- PROGRAM …  runs a program as pid 1 should: inside a container, where the file is bound for this
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #include "monitor.h"
+#include "reaper.h"
 #include "util.h"
 
 #ifndef F_GET_SEALS
@@ -91,6 +93,8 @@ int main(int argc, char **argv)
 		struct plan plan = map_plan();
 		monitor_run(&plan, CLIENT_FD, STATE_FD);
 	}
+	if (strcmp(role, "--") == 0 && argc > 2)
+		return reaper_run(argv + 2);
 	if (strcmp(role, "check-plan") == 0)
 		return check_plan();
 	if (strcmp(role, "operations") == 0)
