@@ -6,8 +6,8 @@ export { RuntimeError } from './errors.ts';
 export type { RuntimeErrorCode, RuntimeErrorDetails } from './errors.ts';
 export { mount, mountAt, mountTable, parseMountInfo, unmount } from './mounts.ts';
 export type { MountPoint } from './mounts.ts';
-export { createNativeRuntime, planContainer } from './native-runtime.ts';
-export type { NativeRuntimeOptions } from './native-runtime.ts';
+export { createNativeRuntime, plan } from './native-runtime.ts';
+export type { LaunchPlan, NativeRuntimeOptions, PlanOptions } from './native-runtime.ts';
 export { openNetlink } from './netlink.ts';
 export type { NetlinkSocket, OpenNetlinkOptions } from './netlink.ts';
 export {

@@ -6,7 +6,7 @@ import type { Cgroup } from './cgroups/cgroups.ts';
 import { RuntimeError } from './errors.ts';
 import { NativeContainer, availableCapabilities, placementOf } from './native-container.ts';
 import { compileContainer, processOf } from './plan/compile.ts';
-import { encodePlan } from './plan/operations.ts';
+import { encodePlan, formatPlan } from './plan/operations.ts';
 import type { Plan } from './plan/operations.ts';
 import { isTerminal } from './plan/process.ts';
 import { checkId, parseSpec } from './plan/validate.ts';
@@ -34,16 +34,33 @@ export function createNativeRuntime(options: NativeRuntimeOptions): Runtime {
   return new NativeRuntime(resolve(options.stateDirectory), options.cgroupRoot ?? '/tare');
 }
 
+/** Input of {@link plan} besides the spec. */
+export interface PlanOptions extends Omit<CreateOptions, 'spec' | 'signal'> {
+  /** Where the container's state would be. Default `/run/tare/container`. */
+  stateDirectory?: string;
+  /** The container's cgroup in every hierarchy. Default `/tare/container`. */
+  cgroupPath?: string;
+}
+
+/** What the helper would do, in order. As a string: one operation a line. */
+export interface LaunchPlan {
+  readonly operations: Plan;
+  toString(): string;
+}
+
 /**
- * What the helper would do for a spec, without doing it. `formatPlan` prints it.
+ * The launch plan of a container, without making anything: exactly what `create` hands to the helper. Cgroup limits are
+ * not in it; they are set before the helper starts.
  *
- * @throws {RuntimeError} as {@link Runtime.create} does for a spec that it refuses
+ * @throws {RuntimeError} `INVALID_SPEC` or `UNSUPPORTED` with `field`, as {@link Runtime.create} does
+ * @example
+ * console.log(String(plan(spec)));
  */
-export function planContainer(
-  options: Omit<CreateOptions, 'signal'> & { stateDirectory: string; cgroupPath: string },
-): Plan {
-  const spec = parseSpec(options.spec);
-  return compile(spec, options, options.stateDirectory, openCgroup(options.cgroupPath));
+export function plan(spec: Spec, options: PlanOptions = {}): LaunchPlan {
+  const { stateDirectory = '/run/tare/container', cgroupPath = '/tare/container' } = options;
+  const checked = parseSpec(spec);
+  const operations = compile(checked, { ...options, spec: checked }, stateDirectory, openCgroup(cgroupPath));
+  return { operations, toString: () => formatPlan(operations) };
 }
 
 function compile(spec: Spec, options: CreateOptions, directory: string, cgroup: Cgroup): Plan {
@@ -80,7 +97,7 @@ class NativeRuntime implements Runtime {
     const spec = parseSpec(options.spec);
     const path = this.#cgroupPath(id, spec);
     // refuses what it must before anything is made
-    const plan = encodePlan(compile(spec, options, this.#state.directory(id), openCgroup(path)));
+    const bytes = encodePlan(compile(spec, options, this.#state.directory(id), openCgroup(path)));
 
     const record: ContainerRecord = {
       version: 1,
@@ -97,7 +114,7 @@ class NativeRuntime implements Runtime {
     undo.defer(() => cgroup.remove());
     if (spec.linux?.resources) cgroup.apply(spec.linux.resources);
     const container = new NativeContainer(id, this.#state, record, cgroup);
-    await container.launch(plan, signal);
+    await container.launch(bytes, signal);
     undo.move();
     return container;
   }

@@ -134,9 +134,14 @@ describeContainers('a container that cannot be made', () => {
       code: 'UNSUPPORTED',
       field: 'linux.namespaces[6]',
     });
-    expect(await fails((spec) => (spec.linux!.personality = { domain: 'LINUX32' }))).toMatchObject({
+    const personality = { domain: 'LINUX32' as const, flags: ['ADDR_NO_RANDOMIZE'] };
+    expect(await fails((spec) => (spec.linux!.personality = personality))).toMatchObject({
       code: 'UNSUPPORTED',
-      field: 'linux.personality',
+      field: 'linux.personality.flags',
+    });
+    expect(await fails((spec) => (spec.linux!.intelRdt = { closID: 'a' }))).toMatchObject({
+      code: 'UNSUPPORTED',
+      field: 'linux.intelRdt',
     });
   });
 
