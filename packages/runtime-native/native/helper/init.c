@@ -75,6 +75,15 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 		return mount_new(init, f);
 	case OP_BIND:
 		return mount_bind(init, f);
+	case OP_ID_MAP: {
+		uint32_t slot = read_u32(&f);
+		const char *uids = read_string(&f);
+		return open_id_map(init, slot, uids, read_string(&f));
+	}
+	case OP_MAPPED: {
+		uint32_t slot = read_u32(&f);
+		return map_next_mount(init, slot, read_u32(&f) != 0);
+	}
 	case OP_ATTRIBUTES:
 		return mount_attributes(init, f);
 	case OP_DIRECTORY:
@@ -165,7 +174,7 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 void init_run(const struct plan *plan, int sync, int target, const int stdio[3])
 {
 	struct init *init = &the_init;
-	*init = (struct init){.sync = sync, .root = -1, .proc = -1, .mask = -1, .target = target};
+	*init = (struct init){.sync = sync, .root = -1, .proc = -1, .mask = -1, .idmap = -1, .target = target};
 	memset(init->trees, -1, sizeof init->trees);
 	report_with(REPORT_MONITOR, sync);
 

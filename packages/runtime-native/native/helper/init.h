@@ -19,11 +19,14 @@ struct init {
 	int proc;
 	/* an empty directory `d` and an empty file `f`, read-only, to put over masked paths */
 	int mask;
+	/* a user namespace whose ids the next mount gets, with the mounts below it or without */
+	int idmap;
+	bool idmap_recursive;
 	/* the process whose namespaces an exec'd process joins */
 	int target;
 	/* an existing directory on the host that may be mounted over in this mount namespace */
 	const char *scratch;
-	/* mount trees cloned from the host, waiting for their place */
+	/* mount trees cloned from the host and user namespaces of mappings, waiting for their place, by slot */
 	int trees[PLAN_MAX_SLOTS];
 };
 
@@ -65,6 +68,16 @@ int new_mount(const char *type, const char *source, struct list options, uint64_
 void configure(int context, struct list options);
 void attach_mount(int mount, int place, const char *path);
 
+/* idmap.c */
+void open_id_map(struct init *init, uint32_t slot, const char *uids, const char *gids);
+void map_next_mount(struct init *init, uint32_t slot, bool recursive);
+/* Gives a detached mount the ids that map_next_mount has asked for, if it has; dies. */
+void apply_idmap(struct init *init, int mount, const char *path);
+
+/* copyup.c */
+/* Copies what the directory `place` holds to a detached mount; dies. */
+void copy_up(int place, int mount, const char *path);
+
 /* devices.c */
 void make_device(struct init *init, struct cursor fields);
 void make_directory(struct init *init, const char *path);
@@ -75,6 +88,8 @@ void make_terminal(struct init *init, uint32_t owner, bool console);
 bool send_descriptor(int socket, char kind, int fd);
 
 /* limits.c */
+/* Opens a path of a procfs that is attached nowhere, so that nobody can have mounted over it; dies. */
+int open_private_proc(struct init *init, const char *path, uint64_t flags);
 void write_sysctl(struct init *init, const char *name, const char *value);
 void write_oom_score(struct init *init, const char *value);
 /* Writes to a file of /proc/self/attr what execve shall make of the process. */

@@ -27,12 +27,18 @@ static int private_proc(struct init *init)
 	return init->proc;
 }
 
-static void write_proc(struct init *init, const char *path, const char *value)
+int open_private_proc(struct init *init, const char *path, uint64_t flags)
 {
-	AUTO_FD fd = sys_openat2(private_proc(init), path, O_WRONLY | O_CLOEXEC, 0,
-				 TARE_RESOLVE_BENEATH | TARE_RESOLVE_NO_XDEV | TARE_RESOLVE_NO_MAGICLINKS);
+	int fd = sys_openat2(private_proc(init), path, flags | O_CLOEXEC, 0,
+			     TARE_RESOLVE_BENEATH | TARE_RESOLVE_NO_XDEV | TARE_RESOLVE_NO_MAGICLINKS);
 	if (fd < 0)
 		die("openat2", path);
+	return fd;
+}
+
+static void write_proc(struct init *init, const char *path, const char *value)
+{
+	AUTO_FD fd = open_private_proc(init, path, O_WRONLY);
 	if (!write_all(fd, value, strlen(value)))
 		die("write", path);
 }

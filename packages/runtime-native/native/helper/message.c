@@ -129,6 +129,11 @@ static bool take_field(struct window *window, char kind)
 	}
 }
 
+static bool begins_with_slot(uint16_t code)
+{
+	return code == OP_TREE_OPEN || code == OP_ROOT_TREE || code == OP_BIND || code == OP_ID_MAP || code == OP_MAPPED;
+}
+
 bool plan_check(const uint8_t *bytes, size_t size, struct plan *plan, const char **reason)
 {
 	*reason = "shorter than its header";
@@ -181,7 +186,7 @@ bool plan_check(const uint8_t *bytes, size_t size, struct plan *plan, const char
 		if (inner.at != inner.end)
 			return false;
 		*reason = "a slot is out of range";
-		if ((code == OP_TREE_OPEN || code == OP_ROOT_TREE || code == OP_BIND) && get_u32(body) >= PLAN_MAX_SLOTS)
+		if (begins_with_slot(code) && get_u32(body) >= PLAN_MAX_SLOTS)
 			return false;
 	}
 	*reason = "bytes follow the last operation";

@@ -98,8 +98,15 @@ void mount_new(struct init *init, struct cursor fields)
 	struct list options = read_list(&fields);
 	uint64_t attributes = read_u64(&fields);
 	uint32_t propagation = read_u32(&fields);
-	AUTO_FD place = open_destination(init, destination, read_u32(&fields));
-	AUTO_FD mount = new_mount(type, source, options, attributes);
+	uint32_t flags = read_u32(&fields);
+	AUTO_FD place = open_destination(init, destination, flags);
+	bool copies = flags & MOUNT_COPY_UP;
+	AUTO_FD mount = new_mount(type, source, options, copies ? attributes & ~(uint64_t)TARE_MOUNT_ATTR_RDONLY : attributes);
+	if (copies) {
+		copy_up(place, mount, destination);
+		set_attributes(mount, destination, false, attributes & TARE_MOUNT_ATTR_RDONLY, 0, 0);
+	}
+	apply_idmap(init, mount, destination);
 	set_attributes(mount, destination, false, 0, 0, propagation);
 	attach_mount(mount, place, destination);
 }
@@ -124,6 +131,7 @@ void mount_bind(struct init *init, struct cursor fields)
 	if (!S_ISDIR(status.st_mode))
 		flags |= MOUNT_ONTO_FILE;
 	AUTO_FD place = open_destination(init, destination, flags);
+	apply_idmap(init, tree, destination);
 	set_attributes(tree, destination, false, set, clear, 0);
 	set_attributes(tree, destination, true, all_set, all_clear, propagation);
 	attach_mount(tree, place, destination);

@@ -39,6 +39,8 @@
 	X(TARGET_JOIN, 0x205, "u")                                                                                   \
 	/* slot, path on the host, whether with the mounts below it */                                               \
 	X(TREE_OPEN, 0x210, "usu")                                                                                   \
+	/* slot, lines of uid_map and of gid_map */                                                                  \
+	X(ID_MAP, 0x217, "uss")                                                                                      \
 	/* propagation of every mount inherited from the host */                                                     \
 	X(INHERITED_PROPAGATION, 0x211, "u")                                                                         \
 	/* an existing directory on the host that may be mounted over */                                             \
@@ -51,6 +53,8 @@
 	X(MOUNT, 0x220, "ssslquu")                                                                                   \
 	/* slot, destination, attributes to set and clear, the same recursively, propagation, flags */               \
 	X(BIND, 0x221, "usqqqquu")                                                                                   \
+	/* slot of an ID_MAP that the next MOUNT or BIND gets, whether with the mounts below it */                   \
+	X(MAPPED, 0x229, "uu")                                                                                       \
 	/* path of a mount, attributes to set and clear, flags (AT_RECURSIVE) */                                     \
 	X(ATTRIBUTES, 0x222, "sqqu")                                                                                 \
 	/* path: made with what is missing above it */                                                                           \
@@ -122,3 +126,5 @@ enum operation {
 #define MOUNT_ONTO_FILE 2u
 /* the destination may lie in procfs (a short list in the compiler) */
 #define MOUNT_OVER_PROC 4u
+/* fill it with what it covers; read-only comes after that */
+#define MOUNT_COPY_UP 8u

@@ -13,6 +13,10 @@ export interface MountOptions {
   propagation: number;
   /** Options of the file system itself, `key=value` or a flag. */
   data: string[];
+  /** A tmpfs that begins with what it covers. */
+  copyUp: boolean;
+  /** Ids mapped as the mount's `uidMappings` and `gidMappings` say; `recursive` with the mounts below it. */
+  idmap: { recursive: boolean } | undefined;
   /** Options that ask for what this version cannot do. */
   unsupported: string[];
 }
@@ -80,7 +84,7 @@ const IGNORED = new Set([
 ]);
 
 const UNSUPPORTED = new Set([
-  'tmpcopyup',
+  // the forms of crun with mappings in them
   'idmap',
   'ridmap',
   'remount',
@@ -100,6 +104,8 @@ export function parseMountOptions(options: readonly string[], type?: string): Mo
     clearAll: 0n,
     propagation: 0,
     data: [],
+    copyUp: false,
+    idmap: undefined,
     unsupported: [],
   };
   for (const option of options) {
@@ -109,7 +115,9 @@ export function parseMountOptions(options: readonly string[], type?: string): Mo
     else if (change) {
       result.set = (result.set & ~change[1]) | change[0];
       result.clear = (result.clear & ~change[0]) | change[1];
-    } else if (option in PROPAGATION) result.propagation = PROPAGATION[option]!;
+    } else if (option === 'idmap' || option === 'ridmap') result.idmap = { recursive: option === 'ridmap' };
+    else if (option === 'tmpcopyup') result.copyUp = true;
+    else if (option in PROPAGATION) result.propagation = PROPAGATION[option]!;
     else if (recursive) {
       result.setAll = (result.setAll & ~recursive[1]) | recursive[0];
       result.clearAll = (result.clearAll & ~recursive[0]) | recursive[1];

@@ -3,7 +3,7 @@ import { posix } from 'node:path';
 
 import { DEFAULT_DEVICES } from '../spec/defaults.ts';
 import type { MountSpec, Spec } from '../spec/config.ts';
-import type { DeviceSpec } from '../spec/linux.ts';
+import type { DeviceSpec, IdMapping } from '../spec/linux.ts';
 import type { CgroupPlacement, PlanContext } from './context.ts';
 import { MS_PRIVATE, parseMountOptions } from './mount-options.ts';
 import type { MountOptions } from './mount-options.ts';
@@ -11,7 +11,7 @@ import type { Operation } from './operations.ts';
 import { invalid, unsupported } from './validate.ts';
 
 /** Flags of MOUNT and BIND. */
-const FLAG = { NO_SYMLINKS: 1, ONTO_FILE: 2, OVER_PROC: 4 } as const;
+const FLAG = { NO_SYMLINKS: 1, ONTO_FILE: 2, OVER_PROC: 4, COPY_UP: 8 } as const;
 const RDONLY = 1n;
 const HARMLESS = 2n | 4n | 8n; // nosuid, nodev, noexec
 
@@ -29,7 +29,7 @@ export class MountPlan {
   readonly #trees: Operation[] = [];
   readonly #steps: Operation[] = [];
 
-  /** TREE_OPEN of everything that comes from the host. */
+  /** TREE_OPEN of everything that comes from the host, and ID_MAP: what has to be done while its root is still that. */
   get trees(): readonly Operation[] {
     return this.#trees;
   }
@@ -42,6 +42,12 @@ export class MountPlan {
   tree(path: string, recursive: boolean): number {
     const slot = this.#trees.length;
     this.#trees.push(['TREE_OPEN', slot, path, recursive ? 1 : 0]);
+    return slot;
+  }
+
+  idMap(uids: string, gids: string): number {
+    const slot = this.#trees.length;
+    this.#trees.push(['ID_MAP', slot, uids, gids]);
     return slot;
   }
 
@@ -106,7 +112,7 @@ function refuse(options: MountOptions, field: string): void {
 export function planMounts(plan: MountPlan, spec: Spec, context: PlanContext): void {
   let devices = false;
   (spec.mounts ?? []).forEach((mount, i) => {
-    planMount(plan, mount, `mounts[${i}]`, context);
+    planMount(plan, mount, spec, `mounts[${i}]`, context);
     if (normalize(mount.destination) === '/dev') {
       // a /dev of the host's has its devices
       if (!parseMountOptions(mount.options ?? [], mount.type).bind) planDevices(plan, spec);
@@ -116,7 +122,33 @@ export function planMounts(plan: MountPlan, spec: Spec, context: PlanContext): v
   if (!devices) planDevices(plan, spec);
 }
 
-function planMount(plan: MountPlan, mount: MountSpec, field: string, context: PlanContext): void {
+const mapLines = (mappings: readonly IdMapping[]): string =>
+  mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join('');
+
+/** Mappings of the mount's own, or with `idmap` alone the container's. */
+function idMapOperation(
+  plan: MountPlan,
+  mount: MountSpec,
+  spec: Spec,
+  options: MountOptions,
+  field: string,
+): Operation | undefined {
+  let { uidMappings = [], gidMappings = [] } = mount;
+  if (uidMappings.length === 0 && gidMappings.length === 0) {
+    if (!options.idmap) return undefined;
+    ({ uidMappings = [], gidMappings = [] } = spec.linux ?? {});
+    if (uidMappings.length === 0) {
+      throw invalid(`${field}.options`, 'idmap needs uidMappings and gidMappings, of the mount or of linux');
+    }
+  }
+  for (const [name, mappings] of Object.entries({ uidMappings, gidMappings })) {
+    if (mappings.length === 0) throw invalid(`${field}.${name}`, 'must be given when the other one is');
+  }
+  const slot = plan.idMap(mapLines(uidMappings), mapLines(gidMappings));
+  return ['MAPPED', slot, options.idmap?.recursive ? 1 : 0];
+}
+
+function planMount(plan: MountPlan, mount: MountSpec, spec: Spec, field: string, context: PlanContext): void {
   const destination = normalize(mount.destination);
   const options = parseMountOptions(mount.options ?? [], mount.type);
   refuse(options, field);
@@ -128,12 +160,17 @@ function planMount(plan: MountPlan, mount: MountSpec, field: string, context: Pl
     throw invalid(`${field}.destination`, `must not be inside /proc (${destination})`);
   }
 
+  if (options.copyUp && (options.bind || mount.type !== 'tmpfs')) {
+    throw invalid(`${field}.options`, 'tmpcopyup is for mounts of type tmpfs');
+  }
+  const idMap = idMapOperation(plan, mount, spec, options, field);
   if (options.bind) {
     if (!mount.source?.startsWith('/')) throw invalid(`${field}.source`, 'must be an absolute path');
     if (options.data.length > 0)
       throw invalid(`${field}.options`, `${options.data[0]} is no option of a bind mount`);
     const slot = plan.tree(mount.source, options.bind.recursive);
     const { set, clear, setAll, clearAll } = options;
+    if (idMap) plan.add(idMap);
     plan.add(['BIND', slot, destination, set, clear, setAll, clearAll, propagation, flags]);
     return;
   }
@@ -149,6 +186,8 @@ function planMount(plan: MountPlan, mount: MountSpec, field: string, context: Pl
   const kernel =
     type === 'proc' || type === 'sysfs' || destination === '/dev' || destination.startsWith('/dev/');
   if (kernel) flags |= FLAG.NO_SYMLINKS;
+  if (options.copyUp) flags |= FLAG.COPY_UP;
+  if (idMap) plan.add(idMap);
   plan.add(['MOUNT', type, mount.source ?? type, destination, options.data, attributes, propagation, flags]);
 }
 

@@ -74,10 +74,6 @@ export function refuseUnsupported(spec: Spec): void {
     ['linux.seccomp.listenerPath', linux.seccomp?.listenerPath],
   ];
   for (const [field, present] of asked) if (present) throw unsupported(field);
-  (spec.mounts ?? []).forEach((mount, i) => {
-    if (mount.uidMappings?.length) throw unsupported(`mounts[${i}].uidMappings`);
-    if (mount.gidMappings?.length) throw unsupported(`mounts[${i}].gidMappings`);
-  });
 }
 
 /** @throws {RuntimeError} `INVALID_SPEC` with the field's path */

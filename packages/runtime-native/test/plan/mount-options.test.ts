@@ -31,9 +31,9 @@ describe('mount options', () => {
   });
 
   it('name what is not supported', () => {
-    expect(parseMountOptions(['idmap=uids=0-1-1', 'tmpcopyup']).unsupported).toEqual([
+    expect(parseMountOptions(['idmap=uids=0-1-1', 'remount']).unsupported).toEqual([
       'idmap=uids=0-1-1',
-      'tmpcopyup',
+      'remount',
     ]);
   });
 });
