@@ -41,6 +41,12 @@ export const COMPONENTS = {
     path: 'usr/bin/docker',
     costs: 'the end-to-end tests with the stock docker CLI',
   },
+  runtimeSpec: {
+    name: 'config-schema.json',
+    package: 'golang-github-opencontainers-specs-dev',
+    path: 'usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json',
+    costs: 'the comparison of our schemas with those of the runtime specification',
+  },
 } as const satisfies Record<string, Component>;
 
 /** The component's path if it is there (in the cache, or for `docker` on the PATH), else undefined. */

@@ -239,6 +239,10 @@ function deviceOperation(device: DeviceSpec, field: string): Operation {
   if (type !== 'p' && (device.major === undefined || device.minor === undefined || major < 0 || minor < 0)) {
     throw invalid(field, `${path} needs a major and a minor number`);
   }
+  // 12 and 20 bits are what the kernel keeps; more would name another device
+  if (major > 0xfff || minor > 0xf_ffff) {
+    throw invalid(field, `${path}: the kernel knows no device ${major}:${minor}`);
+  }
   return ['DEVICE', normalize(path), S_IFMT[type] | fileMode, major, minor, uid, gid];
 }
 

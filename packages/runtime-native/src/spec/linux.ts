@@ -215,7 +215,7 @@ export const linuxSchema = z.object({
     .object({
       closID: text.optional(),
       l3CacheSchema: text.optional(),
-      memBwSchema: text.optional(),
+      memBwSchema: text.regex(/^MB:[^\n]*$/, 'must be one line that begins with MB:').optional(),
       schemata: z.array(text).optional(),
       enableMonitoring: z.boolean().optional(),
     })

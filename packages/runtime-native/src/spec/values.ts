@@ -10,8 +10,9 @@ export const absolutePath = text.refine((value) => value.startsWith('/'), 'must 
 export const uint16 = z.int().min(0).max(0xffff);
 export const uint32 = z.int().min(0).max(0xffff_ffff);
 /** A 64-bit quantity. JSON numbers above 2^53 lose their low bits; the only such values in use mean "unlimited". */
-export const int64 = z.number().refine(Number.isInteger, 'must be an integer');
-export const uint64 = int64.refine((value) => value >= 0, 'must not be negative');
+const integer64 = z.number().refine(Number.isInteger, 'must be an integer');
+export const int64 = integer64.min(-(2 ** 63)).max(2 ** 63);
+export const uint64 = integer64.min(0, 'must not be negative').max(2 ** 64);
 
 /** A uid or gid. 4294967295 is -1, "no id", to the kernel, so it is refused. */
 export const id = z.int().min(0).max(0xffff_fffe);

@@ -35,6 +35,20 @@ function named(plan: Plan, name: OperationName): unknown[][] {
 }
 
 describe('the plan of a container', () => {
+  it('refuses device numbers that would become those of another device', () => {
+    for (const [major, minor] of [
+      [2 ** 32 + 1, 3],
+      [1, 2 ** 32 + 3],
+      [0x1000, 0],
+    ] as const) {
+      const change = (spec: Spec): void =>
+        void (spec.linux!.devices = [{ type: 'c', path: '/dev/x', major, minor }]);
+      expect(() => compile(change)).toThrow(
+        expect.objectContaining({ code: 'INVALID_SPEC', field: 'linux.devices[0]' }),
+      );
+    }
+  });
+
   it('reads as what will be done', () => {
     const plan = compile((spec) => {
       spec.mounts = [
