@@ -212,6 +212,9 @@ describeContainers('a container', () => {
       },
     );
     expect(value).toBe('0\n9000');
+    const domain = (spec: Spec): void =>
+      void (spec.linux!.sysctl = { 'kernel.domainname': 'inside.example' });
+    expect(await out('cat /proc/sys/kernel/domainname', domain)).toBe('inside.example');
     const before = readFileSync('/proc/sys/kernel/core_pattern', 'utf8');
     await expect(
       sh('true', (spec) => (spec.linux!.sysctl = { 'kernel.core_pattern': 'x' })),

@@ -146,6 +146,7 @@ describeContainers('the process of a container', () => {
         'process.selinuxLabel',
         (spec: Spec) => (spec.process!.selinuxLabel = 'system_u:system_r:x:s0'),
       ],
+      [selinux, 'linux.mountLabel', (spec: Spec) => (spec.linux!.mountLabel = 'system_u:object_r:x:s0')],
     ] as const;
     for (const [on, field, change] of labels) {
       if (on) continue;

@@ -90,12 +90,18 @@ function* joinOperations(namespaces: Namespaces, cgroups: CgroupPlacement | unde
   if (network && network.path === undefined) yield ['LOOPBACK_UP'];
 }
 
+function sysctlOwner(name: string): NamespaceSpec['type'] | undefined {
+  if (name.startsWith('net/')) return 'network';
+  if (name === 'kernel/domainname') return 'uts';
+  return IPC_SYSCTLS.test(name) ? 'ipc' : undefined;
+}
+
 function* sysctlOperations(spec: Spec, namespaces: Namespaces): Generator<Operation> {
   for (const [key, value] of Object.entries(spec.linux?.sysctl ?? {})) {
     // "net.ipv4.conf.eth0/1.x": whichever of the two comes first separates
     const slashes = key.search(/[./]/) === key.indexOf('/');
     const name = slashes ? key : key.replace(/[./]/g, (separator) => (separator === '.' ? '/' : '.'));
-    const owner = name.startsWith('net/') ? 'network' : IPC_SYSCTLS.test(name) ? 'ipc' : undefined;
+    const owner = sysctlOwner(name);
     const field = `linux.sysctl[${JSON.stringify(key)}]`;
     if (!owner) throw invalid(field, 'is not of any namespace: it would change the host');
     if (!namespaces.has(owner)) throw invalid(field, `needs a ${owner} namespace of the container's own`);

@@ -8,7 +8,7 @@ import type { CgroupPlacement, PlanContext } from './context.ts';
 import { MS_PRIVATE, parseMountOptions } from './mount-options.ts';
 import type { MountOptions } from './mount-options.ts';
 import type { Operation } from './operations.ts';
-import { invalid, unsupported } from './validate.ts';
+import { invalid, missing, unsupported } from './validate.ts';
 
 /** Flags of MOUNT and BIND. */
 const FLAG = { NO_SYMLINKS: 1, ONTO_FILE: 2, OVER_PROC: 4, COPY_UP: 8 } as const;
@@ -110,6 +110,8 @@ function refuse(options: MountOptions, field: string): void {
 
 /** Every entry of `mounts`, and the devices right after `/dev`, so that later mounts may cover single devices. */
 export function planMounts(plan: MountPlan, spec: Spec, context: PlanContext): void {
+  if (spec.linux?.mountLabel && !context.securityModules.selinux)
+    throw missing('linux.mountLabel', 'SELinux');
   let devices = false;
   (spec.mounts ?? []).forEach((mount, i) => {
     planMount(plan, mount, spec, `mounts[${i}]`, context);
@@ -124,6 +126,16 @@ export function planMounts(plan: MountPlan, spec: Spec, context: PlanContext): v
 
 const mapLines = (mappings: readonly IdMapping[]): string =>
   mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join('');
+
+/** File systems whose labels the kernel decides. */
+const LABELLED_BY_KERNEL = new Set(['proc', 'sysfs', 'mqueue', 'cgroup', 'cgroup2']);
+
+/** SELinux: everything in the file system gets the label of the spec. */
+function labelOptions(type: string, options: MountOptions, spec: Spec): string[] {
+  const label = spec.linux?.mountLabel;
+  if (!label || LABELLED_BY_KERNEL.has(type)) return [];
+  return options.data.some((option) => option.startsWith('context=')) ? [] : [`context=${label}`];
+}
 
 /** Mappings of the mount's own, or with `idmap` alone the container's. */
 function idMapOperation(
@@ -188,7 +200,8 @@ function planMount(plan: MountPlan, mount: MountSpec, spec: Spec, field: string,
   if (kernel) flags |= FLAG.NO_SYMLINKS;
   if (options.copyUp) flags |= FLAG.COPY_UP;
   if (idMap) plan.add(idMap);
-  plan.add(['MOUNT', type, mount.source ?? type, destination, options.data, attributes, propagation, flags]);
+  const data = [...options.data, ...labelOptions(type, options, spec)];
+  plan.add(['MOUNT', type, mount.source ?? type, destination, data, attributes, propagation, flags]);
 }
 
 /** Version 2 as a mount of its own; otherwise a tmpfs with the container's directory of every hierarchy. */

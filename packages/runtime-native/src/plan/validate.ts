@@ -68,7 +68,6 @@ export function refuseUnsupported(spec: Spec): void {
     ['hooks', Object.values(spec.hooks ?? {}).some((hooks) => hooks.length > 0)],
     ['linux.uidMappings', linux.uidMappings?.length],
     ['linux.gidMappings', linux.gidMappings?.length],
-    ['linux.mountLabel', linux.mountLabel],
     ['linux.intelRdt', linux.intelRdt],
     ['linux.netDevices', linux.netDevices],
     ['linux.seccomp.listenerPath', linux.seccomp?.listenerPath],
