@@ -23,7 +23,9 @@ const names = readdirSync(join(import.meta.dirname, 'scenarios'))
 if (process.getuid?.() !== 0) fail('containers need root');
 const unknown = positionals.filter((name) => !names.includes(name));
 if (unknown.length > 0) fail(`no scenario ${unknown.join(', ')}; there are: ${names.join(', ')}`);
+const chosen = positionals.length > 0 ? positionals : names;
 if (process.env[ISOLATED] === undefined) {
+  for (const name of chosen) await (await load(name)).prepare?.();
   // everything measured shares one network of its own, away from the machine's
   const { status } = spawnSync(
     'unshare',
@@ -33,11 +35,11 @@ if (process.env[ISOLATED] === undefined) {
   process.exit(status ?? 1);
 }
 
-for (const name of positionals.length > 0 ? positionals : names) await measure(name);
+for (const name of chosen) await measure(name);
 assemble();
 
 async function measure(name: string): Promise<void> {
-  const { scenario } = (await import(`./scenarios/${name}.ts`)) as { scenario: Scenario };
+  const scenario = await load(name);
   process.stderr.write(`${scenario.title}\n`);
   const bench = new MarkdownBench(Number(values.rounds));
   try {
@@ -48,6 +50,11 @@ async function measure(name: string): Promise<void> {
   const text = `## ${scenario.title}\n\n${machine()}\n\n${bench}`;
   writeFileSync(join(results, `${name}.md`), text);
   process.stdout.write(`${text}\n`);
+}
+
+async function load(name: string): Promise<Scenario> {
+  const { scenario } = (await import(`./scenarios/${name}.ts`)) as { scenario: Scenario };
+  return scenario;
 }
 
 function machine(): string {

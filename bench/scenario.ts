@@ -34,6 +34,8 @@ export interface Bench {
 export interface Scenario {
   /** Heading of its part of RESULTS.md. */
   title: string;
+  /** Fetches what comes from elsewhere: {@link run} has a network of its own, without a way out. */
+  prepare?(): Promise<void>;
   run(bench: Bench): Promise<void>;
 }
 

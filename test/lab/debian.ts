@@ -83,6 +83,17 @@ export async function fetchComponents(): Promise<{ component: Component; reason:
   return missing;
 }
 
+/**
+ * The folder a package's files lie in, fetched when they are not there yet: for peers of measurements.
+ *
+ * @throws when apt-get cannot have it
+ */
+export async function packageFolder(name: string): Promise<string> {
+  const folder = join(CACHE, name);
+  if (!existsSync(folder)) await fetchPackage(name);
+  return folder;
+}
+
 async function fetchPackage(name: string): Promise<void> {
   await mkdir(CACHE, { recursive: true });
   const work = await mkdtemp(join(CACHE, '.fetch-'));
