@@ -129,4 +129,15 @@ describeContainers('a mount in a container', () => {
     expect(await out(script, mount('rbind', 'unbindable'))).toBe('unbindable');
     expect(await out(script, mount('rbind', 'rprivate'))).toBe('-');
   });
+
+  it('is the root with the propagation of the spec', async () => {
+    const seen = async (rootfsPropagation: 'shared' | 'private' | 'unbindable'): Promise<string> => {
+      const script = 'awk \'$5 == "/" { print $7 }\' /proc/self/mountinfo';
+      const spec = shellSpec(lab.rootfs, script, ({ linux }) => Object.assign(linux!, { rootfsPropagation }));
+      return (await runToEnd(lab.runtime, 'c', { spec })).stdout.trim();
+    };
+    expect(await seen('shared')).toMatch(/^shared:/);
+    expect(await seen('private')).toBe('-');
+    expect(await seen('unbindable')).toBe('unbindable');
+  });
 });
