@@ -1,8 +1,10 @@
 /** The way in: a client for any number of registries, with the policy of how to reach each. */
 import { DEFAULT_REGISTRY, parseReference, type Reference } from '@tare/image-spec';
-import { Agent, type Dispatcher } from 'undici';
+import type { Dispatcher } from 'undici';
 import { anonymous, credentialsFor, type Credentials, type CredentialSource } from './auth/credentials.ts';
 import { CATALOG_SCOPE } from './auth/scope.ts';
+import type { RegistryTls } from './certificates.ts';
+import { Connections } from './connections.ts';
 import { CATALOG_PATH } from './endpoints.ts';
 import { compileInsecureList, isLoopback, type InsecureList } from './host-policy.ts';
 import { discard } from './http.ts';
@@ -30,6 +32,23 @@ export interface RegistryClientOptions {
    */
   mirrors?: Readonly<Record<string, readonly string[]>>;
   retry?: RetryOptions;
+  /**
+   * By `host[:port]`, how TLS is spoken with it; also for mirrors, token servers and storage. See
+   * {@link "certificates".readCertificateDirectories}. Holds over `insecure` and over loopback's privilege.
+   */
+  tls?: Readonly<Record<string, RegistryTls>>;
+  /**
+   * The proxy's URL, or `environment` for what `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` say. Default: none. Not for
+   * use with `dispatcher`.
+   */
+  proxy?: 'environment' | (string & {});
+  /**
+   * Connections to one host at a time; further requests wait. Default: no limit. A copy within one registry holds two a
+   * blob, so this must be more than twice the blobs copied at a time.
+   */
+  connectionsPerHost?: number;
+  /** Speaks HTTP/2 with hosts that do. Default true. */
+  http2?: boolean;
   /** Makes the connections, for example an undici `ProxyAgent`. Stays the caller's to close. Default: an Agent of the client's own. */
   dispatcher?: Dispatcher;
 }
@@ -41,6 +60,11 @@ export interface RepositoryOptions {
   onTransfer?: OnTransfer;
   /** Repositories of the same registry from which a push may mount blobs, best first. Default: none. */
   mountFrom?: readonly string[];
+  /**
+   * Blobs larger than this are pushed in chunks of this many bytes, each held in memory, and a push goes on where a
+   * connection broke. Default: in one request, which is faster and starts from the beginning when it is made anew.
+   */
+  chunkBytes?: number;
 }
 
 /**
@@ -54,16 +78,21 @@ export interface RepositoryOptions {
 export class RegistryClient implements AsyncDisposable {
   readonly #options: RegistryClientOptions;
   readonly #insecure: InsecureList;
-  readonly #agent: Dispatcher;
-  readonly #unverifiedAgent: Agent;
+  readonly #connections: Connections;
   readonly #hosts = new Map<string, RegistryHost>();
 
   /** @throws {RangeError} for an entry of `insecure` or `mirrors` that is not an address */
   constructor(options: RegistryClientOptions = {}) {
     this.#options = options;
     this.#insecure = compileInsecureList(options.insecure ?? []);
-    this.#agent = options.dispatcher ?? new Agent();
-    this.#unverifiedAgent = new Agent({ connect: { rejectUnauthorized: false } });
+    this.#connections = new Connections({
+      tls: options.tls ?? {},
+      proxy: options.proxy,
+      connectionsPerHost: options.connectionsPerHost,
+      http2: options.http2 ?? true,
+      dispatcher: options.dispatcher,
+      unverified: (host) => isLoopback(host) || this.#insecure(host),
+    });
     for (const mirrors of Object.values(options.mirrors ?? {}))
       for (const mirror of mirrors) this.#mirror(mirror);
   }
@@ -88,6 +117,7 @@ export class RegistryClient implements AsyncDisposable {
       retry: this.#options.retry ?? {},
       onTransfer: options.onTransfer,
       mountFrom: options.mountFrom ?? [],
+      chunkBytes: options.chunkBytes,
     });
   }
 
@@ -122,8 +152,7 @@ export class RegistryClient implements AsyncDisposable {
 
   /** Ends all connections at once; calls under way fail. */
   async close(): Promise<void> {
-    if (this.#options.dispatcher === undefined) await this.#agent.destroy();
-    await this.#unverifiedAgent.destroy();
+    await this.#connections.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -153,10 +182,7 @@ export class RegistryClient implements AsyncDisposable {
       name,
       address,
       credentials,
-      dispatch: (url) =>
-        url.protocol === 'https:' && (isLoopback(url.host) || this.#insecure(url.host))
-          ? this.#unverifiedAgent
-          : this.#agent,
+      dispatch: (url) => this.#connections.dispatcherFor(url),
       insecure: this.#insecure,
       retry: this.#options.retry ?? {},
     });

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { ImageSpecError, type Descriptor } from '@tare/image-spec';
 import { Verifier } from '@tare/image-spec/content';
+import { errors } from 'undici';
 import { blobPath } from './endpoints.ts';
 import { RegistryError } from './errors.ts';
 import { reasonOf, type HttpResponse } from './http.ts';
@@ -102,6 +103,8 @@ function abandon({ body }: HttpResponse): void {
 
 /** Errors that undici's bodies and sockets throw, as opposed to ours and the consumer's. */
 function isBrokenLine(error: unknown): boolean {
+  // the parser's own errors have a code only sometimes
+  if (error instanceof errors.HTTPParserError) return true;
   const code = error instanceof Error ? (error as NodeJS.ErrnoException).code : undefined;
   return typeof code === 'string' && /^(?:UND_ERR_|ECONNRESET$|EPIPE$|ETIMEDOUT$|HPE_)/.test(code);
 }

@@ -20,5 +20,10 @@ export function tagsPath(repository: string): string {
   return `${repository}/tags/list`;
 }
 
+/** end-12 */
+export function referrersPath(repository: string, digest: string): string {
+  return `${repository}/referrers/${digest}`;
+}
+
 /** Not of the spec, but of the registry it grew from; many registries refuse it. */
 export const CATALOG_PATH = '_catalog';

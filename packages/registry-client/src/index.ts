@@ -9,5 +9,7 @@ export type { OnTransfer, TransferEvent } from './progress.ts';
 export type { RetryOptions } from './retry.ts';
 export { RegistryError, type RegistryErrorCode, type RegistryErrorDetail } from './errors.ts';
 export { anonymous, credentialsFor, type Credentials, type CredentialSource } from './auth/credentials.ts';
-export { dockerConfigCredentials } from './auth/docker-config.ts';
+export { readCertificateDirectories, type RegistryTls } from './certificates.ts';
+export { referrersTag } from './referrers.ts';
+export { containersAuthCredentials, dockerConfigCredentials } from './auth/docker-config.ts';
 export { parseChallenges, type Challenge } from './auth/challenge.ts';

@@ -139,6 +139,7 @@ export async function hasManifest(
 /**
  * Stores a manifest under `reference`, a tag or its digest. Its bytes must have been verified.
  *
+ * @returns whether the registry has noted the manifest's subject, and so lists it among the referrers by itself
  * @throws {RegistryError} `REFUSED` when the registry lacks content that it refers to
  */
 export async function putManifest(
@@ -147,7 +148,7 @@ export async function putManifest(
   reference: string,
   { descriptor, bytes }: { descriptor: Descriptor; bytes: Uint8Array },
   call: ManifestCall,
-): Promise<void> {
+): Promise<{ subjectListed: boolean }> {
   const response = await host.call({
     ...call,
     method: 'PUT',
@@ -165,6 +166,7 @@ export async function putManifest(
   ) {
     throw mismatch(reference, descriptor.digest, stored);
   }
+  return { subjectListed: response.headers['oci-subject'] !== undefined };
 }
 
 /** @throws {ImageSpecError} `DIGEST_MISMATCH`, `SIZE_MISMATCH` */

@@ -7,7 +7,7 @@ import type { Call, RegistryHost } from './registry-host.ts';
 /** Bytes of one page. */
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 /** A list without end would keep a caller for ever. */
-const MAX_PAGES = 10_000;
+export const MAX_PAGES = 10_000;
 
 /**
  * All names of a list, in the registry's order.
@@ -42,7 +42,7 @@ export async function* listPages(
 }
 
 /** The target of `Link: <…>; rel="next"`. @see https://www.rfc-editor.org/rfc/rfc8288 */
-function nextPage(header: string | string[] | undefined, from: URL): URL | undefined {
+export function nextPage(header: string | string[] | undefined, from: URL): URL | undefined {
   for (const link of [header ?? []].flat().flatMap((line) => line.split(/,\s*(?=<)/))) {
     const [, target, params] = /^\s*<([^>]*)>(.*)$/.exec(link) ?? [];
     if (target === undefined || !/;\s*rel\s*=\s*"?next"?\s*(?:;|$)/i.test(params ?? '')) continue;
@@ -58,7 +58,7 @@ function nextPage(header: string | string[] | undefined, from: URL): URL | undef
   return undefined;
 }
 
-function parseJson(bytes: Uint8Array): unknown {
+export function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(bytes));
   } catch {

@@ -24,6 +24,8 @@ export interface Call {
   query?: Readonly<Record<string, string>>;
   headers?: Readonly<Record<string, string>>;
   body?: Uint8Array | Readable;
+  /** False: a failure is the caller's to repair, since sending again may do more than was meant. Default true. */
+  retry?: boolean;
   /** Token scopes it needs. */
   scopes: readonly string[];
   /** Statuses that are success; everything else is thrown. */
@@ -92,7 +94,8 @@ export class RegistryHost {
         call.signal?.throwIfAborted();
         error = thrown;
       }
-      const delayMs = repeatable ? retryDelayMs(error, attempt, this.#options.retry) : undefined;
+      const delayMs =
+        repeatable && call.retry !== false ? retryDelayMs(error, attempt, this.#options.retry) : undefined;
       if (delayMs === undefined) throw error;
       // what one request was told counts for all, else each would have to be told
       if (error instanceof RegistryError && error.retryAfterMs !== undefined) {

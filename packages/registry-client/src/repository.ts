@@ -22,15 +22,30 @@ import {
 } from '@tare/image-spec/content';
 import { repositoryScope } from './auth/scope.ts';
 import { openDownload, type Download } from './download.ts';
+import { sendChunks } from './chunked-upload.ts';
 import { blobPath, manifestPath, tagsPath } from './endpoints.ts';
 import { RegistryError } from './errors.ts';
 import { discard } from './http.ts';
-import { fetchManifest, hasManifest, putManifest, resolveManifest, verifyBytes } from './manifests.ts';
+import {
+  fetchManifest,
+  hasManifest,
+  putManifest,
+  resolveManifest,
+  verifyBytes,
+  type ManifestCall,
+} from './manifests.ts';
 import { listPages } from './pagination.ts';
 import type { OnTransfer, TransferEvent } from './progress.ts';
+import {
+  hasReferrersApi,
+  listReferrers,
+  referralOf,
+  updateReferrersTag,
+  type Referral,
+} from './referrers.ts';
 import type { RegistryHost } from './registry-host.ts';
 import type { RetryOptions } from './retry.ts';
-import { hasBlob, openUpload, sendBlob, type Upload } from './upload.ts';
+import { hasBlob, openUpload, sendBlob, type OpenedUpload, type Upload } from './upload.ts';
 
 /** What a {@link Repository} is made of; see {@link "client".RegistryClient.repository}. */
 export interface RepositoryParts {
@@ -43,6 +58,8 @@ export interface RepositoryParts {
   onTransfer?: OnTransfer | undefined;
   /** Other repositories of the registry that may have what is pushed here. */
   mountFrom: readonly string[];
+  /** Larger blobs are sent in chunks of this size. */
+  chunkBytes?: number | undefined;
 }
 
 /** A mirror that gave no answer is not asked again for this long. In milliseconds. */
@@ -62,6 +79,8 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
   readonly #parts: RepositoryParts;
   /** Not asked before this time, of `performance.now()`. */
   readonly #paused = new Map<RegistryHost, number>();
+  /** Settles when the last change of a list of referrers has. */
+  #referrersUpdate: Promise<void> = Promise.resolve();
   readonly #manifests = new Map<Digest, Uint8Array>();
 
   constructor(parts: RepositoryParts) {
@@ -135,7 +154,8 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
    * Stores a manifest under its digest, or a blob. What the registry has is not sent; what another repository has is
    * mounted from there (`mountFrom`).
    *
-   * A blob is sent once and not again when the connection breaks, because its stream is gone then.
+   * A blob is sent once and not again when the connection breaks, because its stream is gone then; one that is larger
+   * than `chunkBytes` goes in chunks, which are.
    */
   async push(
     descriptor: Descriptor,
@@ -154,21 +174,29 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
       ...(tell && { onRetry: (error, delayMs) => tell('retry', 0, { error, delayMs }) }),
     };
     if (await hasBlob(origin, upload)) return tell?.('exists', descriptor.size);
-    let location: URL | undefined;
+    let target: Extract<OpenedUpload, { mounted: false }> | undefined;
     for (const from of mountFrom) {
       const opened = await openUpload(origin, upload, from).catch(refusedMount);
       if (opened?.mounted === true) return tell?.('mounted', descriptor.size);
       // the registry cannot mount it and has opened an upload instead: that one is used
-      if (opened !== undefined) location = opened.location;
-      if (location !== undefined) break;
+      if (opened !== undefined) {
+        target = opened;
+        break;
+      }
     }
-    if (location === undefined) {
+    if (target === undefined) {
       const opened = await openUpload(origin, upload);
       if (opened.mounted) return;
-      location = opened.location;
+      target = opened;
     }
     tell?.('start', 0);
-    await sendBlob(origin, upload, location, content, (bytes) => tell?.('progress', bytes));
+    const onProgress = (bytes: number) => tell?.('progress', bytes);
+    const { chunkBytes, retry } = this.#parts;
+    if (chunkBytes === undefined || descriptor.size <= chunkBytes) {
+      await sendBlob(origin, upload, target.location, content, onProgress);
+    } else {
+      await sendChunks(origin, upload, target, content, { chunkBytes, retry }, onProgress);
+    }
     tell?.('done', descriptor.size);
   }
 
@@ -209,15 +237,38 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
   async delete(descriptor: Descriptor, options: ContentOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
     const { digest } = descriptor;
+    const { signal } = options;
+    const referral = isManifest(descriptor) ? await this.#referral(descriptor, signal) : undefined;
     this.#manifests.delete(digest);
     const response = await this.#parts.origin.call({
       method: 'DELETE',
       path: isManifest(descriptor) ? manifestPath(this.#name, digest) : blobPath(this.#name, digest),
       scopes: [repositoryScope(this.#name, 'delete')],
       expect: [202, 200, 204, 404],
-      signal: options.signal,
+      signal,
     });
     await discard(response);
+    if (referral === undefined) return;
+    const call = { scopes: this.#push, signal };
+    if (await hasReferrersApi(this.#parts.origin, this.#name, referral.subject, call)) return;
+    await this.#updateReferrers(referral, call, (listed) => {
+      const others = listed.filter((entry) => entry.digest !== digest);
+      return others.length === listed.length ? undefined : others;
+    });
+  }
+
+  /**
+   * The manifests whose subject is `subject`: signatures, bills of materials, attestations. Comes from the referrers API,
+   * or from the fallback tag where the registry lacks it.
+   *
+   * @param options.artifactType only those of this type
+   */
+  referrers(
+    subject: Descriptor,
+    options: ContentOptions & { artifactType?: string } = {},
+  ): AsyncIterable<Descriptor> {
+    const call = { scopes: this.#pull, signal: options.signal };
+    return listReferrers(this.#parts.origin, this.#name, subject.digest, call, options.artifactType);
   }
 
   get #name(): string {
@@ -268,7 +319,37 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
     signal?.throwIfAborted();
     verifyBytes(descriptor, bytes);
     this.#keep(descriptor.digest, bytes);
-    await putManifest(origin, this.#name, descriptor.digest, { descriptor, bytes }, call);
+    const put = await putManifest(origin, this.#name, descriptor.digest, { descriptor, bytes }, call);
+    const referral = put.subjectListed ? undefined : referralOf(descriptor, bytes);
+    if (referral === undefined) return;
+    const { referrer } = referral;
+    await this.#updateReferrers(referral, call, (listed) =>
+      listed.some(({ digest }) => digest === referrer.digest) ? undefined : [...listed, referrer],
+    );
+  }
+
+  /** What a manifest that is about to be deleted refers to; what cannot be read any more is in no one's way. */
+  async #referral(descriptor: Descriptor, signal: AbortSignal | undefined): Promise<Referral | undefined> {
+    try {
+      return referralOf(descriptor, await this.#manifest(descriptor, signal));
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (!ContainerError.is(error)) throw error;
+      return undefined;
+    }
+  }
+
+  /** One after the other: two changes at once would each write a list without the other's entry. */
+  async #updateReferrers(
+    { subject }: Referral,
+    call: ManifestCall,
+    change: (listed: readonly Descriptor[]) => Descriptor[] | undefined,
+  ): Promise<void> {
+    const update = this.#referrersUpdate.then(() =>
+      updateReferrersTag(this.#parts.origin, this.#name, subject, change, call),
+    );
+    this.#referrersUpdate = update.catch(() => {});
+    await update;
   }
 
   #keep(digest: Digest, bytes: Uint8Array): void {

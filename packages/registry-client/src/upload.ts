@@ -1,4 +1,4 @@
-/** Blob uploads: in one request, verified on the way out, or not at all when the registry can mount it. */
+/** Blob uploads in one request: verified on the way out, or not at all when the registry can mount it. */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Descriptor } from '@tare/image-spec';
@@ -8,6 +8,9 @@ import { blobPath, uploadsPath } from './endpoints.ts';
 import { RegistryError } from './errors.ts';
 import { discard, resolveLocation, type HttpResponse } from './http.ts';
 import type { Call, RegistryHost } from './registry-host.ts';
+
+/** Of the chunk sizes that registries ask for, more is not obeyed. */
+const MAX_CHUNK_BYTES = 256 * 1024 * 1024;
 
 /** Where a blob goes to. */
 export interface Upload {
@@ -31,7 +34,7 @@ export async function hasBlob(host: RegistryHost, upload: Upload): Promise<boole
 }
 
 /** An upload that the registry has opened, or nothing to do since it mounted the blob. */
-export type OpenedUpload = { mounted: true } | { mounted: false; location: URL };
+export type OpenedUpload = { mounted: true } | { mounted: false; location: URL; minChunkBytes: number };
 
 /**
  * Opens an upload; with `from`, asks the registry to take the blob from that repository instead, which it does
@@ -53,7 +56,13 @@ export async function openUpload(host: RegistryHost, upload: Upload, from?: stri
   const response = await host.call(call);
   await discard(response);
   if (response.status === 201) return { mounted: true };
-  return { mounted: false, location: locationOf(response) };
+  const minChunkBytes = Number(response.headers['oci-chunk-min-length'] ?? 0);
+  return {
+    mounted: false,
+    location: locationOf(response, 'POST'),
+    // a registry must not make us hold the whole of a large blob
+    minChunkBytes: minChunkBytes > 0 && minChunkBytes <= MAX_CHUNK_BYTES ? minChunkBytes : 0,
+  };
 }
 
 /**
@@ -107,14 +116,28 @@ export async function sendBlob(
     });
     await discard(response);
   } catch (error) {
-    await cancel(host, upload, location);
+    await cancelUpload(host, upload, location);
     upload.signal?.throwIfAborted();
     throw failure === undefined ? error : failure.error;
   }
 }
 
+/** Ends an upload whose bytes have all been sent. */
+export async function closeUpload(host: RegistryHost, upload: Upload, location: URL): Promise<void> {
+  const response = await host.call({
+    ...common(upload),
+    method: 'PUT',
+    path: location,
+    query: { digest: upload.descriptor.digest },
+    headers: { 'content-type': 'application/octet-stream' },
+    body: new Uint8Array(),
+    expect: [201],
+  });
+  await discard(response);
+}
+
 /** Best effort: registries also forget uploads by themselves, and older ones cannot cancel. */
-async function cancel(host: RegistryHost, upload: Upload, location: URL): Promise<void> {
+export async function cancelUpload(host: RegistryHost, upload: Upload, location: URL): Promise<void> {
   try {
     const response = await host.call({
       ...common(upload),
@@ -130,11 +153,12 @@ async function cancel(host: RegistryHost, upload: Upload, location: URL): Promis
   }
 }
 
-function locationOf(response: HttpResponse): URL {
+/** Where to go on with an upload. */
+export function locationOf(response: HttpResponse, method: Call['method']): URL {
   const { location } = response.headers;
-  const request = { method: 'POST' as const, url: response.url };
+  const request = { method, url: response.url };
   if (typeof location !== 'string') {
-    throw new RegistryError('INVALID_RESPONSE', 'opened an upload without saying where', {
+    throw new RegistryError('INVALID_RESPONSE', 'did not say where the upload goes on', {
       ...request,
       status: response.status,
     });
@@ -142,6 +166,7 @@ function locationOf(response: HttpResponse): URL {
   return resolveLocation(location, response.url, request);
 }
 
-function common({ scopes, signal, onRetry }: Upload): Pick<Call, 'scopes' | 'signal' | 'onRetry'> {
+/** What all calls of an upload share. */
+export function common({ scopes, signal, onRetry }: Upload): Pick<Call, 'scopes' | 'signal' | 'onRetry'> {
   return { scopes, signal, onRetry };
 }

@@ -4,7 +4,7 @@ import { MEDIA_TYPES } from '@tare/image-spec';
 import { MemoryContent, copyGraph } from '@tare/image-spec/content';
 import { afterAll, describe, expect, test } from 'vitest';
 import { startTokenServer } from '../src/testing/index.ts';
-import type { Repository } from '../src/index.ts';
+import { referrersTag, type Repository } from '../src/index.ts';
 import { makeCertificate } from './certificate.ts';
 import { hasDebianRegistry, startDebian } from './debian.ts';
 import { chunks, describeBytes, noise, quickClient } from './support.ts';
@@ -75,6 +75,27 @@ describe.skipIf(!available)("Debian's docker-registry", () => {
       code: 'NOT_FOUND',
       errors: [{ code: 'MANIFEST_UNKNOWN' }],
     });
+  });
+
+  test('takes a blob in chunks, and keeps referrers under the fallback tag', async () => {
+    await using registry = await startDebian();
+    await using client = quickClient();
+    const repository = client.repository(`${registry.host}/app`, { chunkBytes: 400_000 });
+    await roundTrip(repository);
+    const subject = await repository.resolve('v1');
+    const config = describeBytes(Buffer.from('{}'), 'application/vnd.oci.empty.v1+json');
+    await repository.push(config, chunks(Buffer.from('{}')));
+    const mediaType = MEDIA_TYPES.ociManifest;
+    const artifactType = 'application/x-sbom';
+    const bytes = Buffer.from(
+      JSON.stringify({ schemaVersion: 2, mediaType, artifactType, config, layers: [config], subject }),
+    );
+    const sbom = describeBytes(bytes, mediaType);
+    await repository.push(sbom, chunks(bytes));
+    expect(await Array.fromAsync(repository.referrers(subject))).toEqual([{ ...sbom, artifactType }]);
+    expect(await Array.fromAsync(repository.tags())).toContain(referrersTag(subject.digest));
+    await repository.delete(sbom);
+    expect(await Array.fromAsync(repository.referrers(subject))).toEqual([]);
   });
 
   test('refuses a manifest whose layers it lacks, and a blob that is not its digest', async () => {

@@ -1,4 +1,4 @@
-/** Credentials as `docker login` keeps them: in `config.json`, or in the credential helper it names. */
+/** Credentials as `docker login` and `podman login` keep them: in `config.json` or `auth.json`, or in the credential helper it names. */
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -36,25 +36,63 @@ const configSchema = z.looseObject({
 export function dockerConfigCredentials(options: { path?: string } = {}): CredentialSource {
   const path =
     options.path ?? join(process.env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json');
+  return fromFiles([path]);
+}
+
+/**
+ * Reads the credentials of podman, buildah and skopeo (`auth.json`), and Docker's where those have none. A missing file
+ * means none. Entries for a part of a registry (`host/namespace`) are passed over.
+ *
+ * @param options.path default `$REGISTRY_AUTH_FILE`; else `containers/auth.json` in `$XDG_RUNTIME_DIR` and in
+ *   `$XDG_CONFIG_HOME` (`~/.config`), then Docker's file
+ * @throws {RegistryError} (from `get`) as {@link dockerConfigCredentials}
+ * @see https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md
+ */
+export function containersAuthCredentials(options: { path?: string } = {}): CredentialSource {
+  const { env } = process;
+  const only = options.path ?? env['REGISTRY_AUTH_FILE'];
+  if (only) return fromFiles([only]);
+  const runtime = env['XDG_RUNTIME_DIR'];
+  return fromFiles([
+    ...(runtime ? [join(runtime, 'containers/auth.json')] : []),
+    join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'containers/auth.json'),
+    join(env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json'),
+  ]);
+}
+
+/** The first file that knows the registry. */
+function fromFiles(paths: readonly string[]): CredentialSource {
   return {
     async get(registry, { signal } = {}) {
-      const config = await readConfig(path, signal);
-      if (config === undefined) return undefined;
-      const helper =
-        config.credHelpers?.[registry] ?? config.credHelpers?.[configKey(registry)] ?? config.credsStore;
-      if (helper) {
-        const found = await credentialFromHelper(helper, configKey(registry), signal && { signal });
+      for (const path of paths) {
+        const found = await lookUp(path, registry, signal);
         if (found !== undefined) return found;
-      }
-      for (const [key, entry] of Object.entries(config.auths ?? {})) {
-        if (registryOfKey(key) === registry) {
-          const credentials = credentialsOf(entry, registry, path);
-          if (credentials !== undefined) return credentials;
-        }
       }
       return undefined;
     },
   };
+}
+
+async function lookUp(
+  path: string,
+  registry: string,
+  signal: AbortSignal | undefined,
+): Promise<Credentials | undefined> {
+  const config = await readConfig(path, signal);
+  if (config === undefined) return undefined;
+  const helper =
+    config.credHelpers?.[registry] ?? config.credHelpers?.[configKey(registry)] ?? config.credsStore;
+  if (helper) {
+    const found = await credentialFromHelper(helper, configKey(registry), signal && { signal });
+    if (found !== undefined) return found;
+  }
+  for (const [key, entry] of Object.entries(config.auths ?? {})) {
+    if (registryOfKey(key) === registry) {
+      const credentials = credentialsOf(entry, registry, path);
+      if (credentials !== undefined) return credentials;
+    }
+  }
+  return undefined;
 }
 
 async function readConfig(path: string, signal: AbortSignal | undefined) {
@@ -107,6 +145,10 @@ function configKey(registry: string): string {
 
 /** Keys are hosts, or URLs in the files of old versions. */
 function registryOfKey(key: string): string {
-  const host = key.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
+  const url = /^https?:\/\//.test(key);
+  // without a scheme, a path is a namespace: its password is not for the rest of the registry
+  const host = url
+    ? key.replace(/^https?:\/\//, '').replace(/\/.*$/, '')
+    : key.replace(/\/(?:v[12]\/?)?$/, '');
   return ['index.docker.io', 'registry-1.docker.io', 'docker.io'].includes(host) ? DEFAULT_REGISTRY : host;
 }

@@ -23,6 +23,8 @@ export interface RecordedRequest {
 export interface ServeOptions {
   /** Breaks the connection (with a reset) after so many bytes of the body. */
   cutAfterBytes?: number;
+  /** Keeps so many bytes of a chunk that is uploaded, then breaks the connection. */
+  cutUploadAfterBytes?: number;
 }
 
 /** Answers in place of the registry, or lets it answer with `serve`. */
@@ -37,7 +39,9 @@ export interface TestRegistryOptions {
   /** Refuses a request by returning the value of `WWW-Authenticate` (one or several headers). */
   challenge?: (request: IncomingMessage) => string | string[] | undefined;
   /** Key and certificate in PEM: then it speaks https. */
-  tls?: { key: string; cert: string };
+  tls?: { key: string; cert: string; ca?: string; requestCert?: boolean };
+  /** Lists referrers by itself. Default false: clients must keep the fallback tag. */
+  referrers?: boolean;
 }
 
 /** A registry that runs. */
@@ -88,6 +92,8 @@ class InMemoryRegistry implements TestRegistry {
   readonly #server;
   readonly #faults: { pattern: RegExp; fault: Fault; left: number }[] = [];
   #uploads = 0;
+  /** By number, the bytes that uploads in chunks have so far. */
+  readonly #chunks = new Map<string, Buffer>();
 
   constructor(options: TestRegistryOptions) {
     this.#options = options;
@@ -167,10 +173,12 @@ class InMemoryRegistry implements TestRegistry {
     if (pathname === '/v2/_catalog')
       return this.#list(response, 'repositories', this.#repositories(), searchParams);
     const [, repository = '', kind, rest = ''] =
-      /^\/v2\/(.+)\/(blobs|manifests|tags)\/(.*)$/.exec(pathname) ?? [];
+      /^\/v2\/(.+)\/(blobs|manifests|tags|referrers)\/(.*)$/.exec(pathname) ?? [];
+    if (kind === 'referrers') return this.#serveReferrers(response, repository, rest);
     if (kind === 'tags') return this.#list(response, 'tags', this.#tags(repository), searchParams);
     if (kind === 'manifests') return this.#serveManifest(request, response, repository, rest, options);
-    if (rest.startsWith('uploads/')) return this.#serveUpload(request, response, repository, searchParams);
+    if (rest.startsWith('uploads/'))
+      return this.#serveUpload(request, response, repository, searchParams, options);
     const bytes = this.blobs.get(rest);
     if (bytes === undefined) return refuse(response, 404, 'BLOB_UNKNOWN', 'blob unknown to registry');
     if (request.method === 'DELETE') {
@@ -194,7 +202,12 @@ class InMemoryRegistry implements TestRegistry {
       const manifest = { mediaType: request.headers['content-type'] ?? '', bytes };
       this.manifests.set(key, manifest);
       this.manifests.set(`${repository}@${digestOf(bytes)}`, manifest);
-      response.writeHead(201, { 'docker-content-digest': digestOf(bytes) }).end();
+      const subject = this.#options.referrers ? subjectOf(bytes) : undefined;
+      response.writeHead(201, {
+        'docker-content-digest': digestOf(bytes),
+        ...(subject && { 'oci-subject': subject }),
+      });
+      response.end();
       return;
     }
     const manifest = this.manifests.get(key);
@@ -212,6 +225,7 @@ class InMemoryRegistry implements TestRegistry {
     response: ServerResponse,
     repository: string,
     query: URLSearchParams,
+    { cutUploadAfterBytes }: ServeOptions,
   ): Promise<void> {
     if (request.method === 'POST') {
       request.resume();
@@ -225,12 +239,43 @@ class InMemoryRegistry implements TestRegistry {
       response.writeHead(204).end();
       return;
     }
-    const bytes = await bodyOf(request);
+    const id = /uploads\/(\d+)/.exec(request.url ?? '')?.[1] ?? '';
+    const location = `/v2/${repository}/blobs/uploads/${id}?state=opaque`;
+    const before = this.#chunks.get(id) ?? Buffer.alloc(0);
+    if (request.method === 'GET') {
+      response.writeHead(204, { location, range: `0-${Math.max(0, before.byteLength - 1)}` }).end();
+      return;
+    }
+    const body = await bodyOf(request);
+    if (request.method === 'PATCH') {
+      const range = request.headers['content-range'];
+      if (range !== `${before.byteLength}-${before.byteLength + body.byteLength - 1}`)
+        return refuse(response, 416, 'BLOB_UPLOAD_INVALID', 'out of order');
+      const all = Buffer.concat([before, body.subarray(0, cutUploadAfterBytes)]);
+      this.#chunks.set(id, all);
+      if (cutUploadAfterBytes !== undefined) response.socket?.resetAndDestroy();
+      else response.writeHead(202, { location, range: `0-${all.byteLength - 1}` }).end();
+      return;
+    }
+    const bytes = Buffer.concat([before, body]);
     const digest = digestOf(bytes);
     if (query.get('digest') !== digest)
       return refuse(response, 400, 'DIGEST_INVALID', 'digest did not match');
     this.blobs.set(digest, bytes);
     response.writeHead(201, { 'docker-content-digest': digest }).end();
+  }
+
+  #serveReferrers(response: ServerResponse, repository: string, subject: string): void {
+    if (!this.#options.referrers) return refuse(response, 404, 'NOT_FOUND', 'no such end-point');
+    const manifests = Array.from(this.manifests)
+      .filter(([key, { bytes }]) => key.startsWith(`${repository}@`) && subjectOf(bytes) === subject)
+      .map(([, { mediaType, bytes }]) => {
+        const { artifactType } = JSON.parse(Buffer.from(bytes).toString()) as { artifactType?: string };
+        return { mediaType, digest: digestOf(bytes), size: bytes.byteLength, artifactType };
+      });
+    const mediaType = 'application/vnd.oci.image.index.v1+json';
+    response.setHeader('content-type', mediaType);
+    response.end(JSON.stringify({ schemaVersion: 2, mediaType, manifests }));
   }
 
   #repositories(): string[] {
@@ -254,6 +299,10 @@ class InMemoryRegistry implements TestRegistry {
     response.setHeader('content-type', 'application/json');
     response.end(JSON.stringify({ [key]: page }));
   }
+}
+
+function subjectOf(bytes: Uint8Array): string | undefined {
+  return (JSON.parse(Buffer.from(bytes).toString()) as { subject?: Descriptor }).subject?.digest;
 }
 
 function send(

@@ -1,9 +1,9 @@
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { dockerConfigCredentials } from '../../src/index.ts';
+import { containersAuthCredentials, dockerConfigCredentials } from '../../src/index.ts';
 
 let folder: string;
 
@@ -118,4 +118,23 @@ test('stops a helper when the caller gives up', async () => {
   const asking = source.get('a.example', { signal: controller.signal });
   setImmediate(() => controller.abort(reason));
   await expect(asking).rejects.toBe(reason);
+});
+
+test("reads podman's auth.json, then Docker's file, and gives no namespace's password to the whole registry", async () => {
+  vi.stubEnv('REGISTRY_AUTH_FILE', '');
+  vi.stubEnv('XDG_RUNTIME_DIR', join(folder, 'run'));
+  vi.stubEnv('XDG_CONFIG_HOME', join(folder, 'none'));
+  vi.stubEnv('DOCKER_CONFIG', folder);
+  await configured({
+    auths: { 'a.example': { auth: base64('docker:d') }, 'b.example': { auth: base64('b:b') } },
+  });
+  await mkdir(join(folder, 'run/containers'), { recursive: true });
+  const auths = { 'a.example': { auth: base64('podman:p') }, 'c.example/team': { auth: base64('team:t') } };
+  await writeFile(join(folder, 'run/containers/auth.json'), JSON.stringify({ auths }));
+  const source = containersAuthCredentials();
+  expect(await source.get('a.example')).toEqual({ username: 'podman', password: 'p' });
+  expect(await source.get('b.example')).toEqual({ username: 'b', password: 'b' });
+  expect(await source.get('c.example')).toBeUndefined();
+  vi.stubEnv('REGISTRY_AUTH_FILE', join(folder, 'config.json'));
+  expect(await containersAuthCredentials().get('a.example')).toEqual({ username: 'docker', password: 'd' });
 });
