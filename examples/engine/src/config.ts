@@ -38,6 +38,7 @@ export interface Config {
   insecureRegistries: string[];
   /** Layers of one pull fetched at the same time. */
   maxConcurrentDownloads: number;
+  maxConcurrentUploads: number;
   /** How often a broken download is tried. */
   maxDownloadAttempts: number;
   /** Seconds that a graceful shutdown may take. */
@@ -66,6 +67,7 @@ const DEFAULTS: Config = {
   registryMirrors: [],
   insecureRegistries: [],
   maxConcurrentDownloads: 3,
+  maxConcurrentUploads: 5,
   maxDownloadAttempts: 5,
   shutdownTimeoutS: 15,
   init: false,
@@ -99,6 +101,7 @@ const fileSchema = z.strictObject({
   'registry-mirrors': z.array(mirror).optional(),
   'insecure-registries': z.array(z.string().min(1)).optional(),
   'max-concurrent-downloads': z.int().min(1).optional(),
+  'max-concurrent-uploads': z.int().min(1).optional(),
   'max-download-attempts': z.int().min(1).optional(),
   'shutdown-timeout': z.int().min(0).optional(),
   init: z.boolean().optional(),
@@ -124,6 +127,7 @@ const FLAGS = {
   'registry-mirror': { key: 'registry-mirrors', kind: 'list' },
   'insecure-registry': { key: 'insecure-registries', kind: 'list' },
   'max-concurrent-downloads': { key: 'max-concurrent-downloads', kind: 'number' },
+  'max-concurrent-uploads': { key: 'max-concurrent-uploads', kind: 'number' },
   'max-download-attempts': { key: 'max-download-attempts', kind: 'number' },
   'shutdown-timeout': { key: 'shutdown-timeout', kind: 'number' },
   init: { key: 'init', kind: 'switch' },
@@ -157,6 +161,7 @@ Options:
       --label list                    Label of this engine: key=value
   -l, --log-level string              ${LOG_LEVELS.join(', ')} (default "${DEFAULTS.logLevel}")
       --max-concurrent-downloads int  Layers of one pull fetched at once (default ${DEFAULTS.maxConcurrentDownloads})
+      --max-concurrent-uploads int    Layers of all pushes sent at once (default ${DEFAULTS.maxConcurrentUploads})
       --max-download-attempts int     Attempts at one download (default ${DEFAULTS.maxDownloadAttempts})
   -p, --pidfile string                PID file (default "${DEFAULTS.pidfile}")
       --registry-mirror list          Mirror of Docker Hub, asked first
@@ -297,6 +302,7 @@ function toConfig(given: FileConfig): Config {
     registryMirrors: given['registry-mirrors'] ?? DEFAULTS.registryMirrors,
     insecureRegistries: given['insecure-registries'] ?? DEFAULTS.insecureRegistries,
     maxConcurrentDownloads: given['max-concurrent-downloads'] ?? DEFAULTS.maxConcurrentDownloads,
+    maxConcurrentUploads: given['max-concurrent-uploads'] ?? DEFAULTS.maxConcurrentUploads,
     maxDownloadAttempts: given['max-download-attempts'] ?? DEFAULTS.maxDownloadAttempts,
     shutdownTimeoutS: given['shutdown-timeout'] ?? DEFAULTS.shutdownTimeoutS,
     init: given.init ?? DEFAULTS.init,

@@ -17,11 +17,14 @@ import type { Route } from './http/route.ts';
 import { eventRoutes } from './http/routes/events.ts';
 import { imageRoutes } from './http/routes/images.ts';
 import { jobRoutes } from './http/routes/jobs.ts';
+import { registryRoutes } from './http/routes/registries.ts';
 import { systemRoutes } from './http/routes/system.ts';
 import { HttpServer } from './http/server.ts';
 import { Images } from './images/images.ts';
 import { sweepImages } from './images/prune.ts';
-import { Puller, type LayerUnpacker, type OpenRepository } from './images/pull.ts';
+import { Puller, type LayerUnpacker } from './images/pull.ts';
+import { Pusher } from './images/push.ts';
+import type { OpenRepository, SearchRegistry } from './images/remote.ts';
 import { JobQueue } from './jobs/job-queue.ts';
 import { StateDb } from './state/db.ts';
 import { ImagesTable } from './state/images-table.ts';
@@ -39,6 +42,7 @@ export interface EngineParts {
   snapshotterName: string;
   unpacker: LayerUnpacker;
   openRepository: OpenRepository;
+  searchRegistry: SearchRegistry;
   login: Login;
   /** What runs and connects containers. */
   containers: Pick<
@@ -74,7 +78,8 @@ export class Engine implements AsyncDisposable {
    */
   static async start(config: Config, parts: EngineParts): Promise<Engine> {
     await using resources = new AsyncDisposableStack();
-    const { log, content, snapshotter, snapshotterName, unpacker, openRepository, login } = parts;
+    const { log, content, snapshotter, snapshotterName, unpacker, openRepository, searchRegistry, login } =
+      parts;
 
     const db = resources.use(StateDb.open(join(config.dataRoot, 'state.db'), migrations));
     const events = new EventBus();
@@ -99,6 +104,11 @@ export class Engine implements AsyncDisposable {
       openRepository,
       unpacker,
       maxConcurrentDownloads: config.maxConcurrentDownloads,
+    });
+    const pusher = new Pusher({
+      images,
+      openRepository,
+      maxConcurrentUploads: config.maxConcurrentUploads,
     });
     const services = containerServices({
       ...parts.containers,
@@ -129,11 +139,8 @@ export class Engine implements AsyncDisposable {
       ...systemRoutes(system),
       ...eventRoutes(events),
       ...jobRoutes(jobs),
-      ...imageRoutes({
-        images,
-        storageDriver: snapshotterName,
-        pull: (request, onMessage, job) => puller.pull(request, onMessage, job),
-      }),
+      ...imageRoutes({ images, storageDriver: snapshotterName }),
+      ...registryRoutes({ puller, pusher, openRepository, search: searchRegistry }),
       ...services.routes,
     ];
 

@@ -82,6 +82,7 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
     snapshotterName: 'overlay2',
     unpacker: layers,
     openRepository: registries.openRepository,
+    searchRegistry: registries.search,
     login: registries.login,
     containers: {
       runtime: createNativeRuntime({ stateDirectory: join(config.execRoot, 'containers') }),

@@ -2,7 +2,7 @@
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
 import type { Credentials, RegistryClient } from '@tare/registry-client';
 import { loginError } from './images/registry-errors.ts';
-import type { OpenRepository, PullAuth } from './images/pull.ts';
+import type { OpenRepository, RegistryAuth, SearchRegistry } from './images/remote.ts';
 import type { Login } from './system/system-info.ts';
 
 /** How a registry is known to clients that are older than its name. */
@@ -22,10 +22,16 @@ export class Registries implements AsyncDisposable {
     this.#load = load;
   }
 
-  readonly openRepository: OpenRepository = async (reference, auth) => {
+  readonly openRepository: OpenRepository = async (reference, { auth, ...options }) => {
     const client = await this.#open();
     const credentials = auth && toCredentials(auth);
-    return client.repository(reference, credentials ? { credentials } : {});
+    return client.repository(reference, { ...options, ...(credentials ? { credentials } : {}) });
+  };
+
+  readonly search: SearchRegistry = async (registry, term, { auth, ...options }) => {
+    const client = await this.#open();
+    const credentials = auth && toCredentials(auth);
+    return client.search(registry, term, { ...options, ...(credentials ? { credentials } : {}) });
   };
 
   readonly login: Login = async (auth, signal) => {
@@ -53,7 +59,7 @@ export class Registries implements AsyncDisposable {
   }
 }
 
-function toCredentials(auth: PullAuth): Credentials | undefined {
+function toCredentials(auth: RegistryAuth): Credentials | undefined {
   if (auth.registryToken !== undefined) return { registryToken: auth.registryToken };
   if (auth.identityToken !== undefined) return { identityToken: auth.identityToken };
   if (auth.username === undefined) return undefined;

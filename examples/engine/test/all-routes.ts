@@ -5,6 +5,7 @@ import { execRoutes } from '../src/http/routes/exec.ts';
 import { imageRoutes } from '../src/http/routes/images.ts';
 import { jobRoutes } from '../src/http/routes/jobs.ts';
 import { networkRoutes } from '../src/http/routes/networks.ts';
+import { registryRoutes } from '../src/http/routes/registries.ts';
 import { systemRoutes } from '../src/http/routes/system.ts';
 import { volumeRoutes } from '../src/http/routes/volumes.ts';
 
@@ -17,6 +18,7 @@ export const allRoutes = [
   ...imageRoutes(nothing),
   ...jobRoutes(nothing),
   ...networkRoutes(nothing, nothing),
+  ...registryRoutes(nothing),
   ...systemRoutes(nothing),
   ...volumeRoutes(nothing),
 ];

@@ -16,7 +16,7 @@ describe('the routes', () => {
   it('are all in this list', () => {
     const files = readdirSync(new URL('../src/http/routes', import.meta.url));
     expect(files.sort()).toEqual(
-      ['containers', 'events', 'exec', 'images', 'jobs', 'networks', 'system', 'volumes'].map(
+      ['containers', 'events', 'exec', 'images', 'jobs', 'networks', 'registries', 'system', 'volumes'].map(
         (n) => `${n}.ts`,
       ),
     );

@@ -13,9 +13,13 @@ import type { OnTransfer } from './progress.ts';
 import { RegistryHost } from './registry-host.ts';
 import { Repository } from './repository.ts';
 import type { RetryOptions } from './retry.ts';
+import { searchRepositories, type SearchResult } from './search.ts';
 
 /** The host behind the name `docker.io`: a constant of the protocol, older than the name. */
 export const DOCKER_HUB_HOST = 'registry-1.docker.io';
+
+/** The host that searches for the name `docker.io`: older still. */
+const DOCKER_HUB_INDEX = 'index.docker.io';
 
 /** Options of a {@link RegistryClient}. */
 export interface RegistryClientOptions {
@@ -106,10 +110,7 @@ export class RegistryClient implements AsyncDisposable {
     const parsed = typeof reference === 'string' ? parseReference(reference) : reference;
     const { registry } = parsed;
     // credentials of one caller must not serve another, so neither may the tokens they bought
-    const origin =
-      options.credentials === undefined
-        ? this.#registry(registry)
-        : this.#newHost(registry, addressOf(registry), credentialsFor(registry, options.credentials));
+    const origin = this.#hostFor(registry, addressOf(registry), options.credentials);
     return new Repository({
       reference: parsed,
       origin,
@@ -133,10 +134,7 @@ export class RegistryClient implements AsyncDisposable {
     options: { credentials?: Credentials; signal?: AbortSignal } = {},
   ): Promise<void> {
     options.signal?.throwIfAborted();
-    const host =
-      options.credentials === undefined
-        ? this.#registry(registry)
-        : this.#newHost(registry, addressOf(registry), credentialsFor(registry, options.credentials));
+    const host = this.#hostFor(registry, addressOf(registry), options.credentials);
     const call = { method: 'GET' as const, path: '', scopes: [], expect: [200], signal: options.signal };
     await discard(await host.call(call));
   }
@@ -150,6 +148,22 @@ export class RegistryClient implements AsyncDisposable {
     return listPages(this.#registry(registry), CATALOG_PATH, 'repositories', call, options.pageSize);
   }
 
+  /**
+   * Repositories whose names or descriptions have to do with `term`: by the registry's own search (`/v1/search`, which
+   * Docker Hub has), else those of its catalog whose names contain it.
+   *
+   * @param options.limit most results. Default 25
+   */
+  search(
+    registry: string,
+    term: string,
+    options: { limit?: number; credentials?: Credentials; signal?: AbortSignal } = {},
+  ): Promise<SearchResult[]> {
+    const address = registry === DEFAULT_REGISTRY ? DOCKER_HUB_INDEX : registry;
+    const host = this.#hostFor(registry, address, options.credentials);
+    return searchRepositories(host, term, options.limit ?? 25, options.signal);
+  }
+
   /** Ends all connections at once; calls under way fail. */
   async close(): Promise<void> {
     await this.#connections.close();
@@ -160,7 +174,13 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   #registry(registry: string): RegistryHost {
-    return this.#shared(`registry ${registry}`, registry, addressOf(registry));
+    return this.#hostFor(registry, addressOf(registry), undefined);
+  }
+
+  #hostFor(registry: string, address: string, credentials: Credentials | undefined): RegistryHost {
+    return credentials === undefined
+      ? this.#shared(`registry ${registry} ${address}`, registry, address)
+      : this.#newHost(registry, address, credentialsFor(registry, credentials));
   }
 
   #mirror(mirror: string): RegistryHost {

@@ -6,6 +6,7 @@ export {
 } from './client.ts';
 export { Repository } from './repository.ts';
 export type { OnTransfer, TransferEvent } from './progress.ts';
+export type { SearchResult } from './search.ts';
 export type { RetryOptions } from './retry.ts';
 export { RegistryError, type RegistryErrorCode, type RegistryErrorDetail } from './errors.ts';
 export { anonymous, credentialsFor, type Credentials, type CredentialSource } from './auth/credentials.ts';

@@ -15,6 +15,8 @@ export interface TransferEvent {
   totalBytes: number;
   /** The host that serves, a mirror or the registry itself, with its port. */
   host: string;
+  /** With `mounted`: that repository. */
+  from?: string;
   /** With `retry`: how long until then, and why. */
   delayMs?: number;
   error?: unknown;

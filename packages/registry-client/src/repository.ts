@@ -177,7 +177,7 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
     let target: Extract<OpenedUpload, { mounted: false }> | undefined;
     for (const from of mountFrom) {
       const opened = await openUpload(origin, upload, from).catch(refusedMount);
-      if (opened?.mounted === true) return tell?.('mounted', descriptor.size);
+      if (opened?.mounted === true) return tell?.('mounted', descriptor.size, { from });
       // the registry cannot mount it and has opened an upload instead: that one is used
       if (opened !== undefined) {
         target = opened;
@@ -382,7 +382,7 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
 type Tell = (
   kind: TransferEvent['kind'],
   transferredBytes: number,
-  more?: Pick<TransferEvent, 'error' | 'delayMs'>,
+  more?: Pick<TransferEvent, 'error' | 'delayMs' | 'from'>,
 ) => void;
 
 async function* told(content: AsyncIterable<Uint8Array>, descriptor: Descriptor, tell: Tell) {

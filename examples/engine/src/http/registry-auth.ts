@@ -1,5 +1,6 @@
 /** The `X-Registry-Auth` header. */
 import { z } from 'zod';
+import type { RegistryAuth } from '../images/remote.ts';
 
 const authSchema = z.object({
   username: z.string().optional(),
@@ -10,16 +11,6 @@ const authSchema = z.object({
   identitytoken: z.string().optional(),
   registrytoken: z.string().optional(),
 });
-
-/** Credentials for one registry, as a client sends them. */
-export interface RegistryAuth {
-  username?: string;
-  password?: string;
-  /** An OAuth2 refresh token, in place of a password. */
-  identityToken?: string;
-  /** A bearer token to use as it is. */
-  registryToken?: string;
-}
 
 /**
  * Decodes the header: base64url of a JSON object. Undefined means anonymous.

@@ -22,46 +22,23 @@ import {
   type Platform,
   type Reference,
 } from '@tare/image-spec';
-import { copyGraph, readBytes, type ContentSource, type Resolver } from '@tare/image-spec/content';
+import { copyGraph, readBytes, type ContentSource } from '@tare/image-spec/content';
 import { invalid, notFound } from '../errors.ts';
 import { Limiter } from '../jobs/limiter.ts';
 import type { LayerRow } from '../state/images-table.ts';
 import type { Images } from './images.ts';
 import { canonicalTag, repositoryOf } from './names.ts';
-import { PullProgress, type PullMessage } from './pull-progress.ts';
 import { pullError } from './registry-errors.ts';
-
-export type { PullMessage } from './pull-progress.ts';
-
-/** Credentials for one registry. */
-export interface PullAuth {
-  username?: string;
-  password?: string;
-  /** An OAuth2 refresh token, in place of a password. */
-  identityToken?: string;
-  /** A bearer token to use as it is. */
-  registryToken?: string;
-}
+import type { OpenOptions, RegistryAuth, RemoteSource } from './remote.ts';
+import { TransferProgress, type ProgressLine } from './transfer-progress.ts';
 
 /** What to pull. Without tag and digest: every tag of the repository. */
 export interface PullRequest {
   reference: Reference;
   /** Which image of an index; the machine's by default. */
   platform?: Platform;
-  auth?: PullAuth | undefined;
+  auth?: RegistryAuth | undefined;
 }
-
-/** A repository to pull from, with its mirrors behind it. */
-export interface PullSource extends ContentSource, Resolver {
-  /** Every tag. */
-  tags(options?: { signal?: AbortSignal }): AsyncIterable<string>;
-}
-
-/** Opens repositories; implemented in main on the registry client. */
-export type OpenRepository = (
-  reference: Reference,
-  auth: PullAuth | undefined,
-) => Promise<PullSource> | PullSource;
 
 /** Puts layers on top of each other as committed snapshots: a part of `LayerStore` of `@tare/layer-store`. */
 export interface LayerUnpacker {
@@ -79,10 +56,16 @@ export interface LayerUnpacker {
   ): Promise<{ sizeBytes: number }>;
 }
 
+/** Opens repositories to read from. */
+type OpenSource = (
+  reference: Reference,
+  options: Pick<OpenOptions, 'auth'>,
+) => Promise<RemoteSource> | RemoteSource;
+
 /** What pulling needs. */
 export interface PullerOptions {
   images: Images;
-  openRepository: OpenRepository;
+  openRepository: OpenSource;
   unpacker: LayerUnpacker;
   /** Downloads at the same time, over all pulls. */
   maxConcurrentDownloads: number;
@@ -94,7 +77,7 @@ const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
 /** Pulls images. One object for the engine: its pulls share the download limit. */
 export class Puller {
   readonly #images: Images;
-  readonly #openRepository: OpenRepository;
+  readonly #openRepository: OpenSource;
   readonly #unpacker: LayerUnpacker;
   readonly #downloads: Limiter;
 
@@ -115,7 +98,7 @@ export class Puller {
    */
   async pull(
     request: PullRequest,
-    onMessage: (message: PullMessage) => void,
+    onMessage: (message: ProgressLine) => void,
     options: { signal: AbortSignal },
   ): Promise<void> {
     try {
@@ -127,11 +110,11 @@ export class Puller {
 
   async #pull(
     request: PullRequest,
-    onMessage: (message: PullMessage) => void,
+    onMessage: (message: ProgressLine) => void,
     options: { signal: AbortSignal },
   ): Promise<void> {
     const { reference } = request;
-    const source = await this.#openRepository(reference, request.auth);
+    const source = await this.#openRepository(reference, { auth: request.auth });
     if (reference.tag !== undefined || reference.digest !== undefined) {
       await this.#pullOne(source, request, onMessage, options.signal);
       return;
@@ -150,9 +133,9 @@ export class Puller {
   }
 
   async #pullOne(
-    source: PullSource,
+    source: RemoteSource,
     request: PullRequest,
-    onMessage: (message: PullMessage) => void,
+    onMessage: (message: ProgressLine) => void,
     signal: AbortSignal,
   ): Promise<void> {
     const images = this.#images;
@@ -193,14 +176,14 @@ export class Puller {
 
   /** Downloads and unpacks an image and adds its row, all in an order that a crash cannot make visible by half. */
   async #fetchImage(
-    source: PullSource,
+    source: RemoteSource,
     descriptor: Descriptor,
     manifest: ImageManifest,
-    onMessage: (message: PullMessage) => void,
+    onMessage: (message: ProgressLine) => void,
     signal: AbortSignal,
   ): Promise<void> {
     const images = this.#images;
-    const progress = new PullProgress(onMessage);
+    const progress = new TransferProgress(onMessage);
     await fetchBlob(source, images, manifest.config, signal);
     const configBytes = await readBytes(
       await images.content.fetch(manifest.config, { signal }),
@@ -252,7 +235,7 @@ export class Puller {
   #unpackAll(
     layers: readonly ImageLayer[],
     downloaded: ReadonlyMap<Digest, PromiseWithResolvers<void>>,
-    progress: PullProgress,
+    progress: TransferProgress,
     signal: AbortSignal,
   ): Promise<LayerRow[]> {
     const aborted = rejectOnAbort(signal);
@@ -274,7 +257,7 @@ export class Puller {
   async #unpackOne(
     layer: ImageLayer,
     parent: Digest | undefined,
-    progress: PullProgress,
+    progress: TransferProgress,
     signal: AbortSignal,
     onBegun: () => void,
   ): Promise<LayerRow> {
@@ -285,10 +268,10 @@ export class Puller {
       progress.done(descriptor.digest, 'Already exists');
       return { chainId, sizeBytes: (await snapshots.usage(chainId, { signal })).sizeBytes };
     }
-    progress.extracting(descriptor, 0);
+    progress.bytes(descriptor, 'Extracting', 0);
     const unpacking = this.#unpacker.unpackLayer(layer, parent, {
       signal,
-      onProgress: (bytes) => progress.extracting(descriptor, bytes),
+      onProgress: (bytes) => progress.bytes(descriptor, 'Extracting', bytes),
     });
     onBegun();
     const { sizeBytes } = await unpacking;
@@ -299,7 +282,7 @@ export class Puller {
 
 /** The manifest for the wanted platform; `root` itself when it is no index. */
 async function selectPlatform(
-  source: PullSource,
+  source: RemoteSource,
   root: Descriptor,
   request: PullRequest,
   signal: AbortSignal,
@@ -349,9 +332,9 @@ function rejectOnAbort(signal: AbortSignal): Promise<never> {
 class LimitedSource implements ContentSource {
   readonly #source: ContentSource;
   readonly #limiter: Limiter;
-  readonly #progress: PullProgress;
+  readonly #progress: TransferProgress;
 
-  constructor(source: ContentSource, limiter: Limiter, progress: PullProgress) {
+  constructor(source: ContentSource, limiter: Limiter, progress: TransferProgress) {
     this.#source = source;
     this.#limiter = limiter;
     this.#progress = progress;
@@ -381,7 +364,7 @@ class LimitedSource implements ContentSource {
     let bytes = 0;
     for await (const chunk of content) {
       bytes += chunk.length;
-      this.#progress.downloading(descriptor, bytes);
+      this.#progress.bytes(descriptor, 'Downloading', bytes);
       yield chunk;
     }
     this.#progress.layer(descriptor, 'Verifying Checksum');

@@ -2,11 +2,13 @@
  * A whole engine for end-to-end tests: Debian's docker-registry with real images in it, a daemon of its own, and the
  * stock docker CLI pointed at it. The suite runs in a network namespace of its own, which plays the host.
  */
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { request } from 'node:http';
+import { request, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
 import { RegistryClient } from '@tare/registry-client';
 import { COMPONENTS, componentPath } from '../../../../test/lab/debian.ts';
 import { busyboxLayer, compileStatic, pushImage } from '../../../../test/lab/images.ts';
@@ -42,8 +44,19 @@ export interface Lab extends AsyncDisposable {
   tare(args: string[], options?: { input?: string; timeoutMs?: number }): Promise<Finished>;
   /** Runs docker and throws unless it exits 0; returns trimmed stdout. */
   ok(args: string[], options?: { input?: string; timeoutMs?: number }): Promise<string>;
+  /** One request to the API, for what the CLI has no command for. */
+  api(method: string, path: string, body?: string | Uint8Array): Promise<Reply>;
   /** Ends the daemon with a signal and starts it again on the same data. */
   restartDaemon(signal: NodeJS.Signals): Promise<void>;
+}
+
+/** The answer to one request. */
+export interface Reply {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: Buffer;
+  /** The body, parsed. */
+  json(): unknown;
 }
 
 /** Starts everything. `mirror` serves Docker Hub's names from the lab's registry too. */
@@ -96,6 +109,7 @@ export async function startLab(options: { mirror?: boolean; flags?: string[] } =
         }
         return result.stdout.trim();
       },
+      api: (method, path, body) => call(socketPath, method, path, body),
       async restartDaemon(signal) {
         await lab.daemon.stop(signal);
         lab.daemon = await start();
@@ -179,13 +193,27 @@ async function fillRegistry(registry: LabRegistry): Promise<void> {
   });
 }
 
+async function call(
+  socketPath: string,
+  method: string,
+  path: string,
+  body?: string | Uint8Array,
+): Promise<Reply> {
+  const headers = typeof body === 'string' ? { 'Content-Type': 'application/json' } : {};
+  const sent = request({ socketPath, method, path, headers }).end(body);
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  const received = await buffer(response);
+  return {
+    status: response.statusCode!,
+    headers: response.headers,
+    body: received,
+    json: () => JSON.parse(received.toString()) as unknown,
+  };
+}
+
 function ping(socketPath: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const call = request({ socketPath, path: '/_ping' }, (response) => {
-      response.resume();
-      resolve(response.statusCode === 200);
-    });
-    call.on('error', () => resolve(false));
-    call.end();
-  });
+  return call(socketPath, 'GET', '/_ping').then(
+    ({ status }) => status === 200,
+    () => false,
+  );
 }

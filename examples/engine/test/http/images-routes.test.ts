@@ -1,19 +1,18 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { imageRoutes } from '../../src/http/routes/images.ts';
+import { registryRoutes, type RegistryRoutesOptions } from '../../src/http/routes/registries.ts';
 import { makeImages } from '../images/fixture.ts';
 import { serve } from './harness.ts';
 
 /** Image end-points on a test registry. */
 async function serveImages() {
   const engine = makeImages();
-  const server = await serve(
-    imageRoutes({
-      images: engine.images,
-      storageDriver: 'overlay2',
-      pull: (request, onMessage, job) => engine.puller.pull(request, onMessage, job),
-    }),
-  );
+  const server = await serve([
+    ...imageRoutes({ images: engine.images, storageDriver: 'overlay2' }),
+    // the end-to-end tests have a registry to push to
+    ...registryRoutes({ ...({} as RegistryRoutesOptions), puller: engine.puller }),
+  ]);
   return Object.assign(server, { engine });
 }
 

@@ -15,7 +15,8 @@ import type { Mount, SnapshotInfo, Snapshotter } from '@tare/layer-store/snapsho
 import { EventBus } from '../../src/events/event-bus.ts';
 import type { ImageUser } from '../../src/images/image.ts';
 import { Images } from '../../src/images/images.ts';
-import { Puller, type LayerUnpacker, type PullSource } from '../../src/images/pull.ts';
+import { Puller, type LayerUnpacker } from '../../src/images/pull.ts';
+import type { RemoteSource } from '../../src/images/remote.ts';
 import { StateDb } from '../../src/state/db.ts';
 import { ImagesTable, imagesMigrations } from '../../src/state/images-table.ts';
 
@@ -119,7 +120,7 @@ export class TestRegistry {
   }
 
   /** Opens one repository, as the registry client would. */
-  readonly open = (repository: { registry: string; repository: string }): PullSource => ({
+  readonly open = (repository: { registry: string; repository: string }): RemoteSource => ({
     resolve: (target) => {
       const name = `${repository.registry}/${repository.repository}`;
       const byDigest = [...this.#tags.values()].find(({ digest }) => digest === target);

@@ -6,7 +6,8 @@ import { RegistryClient } from '@tare/registry-client';
 import { layerFs } from '@tare/runtime-native';
 import { EventBus } from '../../src/events/event-bus.ts';
 import { Images } from '../../src/images/images.ts';
-import { Puller, type PullMessage } from '../../src/images/pull.ts';
+import { Puller } from '../../src/images/pull.ts';
+import type { ProgressLine } from '../../src/images/transfer-progress.ts';
 import { Registries } from '../../src/registries.ts';
 import { StateDb } from '../../src/state/db.ts';
 import { ImagesTable, imagesMigrations } from '../../src/state/images-table.ts';
@@ -34,8 +35,8 @@ export async function openRealImages(dataRoot: string) {
   return {
     images,
     layers,
-    async pull(name: string, signal = new AbortController().signal): Promise<PullMessage[]> {
-      const messages: PullMessage[] = [];
+    async pull(name: string, signal = new AbortController().signal): Promise<ProgressLine[]> {
+      const messages: ProgressLine[] = [];
       await puller.pull({ reference: parseReference(name) }, (message) => messages.push(message), { signal });
       return messages;
     },

@@ -1,34 +1,27 @@
 /** `/images`: parse, call, render. */
-import { parsePlatform, parseReference, type Platform } from '@tare/image-spec';
-import { forbidden, invalid, notImplemented } from '../../errors.ts';
+import { notImplemented } from '../../errors.ts';
 import type { Filters } from '../../filters.ts';
 import type { Image } from '../../images/image.ts';
 import { imageHistory } from '../../images/history.ts';
 import type { Images } from '../../images/images.ts';
 import { createdMs, IMAGE_FILTERS, listImages } from '../../images/list.ts';
 import { PRUNE_FILTERS, pruneImages } from '../../images/prune.ts';
-import type { PullMessage, PullRequest } from '../../images/pull.ts';
 import { removeImage } from '../../images/remove.ts';
 import { tagImage } from '../../images/tag.ts';
 import { layerUsers, sharedSize } from '../../system/disk-usage.ts';
 import { formatTime, parseTimestamp } from '../../time.ts';
-import type { Job } from '../../jobs/job.ts';
-import { decodeRegistryAuth } from '../registry-auth.ts';
 import type { RequestContext } from '../context.ts';
 import type { Route } from '../route.ts';
-import { encodeProgress } from '../streams.ts';
 
 /** What the image end-points need of the engine. */
 export interface ImageRoutesOptions {
   images: Images;
   /** Name of the storage driver, shown by inspect. */
   storageDriver: string;
-  /** Pulls; messages are sent as they come. */
-  pull(request: PullRequest, onMessage: (message: PullMessage) => void, job: Job): Promise<void>;
 }
 
 /** The image end-points. */
-export function imageRoutes({ images, storageDriver, pull }: ImageRoutesOptions): Route[] {
+export function imageRoutes({ images, storageDriver }: ImageRoutesOptions): Route[] {
   return [
     {
       method: 'GET',
@@ -44,13 +37,6 @@ export function imageRoutes({ images, storageDriver, pull }: ImageRoutesOptions)
           list.map((image) => renderSummary(images, image, context, sharedSizes)),
         );
       },
-    },
-    {
-      method: 'POST',
-      path: '/images/create',
-      job: 'image.pull',
-      cancelOnDisconnect: true,
-      handler: (context) => createImage(context, pull),
     },
     {
       method: 'POST',
@@ -109,12 +95,9 @@ export function imageRoutes({ images, storageDriver, pull }: ImageRoutesOptions)
     ...[
       ['POST', '/build'],
       ['POST', '/build/prune'],
-      ['GET', '/distribution/:name*/json'],
       ['POST', '/images/load'],
       ['GET', '/images/get'],
-      ['GET', '/images/search'],
       ['GET', '/images/:name*/get'],
-      ['POST', '/images/:name*/push'],
     ].map(([method, path]): Route => ({
       method: method as Route['method'],
       path: path!,
@@ -124,48 +107,6 @@ export function imageRoutes({ images, storageDriver, pull }: ImageRoutesOptions)
       },
     })),
   ];
-}
-
-async function createImage(context: RequestContext, pull: ImageRoutesOptions['pull']): Promise<void> {
-  const { query } = context;
-  const fromImage = query.get('fromImage') ?? '';
-  if (fromImage === '') {
-    if ((query.get('fromSrc') ?? '') !== '') throw notImplemented('importing an image is not served yet');
-    throw invalid('fromImage must not be empty');
-  }
-  // old clients write "all tags" as a trailing colon
-  const name = parseReference(fromImage.replace(/:$/, ''));
-  const tag = query.get('tag') ?? '';
-  const { registry, repository } = name;
-  const reference =
-    tag === ''
-      ? name
-      : parseReference(`${registry}/${repository}${/^sha(256|512):/.test(tag) ? '@' : ':'}${tag}`);
-  if (registry === 'docker.io' && repository === 'library/scratch') {
-    throw forbidden("'scratch' is a reserved name");
-  }
-  context.job.about(fromImage + (tag === '' ? '' : `:${tag}`));
-  const request: PullRequest = { reference, auth: decodeRegistryAuth(context.header('x-registry-auth')) };
-  const platform = parsePlatformParameter(query.get('platform'));
-  if (platform) request.platform = platform;
-
-  // the status is decided by the first message: what fails before it is an ordinary error reply
-  let reply: ReturnType<RequestContext['stream']> | undefined;
-  await pull(
-    request,
-    (message) => {
-      reply ??= context.stream();
-      void reply.write(encodeProgress(message));
-      const { id, status, progressDetail } = message;
-      context.job.report({ message: id === undefined ? status : `${id}: ${status}`, ...progressDetail });
-    },
-    context.job,
-  );
-  (reply ?? context.stream()).end();
-}
-
-function parsePlatformParameter(text: string | undefined): Platform | undefined {
-  return text === undefined || text === '' ? undefined : parsePlatform(text);
 }
 
 function listFilters(context: RequestContext): Filters {
