@@ -16,6 +16,8 @@ export interface AttachOptions {
   logs: boolean;
   /** Stay for what comes; otherwise leave after the log. */
   stream: boolean;
+  /** Output goes as it is, also that of a process without a terminal. */
+  raw?: boolean;
   /** Empty for the default. */
   detachKeys: string;
   signal: AbortSignal;
@@ -46,12 +48,14 @@ export async function attachContainer(
     if (container.state.restarting) {
       throw conflict(`container ${container.id} is restarting, wait until the container is running`);
     }
-    connection = await hijack(!terminal);
+    const multiplexed = !terminal && options.raw !== true;
+    connection = await hijack(multiplexed);
     client = new StdioClient(connection.duplex, {
       stdin: options.stdin && options.stream && container.record.config.OpenStdin === true,
       stdout: options.stdout,
       stderr: options.stderr,
       terminal,
+      multiplexed,
       detachKeys: keys,
       endsWithInput: !terminal && container.record.config.StdinOnce !== true,
       signal: options.signal,

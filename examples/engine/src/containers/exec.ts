@@ -160,6 +160,7 @@ export class Execs implements AsyncDisposable {
       stdout: exec.request.AttachStdout === true,
       stderr: exec.request.AttachStderr === true,
       terminal,
+      multiplexed: !terminal,
       detachKeys: parseDetachKeys(exec.request.DetachKeys ?? ''),
       endsWithInput: false,
       signal,

@@ -10,8 +10,10 @@ export interface StdioClientOptions {
   stdin: boolean;
   stdout: boolean;
   stderr: boolean;
-  /** The process has a terminal: output is raw, and the detach keys are heard. */
+  /** The process has a terminal: the detach keys are heard. */
   terminal: boolean;
+  /** Output goes in frames that say which stream it is; otherwise both streams go as they are. */
+  multiplexed: boolean;
   detachKeys: Buffer;
   /**
    * The end of the client's input ends the connection, because it does not end the process's: the client has nothing
@@ -76,7 +78,7 @@ export class StdioClient {
   /** Writes a text of the engine's own where the process's output goes. */
   writeText(text: string): void {
     const data = Buffer.from(text);
-    if (!this.#options.terminal) this.#duplex.write(frameHeader('stdout', data.length));
+    if (this.#options.multiplexed) this.#duplex.write(frameHeader('stdout', data.length));
     this.#duplex.write(data);
   }
 
@@ -86,7 +88,7 @@ export class StdioClient {
     const duplex = this.#duplex;
     if (duplex.destroyed || duplex.writableEnded) return;
     let room: boolean;
-    if (this.#options.terminal) room = duplex.write(data);
+    if (!this.#options.multiplexed) room = duplex.write(data);
     else {
       duplex.cork();
       duplex.write(frameHeader(stream, data.length));

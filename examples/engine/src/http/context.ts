@@ -247,6 +247,22 @@ export class RequestContext {
     return hijackSocket(socket, this.#baseHeaders, `application/vnd.docker.${kind}`, protocol);
   }
 
+  /**
+   * Turns the connection into a WebSocket: what {@link RequestContext.hijack} is to clients that cannot take a
+   * connection over. Its messages are pieces of a byte stream.
+   *
+   * @throws {EngineError} `INVALID` when the request asks for no WebSocket
+   */
+  async webSocket(): Promise<HijackedStream> {
+    if (!this.#upgrade) throw systemError(`${this.path} is not declared as hijackable`);
+    const { socket, head } = this.#upgrade;
+    const { acceptWebSocket } = await import('./web-socket.ts');
+    return acceptWebSocket(this.request, socket, head, () => {
+      this.#hijacked = true;
+      this.#response.detachSocket(socket as Socket);
+    });
+  }
+
   /** Cuts the connection: the last resort when a reply has begun and cannot be ended properly. */
   destroy(): void {
     if (this.#upgrade) this.#upgrade.socket.destroy();

@@ -1,4 +1,5 @@
 /** `/containers`: parse, call, render. */
+import type { AttachOptions } from '../../containers/attach.ts';
 import type { Containers } from '../../containers/containers.ts';
 import { createRequestSchema } from '../../containers/create-request.ts';
 import { updateSchema } from '../../containers/host-config.ts';
@@ -84,21 +85,20 @@ export function containerRoutes(containers: Containers): Route[] {
       method: 'POST',
       path: '/containers/:id/attach',
       hijack: true,
+      handler: (context) =>
+        containers.attach(context.param('id'), attachOptions(context), (multiplexed) =>
+          context.hijack({ multiplexed }),
+        ),
+    },
+    {
+      method: 'GET',
+      path: '/containers/:id/attach/ws',
+      hijack: true,
       handler: (context) => {
-        const { query } = context;
-        return containers.attach(
-          context.param('id'),
-          {
-            stdin: query.bool('stdin'),
-            stdout: query.bool('stdout'),
-            stderr: query.bool('stderr'),
-            logs: query.bool('logs'),
-            stream: query.bool('stream'),
-            detachKeys: query.get('detachKeys') ?? '',
-            signal: context.signal,
-          },
-          (multiplexed) => context.hijack({ multiplexed }),
-        );
+        const options = { ...attachOptions(context), raw: true };
+        // the parameters that choose were not heard before
+        if (!context.speaks('1.42')) Object.assign(options, { stdin: true, stdout: true, stderr: true });
+        return containers.attach(context.param('id'), options, () => context.webSocket());
       },
     },
     { method: 'POST', path: '/containers/:id/wait', handler: (context) => wait(containers, context) },
@@ -172,7 +172,6 @@ function laterRoutes(): Route[] {
     ['PUT', '/containers/:id/archive', 'copying files into containers'],
     ['GET', '/containers/:id/export', 'export'],
     ['GET', '/containers/:id/changes', 'diff'],
-    ['GET', '/containers/:id/attach/ws', 'attaching by websocket'],
     ['POST', '/commit', 'commit'],
   ];
   return later.map(([method, path, what]) => ({
@@ -182,6 +181,18 @@ function laterRoutes(): Route[] {
       throw notImplemented(`${what} is not supported by this engine yet`);
     },
   }));
+}
+
+function attachOptions({ query, signal }: RequestContext): AttachOptions {
+  return {
+    stdin: query.bool('stdin'),
+    stdout: query.bool('stdout'),
+    stderr: query.bool('stderr'),
+    logs: query.bool('logs'),
+    stream: query.bool('stream'),
+    detachKeys: query.get('detachKeys') ?? '',
+    signal,
+  };
 }
 
 function stopOptions(context: RequestContext): { signal?: string; timeoutS?: number } {
