@@ -60,7 +60,7 @@ export async function applyLayer(
 ): Promise<AppliedLayer> {
   const { signal, maxRatio = 250, maxRatioAfterBytes = 1024 ** 3 } = options;
   signal?.throwIfAborted();
-  if (options.whiteouts !== 'remove' && (await readdir(directory)).length > 0) {
+  if ((options.whiteouts ?? 'overlay') === 'overlay' && (await readdir(directory)).length > 0) {
     throw new LayerStoreError('INVALID_ARGUMENT', `${directory} must be empty to unpack a layer into it`);
   }
   using applier = new LayerApplier(options.fs, directory, options);
@@ -104,6 +104,20 @@ export async function applyLayer(
     throw new LayerStoreError('DIGEST_MISMATCH', `the layer's diffID is ${diffId}, not ${options.diffId}`);
   }
   return { ...applier.finish(), diffId, archiveBytes };
+}
+
+/**
+ * Unpacks an archive that is no layer (gzip, zstd or plain) into a tree that others may be using: `docker cp`, build
+ * contexts. As confined as {@link applyLayer}; `base` says where in the tree.
+ *
+ * @throws {LayerStoreError} as {@link applyLayer}; `NOT_FOUND` for a missing `base`, `ALREADY_EXISTS` with `replace: 'same-kind'`
+ */
+export async function extractTar(
+  source: AsyncIterable<Uint8Array>,
+  root: string,
+  options: Omit<ApplyOptions, 'whiteouts' | 'overlayXattrs' | 'diffId'>,
+): Promise<ApplyReport> {
+  return applyLayer(source, root, { ...options, whiteouts: 'none' });
 }
 
 /** Errors of zlib are about the archive; all others pass. */

@@ -5,7 +5,8 @@ import type { ContentStore } from '@tare/image-spec/content';
 import { mkdir } from 'node:fs/promises';
 import { applyLayer } from './apply.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
-import { openFileContent } from './content/file-content.ts';
+import { openFileContent, type ContentCreator } from './content/file-content.ts';
+import { createLayer, type CreatedLayer, type CreateLayerOptions } from './create-layer.ts';
 import { LayerStoreError } from './errors.ts';
 import type { LayerFs } from './fs.ts';
 import { SingleFlight } from './single-flight.ts';
@@ -20,7 +21,7 @@ export interface LayerStoreOptions {
   /** How to reach the disk: `layerFs` of `@tare/runtime-native/syscalls`. */
   fs: LayerFs;
   /** Where blobs are, when they are kept elsewhere. Default: `<root>/content`. */
-  content?: ContentStore;
+  content?: ContentStore & ContentCreator;
   /** How layers are unpacked; whiteouts are always those of overlay. */
   policy?: Omit<ApplyPolicy, 'whiteouts' | 'ownership'>;
   signal?: AbortSignal;
@@ -52,7 +53,7 @@ export interface UnpackOptions {
 
 /** Blobs, snapshots, and unpacking. Made by {@link openLayerStore}; dispose of it to let others open the same root. */
 export interface LayerStore extends AsyncDisposable {
-  readonly content: ContentStore;
+  readonly content: ContentStore & ContentCreator;
   readonly snapshots: Snapshotter & LayerStager;
 
   /**
@@ -81,6 +82,14 @@ export interface LayerStore extends AsyncDisposable {
     parent: Digest | undefined,
     options?: { signal?: AbortSignal; onProgress?(bytesRead: number): void },
   ): Promise<SnapshotUsage>;
+
+  /**
+   * Stores what the snapshot `key` is on its parent as a layer's blob. The snapshot stays as it is; unpack the layer, or
+   * commit the snapshot under its chainID, to put others on it.
+   *
+   * @throws {LayerStoreError} as {@link Snapshotter.diff}
+   */
+  createLayer(key: string, options?: CreateLayerOptions): Promise<CreatedLayer>;
 }
 
 /**
@@ -102,7 +111,7 @@ export async function openLayerStore(options: LayerStoreOptions): Promise<LayerS
 }
 
 class OverlayLayerStore implements LayerStore {
-  readonly content: ContentStore;
+  readonly content: ContentStore & ContentCreator;
   readonly snapshots: Snapshotter & LayerStager & AsyncDisposable;
   readonly #fs: LayerFs;
   readonly #policy: ApplyPolicy;
@@ -111,7 +120,7 @@ class OverlayLayerStore implements LayerStore {
   readonly #closing = new AbortController();
 
   constructor(
-    content: ContentStore,
+    content: ContentStore & ContentCreator,
     snapshots: Snapshotter & LayerStager & AsyncDisposable,
     options: LayerStoreOptions,
   ) {
@@ -171,6 +180,13 @@ class OverlayLayerStore implements LayerStore {
       if (options.onProgress !== undefined) listeners.delete(options.onProgress);
       if (listeners.size === 0) this.#progress.delete(chainId);
     }
+  }
+
+  createLayer(key: string, options: CreateLayerOptions = {}): Promise<CreatedLayer> {
+    this.#closing.signal.throwIfAborted();
+    const { signal } = options;
+    const archive = this.snapshots.diff(key, signal === undefined ? {} : { signal });
+    return createLayer(this.content, archive, options);
   }
 
   /** Cancels what is being unpacked, waits until it is cleaned up, and lets go of the root. */

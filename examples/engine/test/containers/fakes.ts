@@ -1,4 +1,5 @@
 /** Seams in memory: an engine's containers without a kernel, for tests of what the engine decides by itself. */
+import { Readable } from 'node:stream';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -257,6 +258,8 @@ export class FakeHost implements Disposable {
       })();
     },
     usage: () => Promise.resolve({ sizeBytes: 10, inodes: 1 }),
+    changes: () => Readable.from([]),
+    diff: () => Readable.from([]),
   };
 
   readonly networkDriver: NetworkDriver = {

@@ -1,4 +1,5 @@
 /** An image service on real content and real rows; snapshots are a record of what would be on disk. */
+import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import {
   chainIds,
@@ -11,7 +12,7 @@ import {
 } from '@tare/image-spec';
 import { MemoryContent } from '@tare/image-spec/content';
 import { LayerStoreError } from '@tare/layer-store';
-import type { Mount, SnapshotInfo, Snapshotter } from '@tare/layer-store/snapshot';
+import type { Change, Mount, SnapshotInfo, Snapshotter } from '@tare/layer-store/snapshot';
 import { EventBus } from '../../src/events/event-bus.ts';
 import type { ImageUser } from '../../src/images/image.ts';
 import { Images } from '../../src/images/images.ts';
@@ -56,6 +57,12 @@ export class RecordedSnapshots implements Snapshotter {
   }
   usage(name: string): Promise<{ sizeBytes: number; inodes: number }> {
     return Promise.resolve({ sizeBytes: this.sizes.get(name) ?? 0, inodes: 1 });
+  }
+  changes(): AsyncIterable<Change> {
+    return Readable.from([]);
+  }
+  diff(): AsyncIterable<Uint8Array> {
+    return Readable.from([]);
   }
 }
 

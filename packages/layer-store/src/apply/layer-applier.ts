@@ -8,7 +8,7 @@ import type { TarSink } from '../tar/read.ts';
 import { parseWhiteout, type Whiteout } from '../tar/whiteout.ts';
 import { DirectoryTree, fsName, isWhiteout, join, type Directory } from './directory-tree.ts';
 import { MetadataWriter, isUnsupported } from './metadata.ts';
-import type { ApplyPolicy, ApplyReport } from './policy.ts';
+import type { ApplyPolicy, ApplyReport, FullPolicy } from './policy.ts';
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = fs.constants;
 
@@ -22,8 +22,9 @@ interface DirectoryRecord {
 /** A {@link TarSink} that unpacks. Call {@link LayerApplier.finish} after the last member, and dispose of it always. */
 export class LayerApplier implements TarSink, Disposable {
   readonly #fs: LayerFs;
-  readonly #policy: Required<ApplyPolicy>;
+  readonly #policy: FullPolicy;
   readonly #tree: DirectoryTree;
+  readonly #base: readonly ByteString[];
   readonly #metadata: MetadataWriter;
   /** By path, in order of creation. Modes and times come last: writing inside changes or needs them. */
   readonly #directories = new Map<ByteString, DirectoryRecord>();
@@ -42,10 +43,14 @@ export class LayerApplier implements TarSink, Disposable {
       whiteouts: policy.whiteouts ?? 'overlay',
       overlayXattrs: policy.overlayXattrs ?? 'trusted',
       ownership: policy.ownership ?? 'keep',
+      owner: policy.owner,
+      replace: policy.replace ?? 'any',
+      base: policy.base ?? '',
       unsupported: policy.unsupported ?? 'fail',
       maxEntries: policy.maxEntries ?? 2_000_000,
       maxBytes: policy.maxBytes ?? 64 * 1024 ** 3,
     };
+    this.#base = this.#policy.base === '' ? [] : parseEntryPath(this.#policy.base);
     this.#metadata = new MetadataWriter(layerFs, this.#policy, this.#report.skipped);
     this.#tree = new DirectoryTree(layerFs, root, {
       implied: (path, replacedWhiteout) => {
@@ -53,10 +58,9 @@ export class LayerApplier implements TarSink, Disposable {
         this.#markWritten(path);
       },
     });
-    const plain = this.#policy.whiteouts === 'remove';
-    this.#written = plain ? new Set() : undefined;
-    // in a plain directory the root is somebody else's until a member says otherwise
-    if (!plain) this.#directories.set('', { entry: undefined, opaque: false });
+    this.#written = this.#policy.whiteouts === 'remove' ? new Set() : undefined;
+    // of what was there before, the root is somebody else's until a member says otherwise
+    if (this.#policy.whiteouts === 'overlay') this.#directories.set('', { entry: undefined, opaque: false });
   }
 
   entry(entry: TarEntry): void {
@@ -137,22 +141,30 @@ export class LayerApplier implements TarSink, Disposable {
           { entry: entry.name },
         );
       }
+      // the place that the caller named is the caller's
+      if (this.#policy.whiteouts === 'none') return;
       this.#directories.set('', { entry, opaque: this.#directories.get('')?.opaque ?? false });
+      return;
+    }
+    if (this.#policy.whiteouts === 'none') {
+      this.#member(this.#tree.open([...this.#base, ...components], true), name, entry);
       return;
     }
     if (this.#isInsideWhiteout(components, entry.name)) return;
     const whiteout = parseWhiteout(name);
     if (whiteout?.kind === 'ignored') return;
-    const parent = this.#tree.open(components, true);
+    const parent = this.#tree.open([...this.#base, ...components], true);
     if (whiteout !== undefined) this.#whiteout(parent, whiteout);
     else if (entry.type === 'character-device' && entry.devMajor === 0 && entry.devMinor === 0) {
       // what overlay itself takes for a whiteout, so it is treated as one
       this.#whiteout(parent, { kind: 'whiteout', name });
-    } else {
-      this.#create(parent, name, entry);
-      if (entry.type !== 'directory' && entry.type !== 'hardlink') this.#nodes += 1;
-      this.#markWritten(join(parent.path, name));
-    }
+    } else this.#member(parent, name, entry);
+  }
+
+  #member(parent: Directory, name: ByteString, entry: TarEntry): void {
+    this.#create(parent, name, entry);
+    if (entry.type !== 'directory' && entry.type !== 'hardlink') this.#nodes += 1;
+    this.#markWritten(join(parent.path, name));
   }
 
   /** aufs keeps directories of its own (`.wh..wh.plnk/`), which are skipped whole; other whiteouts hold nothing. */
@@ -210,6 +222,7 @@ export class LayerApplier implements TarSink, Disposable {
       const stat = this.#tree.stat(parent, name);
       if (stat?.isDirectory() === true) opaque = this.#directories.get(path)?.opaque ?? false;
       else {
+        if (this.#policy.replace === 'same-kind') throw occupied(path, 'non-directory', 'directory');
         // a directory in place of a removed one must not show what that held
         opaque = stat !== undefined && isWhiteout(stat);
         this.#remove(parent, name);
@@ -227,7 +240,7 @@ export class LayerApplier implements TarSink, Disposable {
         entry: entry.name,
       });
     }
-    const targetParent = this.#find(target);
+    const targetParent = this.#find([...this.#base, ...target]);
     const stat = targetParent === undefined ? undefined : this.#tree.stat(targetParent, targetName);
     if (targetParent === undefined || stat === undefined || stat.isDirectory() || isWhiteout(stat)) {
       throw new LayerStoreError(
@@ -239,7 +252,7 @@ export class LayerApplier implements TarSink, Disposable {
     const existing = this.#tree.stat(parent, name);
     // a link to itself: removing the name first would remove the file
     if (existing !== undefined && existing.ino === stat.ino && existing.dev === stat.dev) return;
-    if (existing !== undefined) this.#remove(parent, name);
+    if (existing !== undefined) this.#makeRoom(parent, name);
     // owner, mode and times are those of the target: setting them again would strip its capabilities
     this.#fs.linkat(targetParent.fd, fsName(targetName), parent.fd, fsName(name));
   }
@@ -329,9 +342,17 @@ export class LayerApplier implements TarSink, Disposable {
       return make();
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error;
-      this.#remove(parent, name);
+      this.#makeRoom(parent, name);
       return make();
     }
+  }
+
+  /** For something that is no directory. */
+  #makeRoom(parent: Directory, name: ByteString): void {
+    if (this.#policy.replace === 'same-kind' && this.#tree.stat(parent, name)?.isDirectory() === true) {
+      throw occupied(join(parent.path, name), 'directory', 'non-directory');
+    }
+    this.#remove(parent, name);
   }
 
   #remove(parent: Directory, name: ByteString): void {
@@ -365,6 +386,13 @@ export class LayerApplier implements TarSink, Disposable {
       at = at.slice(0, Math.max(0, at.lastIndexOf('/')));
     }
   }
+}
+
+function occupied(path: ByteString, what: string, by: string): LayerStoreError {
+  const name = printable(path);
+  return new LayerStoreError('ALREADY_EXISTS', `cannot overwrite ${what} ${name} with ${by} ${name}`, {
+    entry: path,
+  });
 }
 
 /** System errors get the name of the member they are about. */

@@ -4,7 +4,7 @@ import { LayerStoreError, systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import { printable, type ByteString, type TarEntry } from '../tar/entry.ts';
 import { fsName, join, type Directory } from './directory-tree.ts';
-import type { ApplyPolicy, SkippedItem } from './policy.ts';
+import type { FullPolicy, SkippedItem } from './policy.ts';
 import { isLayerXattr } from './xattrs.ts';
 
 const MAX_REPORTED = 1000;
@@ -12,10 +12,10 @@ const MAX_REPORTED = 1000;
 /** Sets metadata as a policy says; what could not be set goes to `skipped`. */
 export class MetadataWriter {
   readonly #fs: LayerFs;
-  readonly #policy: Required<ApplyPolicy>;
+  readonly #policy: FullPolicy;
   readonly #skipped: SkippedItem[];
 
-  constructor(layerFs: LayerFs, policy: Required<ApplyPolicy>, skipped: SkippedItem[]) {
+  constructor(layerFs: LayerFs, policy: FullPolicy, skipped: SkippedItem[]) {
     this.#fs = layerFs;
     this.#policy = policy;
     this.#skipped = skipped;
@@ -24,7 +24,8 @@ export class MetadataWriter {
   /** Of a file that is still open as `fd`: two calls the shorter. */
   file(fd: number, parent: Directory, name: ByteString, entry: TarEntry): void {
     // the order matters: chown clears setuid and file capabilities
-    if (this.#policy.ownership === 'keep') fs.fchownSync(fd, entry.uid, entry.gid);
+    const owner = this.#owner(entry);
+    if (owner !== undefined) fs.fchownSync(fd, owner.uid, owner.gid);
     fs.fchmodSync(fd, this.#mode(entry));
     if (entry.xattrs.size > 0) this.#setXattrs(parent, name, entry);
     this.#fs.utimensat(parent.fd, fsName(name), entry.atimeNs ?? entry.mtimeNs, entry.mtimeNs);
@@ -32,9 +33,8 @@ export class MetadataWriter {
 
   /** Of anything that is neither file nor directory. */
   node(parent: Directory, name: ByteString, entry: TarEntry): void {
-    if (this.#policy.ownership === 'keep') {
-      this.#fs.fchownat(parent.fd, fsName(name), entry.uid, entry.gid);
-    }
+    const owner = this.#owner(entry);
+    if (owner !== undefined) this.#fs.fchownat(parent.fd, fsName(name), owner.uid, owner.gid);
     if (entry.type !== 'symlink') this.#fs.fchmodat(parent.fd, fsName(name), this.#mode(entry));
     this.#setXattrs(parent, name, entry);
     this.#fs.utimensat(parent.fd, fsName(name), entry.atimeNs ?? entry.mtimeNs, entry.mtimeNs);
@@ -42,15 +42,16 @@ export class MetadataWriter {
 
   /** Of a directory into which nothing more is written; `entry` is undefined when the archive does not list it. */
   directory(parent: Directory, name: ByteString, entry: TarEntry | undefined, opaque: boolean): void {
-    if (this.#policy.ownership === 'keep') {
-      this.#fs.fchownat(parent.fd, fsName(name), entry?.uid ?? 0, entry?.gid ?? 0);
-    }
+    const owner = this.#owner(entry ?? { uid: 0, gid: 0 });
+    if (owner !== undefined) this.#fs.fchownat(parent.fd, fsName(name), owner.uid, owner.gid);
     this.#fs.fchmodat(parent.fd, fsName(name), entry === undefined ? 0o755 : this.#mode(entry));
     if (entry !== undefined) this.#setXattrs(parent, name, entry);
     if (opaque && this.#policy.whiteouts === 'overlay') {
       const attribute = `${this.#policy.overlayXattrs}.overlay.opaque`;
       this.#fs.setxattrat(parent.fd, fsName(name), attribute, Buffer.from('y'));
     }
+    // outside of layers, a directory that was made on the way is as old as it is
+    if (entry === undefined && this.#policy.whiteouts === 'none') return;
     const mtimeNs = entry?.mtimeNs ?? 0n;
     this.#fs.utimensat(parent.fd, fsName(name), entry?.atimeNs ?? mtimeNs, mtimeNs);
   }
@@ -88,6 +89,10 @@ export class MetadataWriter {
 
   #skip(item: SkippedItem): void {
     if (this.#skipped.length < MAX_REPORTED) this.#skipped.push(item);
+  }
+
+  #owner(entry: { uid: number; gid: number }): { uid: number; gid: number } | undefined {
+    return this.#policy.owner ?? (this.#policy.ownership === 'keep' ? entry : undefined);
   }
 
   #mode(entry: TarEntry): number {

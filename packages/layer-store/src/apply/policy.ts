@@ -6,12 +6,23 @@ export interface ApplyPolicy {
   /**
    * `'overlay'` (default): whiteouts become the marks of the overlay file system, character devices 0:0 and opaque
    * directories. `'remove'`: they remove what is there, to unpack layers one upon the other into a plain directory.
+   * `'none'`: the archive is no layer, and their names are names like any other.
    */
-  whiteouts?: 'overlay' | 'remove';
+  whiteouts?: 'overlay' | 'remove' | 'none';
   /** Name space of the opaque mark: `'trusted'` (default), or `'user'` for overlays mounted in a user namespace. */
   overlayXattrs?: 'trusted' | 'user';
   /** `'keep'` (default) sets uid and gid; `'caller'` leaves all files to the caller, and drops setuid and setgid. */
   ownership?: 'keep' | 'caller';
+  /** Owner of everything, whatever the archive says. Default: as `ownership` says. */
+  owner?: { uid: number; gid: number } | undefined;
+  /**
+   * `'any'` (default): what is in a member's place is removed, with everything in it when it is a directory.
+   * `'same-kind'`: a directory is never replaced by something else, nor anything else by a directory; that is
+   * `ALREADY_EXISTS`. Directories always take in what the archive has for them.
+   */
+  replace?: 'any' | 'same-kind';
+  /** Where below the root the members go, symbolic links followed inside of the root; it must be there. Default: the root. */
+  base?: ByteString;
   /**
    * What to do with devices and attributes that this process or file system cannot make: `'fail'` (default) with
    * `UNSUPPORTED`, or `'skip'` and report them. `user.*` attributes are always skipped.
@@ -22,6 +33,9 @@ export interface ApplyPolicy {
   /** Most bytes of file content, holes included. Default 64 GiB. */
   maxBytes?: number;
 }
+
+/** A policy with its defaults filled in. */
+export type FullPolicy = Required<Omit<ApplyPolicy, 'owner'>> & Pick<ApplyPolicy, 'owner'>;
 
 /** Something of the archive that is not on disk, and why. */
 export interface SkippedItem {

@@ -14,7 +14,7 @@ import {
 import { Verifier, type ContentInfo, type ContentOptions, type ContentStore } from '@tare/image-spec/content';
 import { raceAbort } from '../abort.ts';
 import { LayerStoreError } from '../errors.ts';
-import { ingest, isMissing, sweepIngests } from './ingest.ts';
+import { ingest, isMissing, sweepIngests, type IngestCheck } from './ingest.ts';
 
 /** Bytes per read: large enough that the thread pool's hand-over does not show. */
 const READ_CHUNK = 256 * 1024;
@@ -33,8 +33,20 @@ export async function openFileContent(root: string, options: ContentOptions = {}
   return new FileContent(root);
 }
 
+/** A place for content of which nothing is known before it is written. */
+export interface ContentCreator {
+  /**
+   * Writes `content` and returns its sha256 digest and size in bytes; it becomes visible at once and whole. Content that
+   * is there already stays as it is.
+   */
+  create(
+    content: AsyncIterable<Uint8Array>,
+    options?: ContentOptions,
+  ): Promise<{ digest: Digest; size: number }>;
+}
+
 /** Blobs as files. Made by {@link openFileContent}. */
-export class FileContent implements ContentStore {
+export class FileContent implements ContentStore, ContentCreator {
   readonly #root: string;
   /** Pushes under way in this process, so that two of one blob write it once. */
   readonly #pushes = new Map<Digest, Promise<void>>();
@@ -91,14 +103,35 @@ export class FileContent implements ContentStore {
         options.signal,
       );
     }
-    const place = { ingestDir: join(this.#root, 'ingest'), target: this.path(digest) };
-    const pushing = ingest(place, descriptor, content, options.signal);
+    const pushing = this.#ingestVerified(descriptor, digest, content, options.signal);
     this.#pushes.set(digest, pushing);
     try {
       await pushing;
     } finally {
       this.#pushes.delete(digest);
     }
+  }
+
+  /** Writes `content`, whatever it is, and says what it was. */
+  async create(
+    content: AsyncIterable<Uint8Array>,
+    options: ContentOptions = {},
+  ): Promise<{ digest: Digest; size: number }> {
+    const hash = createHash('sha256');
+    let size = 0;
+    let digest: Digest | undefined;
+    const check: IngestCheck = {
+      update: (chunk) => {
+        size += chunk.byteLength;
+        hash.update(chunk);
+      },
+      end: () => {
+        digest = parseDigest(`sha256:${hash.digest('hex')}`);
+        return this.path(digest);
+      },
+    };
+    await ingest(join(this.#root, 'ingest'), check, content, options.signal);
+    return { digest: digest!, size };
   }
 
   async info(digest: Digest, options: ContentOptions = {}): Promise<ContentInfo | undefined> {
@@ -115,6 +148,23 @@ export class FileContent implements ContentStore {
   async delete(digest: Digest, options: ContentOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
     await rm(this.path(digest), { force: true });
+  }
+
+  #ingestVerified(
+    descriptor: Descriptor,
+    digest: Digest,
+    content: AsyncIterable<Uint8Array>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const verifier = new Verifier(descriptor, createHash);
+    const check: IngestCheck = {
+      update: (chunk) => verifier.update(chunk),
+      end: () => {
+        verifier.end();
+        return this.path(digest);
+      },
+    };
+    return ingest(join(this.#root, 'ingest'), check, content, signal);
   }
 
   async *list(options: ContentOptions = {}): AsyncGenerator<ContentInfo, void, undefined> {

@@ -1,62 +1,60 @@
-/** Writes one blob: temporary file, size and digest verified while streaming, fsync, rename, fsync of the directory. */
-import { createHash, randomBytes } from 'node:crypto';
+/** Writes one blob: temporary file, checked while streaming, fsync, rename, fsync of the directory. */
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Descriptor } from '@tare/image-spec';
-import { Verifier } from '@tare/image-spec/content';
 import { abortable } from '../abort.ts';
 import { systemCode } from '../errors.ts';
 import { isOwnerAlive, thisOwner } from '../owner.ts';
 
-/** Where an ingest works and where it puts the result. */
-export interface IngestPlace {
-  /** Directory of temporary files, on the same file system as `target`. */
-  ingestDir: string;
-  /** Path of the finished blob. */
-  target: string;
+/** What an ingest asks of its bytes. */
+export interface IngestCheck {
+  /** Called with every chunk, in order; what it throws ends the ingest. */
+  update(chunk: Uint8Array): void;
+  /** Called after the last one; returns the path of the finished blob, or throws when the bytes are not to be kept. */
+  end(): string;
 }
 
 /**
- * Streams `content` into `place.target`, which appears whole or not at all.
+ * Streams `content` into the path that `check` gives, which appears whole or not at all.
  *
  * The temporary file is removed on every failure; one that a crash left behind falls to {@link sweepIngests}.
  *
- * @throws {ImageSpecError} `SIZE_MISMATCH` as soon as one byte too many arrives, `DIGEST_MISMATCH`
+ * @param ingestDir - directory of temporary files, on the same file system as the target
  */
 export async function ingest(
-  place: IngestPlace,
-  descriptor: Descriptor,
+  ingestDir: string,
+  check: IngestCheck,
   content: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   signal?.throwIfAborted();
-  const temporary = join(place.ingestDir, `${thisOwner}.${randomBytes(8).toString('hex')}`);
+  const temporary = join(ingestDir, `${thisOwner}.${randomBytes(8).toString('hex')}`);
   const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o444);
+  let target: string;
   try {
     try {
-      const verifier = new Verifier(descriptor, createHash);
       for await (const chunk of abortable(content, signal)) {
         // the pool writes while this thread hashes
         const written = writeAll(file, chunk);
         try {
-          verifier.update(chunk);
+          check.update(chunk);
         } finally {
           await written;
         }
       }
-      verifier.end();
+      target = check.end();
       await file.sync();
     } finally {
       await file.close();
     }
     signal?.throwIfAborted();
-    await rename(temporary, place.target);
+    await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
   }
-  await syncDirectory(dirname(place.target));
+  await syncDirectory(dirname(target));
 }
 
 /** Makes the names in `directory` durable. */

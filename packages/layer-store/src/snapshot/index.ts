@@ -1,3 +1,4 @@
+export type { Change } from './changes.ts';
 export type { Mount } from './mount.ts';
 export { OverlaySnapshotter, openOverlaySnapshotter, type OverlayOptions } from './overlay.ts';
 export type {

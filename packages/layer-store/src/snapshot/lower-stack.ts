@@ -14,6 +14,12 @@ export type LowerEntry =
   | { kind: 'symlink'; target: ByteString }
   | { kind: 'other' };
 
+/** One of the directories that show through in one place. */
+interface Merged {
+  tree: DirectoryTree;
+  directory: Directory;
+}
+
 /** The layers below a new one, topmost first. Dispose of it to close its descriptors. */
 export class LowerStack implements Disposable {
   readonly #fs: LayerFs;
@@ -34,15 +40,34 @@ export class LowerStack implements Disposable {
 
   /** What is at `components`. Symbolic links on the way are not followed: behind one, everything is missing. */
   lookup(components: readonly ByteString[]): LowerEntry {
-    /** The directories that are merged at the present level, topmost first. */
-    let level = this.#trees.map((tree) => ({ tree, directory: tree.root }));
+    return this.#walk(components, (entry) => entry);
+  }
+
+  /** The names in the directory at `components`, sorted; none when there is no directory. */
+  names(components: readonly ByteString[]): ByteString[] {
+    return this.#walk(components, (entry, level) => {
+      const visible = new Map<ByteString, boolean>();
+      if (entry.kind !== 'directory') return [];
+      for (const { tree, directory } of level) {
+        for (const name of tree.names(directory)) {
+          const stat = visible.has(name) ? undefined : tree.stat(directory, name);
+          if (stat !== undefined) visible.set(name, !isWhiteout(stat));
+        }
+      }
+      return [...visible].flatMap(([name, shown]) => (shown ? [name] : [])).sort();
+    });
+  }
+
+  /** Goes to `components`; `use` gets what is there, and the directories merged there, topmost first. */
+  #walk<T>(components: readonly ByteString[], use: (entry: LowerEntry, level: readonly Merged[]) => T): T {
+    let level: Merged[] = this.#trees.map((tree) => ({ tree, directory: tree.root }));
     const opened: number[] = [];
     try {
-      if (level.length === 0) return { kind: 'missing' };
+      if (level.length === 0) return use({ kind: 'missing' }, level);
       let entry: LowerEntry = this.#describe(level[0]!.directory, '.');
       for (const name of components) {
-        if (entry.kind !== 'directory') return { kind: 'missing' };
-        const next: typeof level = [];
+        if (entry.kind !== 'directory') return use({ kind: 'missing' }, []);
+        const next: Merged[] = [];
         entry = { kind: 'missing' };
         for (const { tree, directory } of level) {
           const stat = tree.stat(directory, name);
@@ -60,7 +85,7 @@ export class LowerStack implements Disposable {
         }
         level = next;
       }
-      return entry;
+      return use(entry, level);
     } finally {
       for (const fd of opened) fs.closeSync(fd);
     }

@@ -7,13 +7,26 @@
  * opening removes them.
  */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { packTree } from '../archive/pack.ts';
 import { syncDirectory } from '../content/ingest.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import { thisOwner } from '../owner.ts';
+import { overlayChanges, type Change } from './changes.ts';
 import { lock, removeTree, sweep, unlock } from './housekeeping.ts';
 import { LowerStack } from './lower-stack.ts';
 import { alreadyExists, SnapshotTable, type SnapshotRecord } from './metadata.ts';
@@ -82,7 +95,7 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
     this.#table = table;
     this.#fs = options.fs;
     this.#overlayXattrs = options.overlayXattrs ?? 'trusted';
-    this.#mountOptions = [...indexOff(), ...(this.#overlayXattrs === 'user' ? ['userxattr'] : [])];
+    this.#mountOptions = [...unwantedDefaultsOff(), ...(this.#overlayXattrs === 'user' ? ['userxattr'] : [])];
   }
 
   async prepare(key: string, parent: string | undefined, options: SnapshotOptions = {}): Promise<Mount[]> {
@@ -139,10 +152,34 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
   }
 
   async usage(name: string, options: SnapshotOptions = {}): Promise<SnapshotUsage> {
-    this.#check(options);
-    const record = this.#table.get(name);
-    if (record === undefined) throw new LayerStoreError('NOT_FOUND', `there is no snapshot ${name}`);
+    const record = this.#existing(name, options);
     return record.usage ?? (await directoryUsage(this.#layer(record), options.signal));
+  }
+
+  async *changes(name: string, options: SnapshotOptions = {}): AsyncGenerator<Change, void, undefined> {
+    const record = this.#existing(name, options);
+    const lowers = this.#lowers(record.parent);
+    for (const change of overlayChanges(this.#fs, this.#layer(record), lowers, this.#overlayXattrs)) {
+      options.signal?.throwIfAborted();
+      yield change;
+    }
+  }
+
+  async *diff(name: string, options: SnapshotOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+    const record = this.#existing(name, options);
+    const layer = this.#layer(record);
+    const [below] = this.#lowers(record.parent);
+    const fd = openSync(layer, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      yield* packTree(fd, {
+        fs: this.#fs,
+        overlayXattrs: this.#overlayXattrs,
+        ...(sameRoot(layer, below) ? {} : { as: '.' }),
+        ...options,
+      });
+    } finally {
+      closeSync(fd);
+    }
   }
 
   async stage(options: SnapshotOptions = {}): Promise<StagedLayer> {
@@ -300,6 +337,13 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
     }
   }
 
+  #existing(name: string, options: SnapshotOptions): SnapshotRecord {
+    this.#check(options);
+    const record = this.#table.get(name);
+    if (record === undefined) throw new LayerStoreError('NOT_FOUND', `there is no snapshot ${name}`);
+    return record;
+  }
+
   #directory(record: SnapshotRecord): string {
     return join(this.#root, 's', record.id);
   }
@@ -314,6 +358,13 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
   }
 }
 
+/** Whether the root of the file system looks the same with a layer and without it; times do not count. */
+function sameRoot(layer: string, below: string | undefined): boolean {
+  const own = statSync(layer);
+  const other = below === undefined ? { mode: constants.S_IFDIR | 0o755, uid: 0, gid: 0 } : statSync(below);
+  return own.mode === other.mode && own.uid === other.uid && own.gid === other.gid;
+}
+
 function toInfo({ name, kind, parent, createdAt }: SnapshotRecord): SnapshotInfo {
   return { name, kind, parent, createdAt: new Date(createdAt) };
 }
@@ -322,14 +373,19 @@ function now(): string {
   return new Date().toISOString();
 }
 
-/** With an index, overlay refuses to mount an upper directory again over other layers; where it is on, it is turned off. */
-function indexOff(): string[] {
-  try {
-    const value = readFileSync('/sys/module/overlay/parameters/index', 'utf8');
-    return value.startsWith('Y') ? ['index=off'] : [];
-  } catch (error) {
-    // no overlay in this kernel, or none yet: mounting will say so
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  }
+/**
+ * Options against defaults of this kernel that do not go with layers: with an index, overlay refuses to mount an upper
+ * directory again over other layers; with the other two, an upper directory alone is not all of its layer.
+ */
+function unwantedDefaultsOff(): string[] {
+  return ['index', 'metacopy', 'redirect_dir'].flatMap((name) => {
+    try {
+      const value = readFileSync(`/sys/module/overlay/parameters/${name}`, 'utf8');
+      return value.startsWith('Y') ? [`${name}=off`] : [];
+    } catch (error) {
+      // no overlay in this kernel, or none yet: mounting will say so
+      if (systemCode(error) === 'ENOENT') return [];
+      throw error;
+    }
+  });
 }

@@ -1,5 +1,7 @@
 /** What the reader gives and the writer takes: one archive member, its names and extended attributes as raw bytes. */
 
+import type { StatsBase } from 'node:fs';
+
 /**
  * Bytes as a string of one character per byte (`latin1`).
  *
@@ -41,6 +43,16 @@ export interface TarEntry {
   devMinor: number;
   /** Extended attributes by full name (`security.capability`), values byte-exact. */
   xattrs: ReadonlyMap<string, Uint8Array>;
+}
+
+/** The type of a file; undefined for sockets, which no archive holds. */
+export function tarTypeOf(stat: StatsBase<number> | StatsBase<bigint>): TarEntryType | undefined {
+  if (stat.isFile()) return 'file';
+  if (stat.isDirectory()) return 'directory';
+  if (stat.isSymbolicLink()) return 'symlink';
+  if (stat.isCharacterDevice()) return 'character-device';
+  if (stat.isBlockDevice()) return 'block-device';
+  return stat.isFIFO() ? 'fifo' : undefined;
 }
 
 /** The bytes behind a {@link ByteString}. */

@@ -39,7 +39,7 @@ export function tarPadding(size: number): Uint8Array {
 /**
  * The header blocks of one member; `entry.size` bytes of content and {@link tarPadding} follow, for files only.
  *
- * @throws {LayerStoreError} `INVALID_ARGUMENT` for a name with a NUL inside
+ * @throws {LayerStoreError} `INVALID_ARGUMENT` for a name with a NUL inside, or an attribute's with a `=`
  */
 export function encodeTarHeader(entry: TarEntry): Buffer {
   for (const name of [entry.name, entry.linkName]) {
@@ -63,6 +63,12 @@ export function encodeTarHeader(entry: TarEntry): Buffer {
   if (!mtimeFits || entry.mtimeNs % 1_000_000_000n !== 0n) extend('mtime', formatPaxTime(entry.mtimeNs));
   if (entry.atimeNs !== undefined) extend('atime', formatPaxTime(entry.atimeNs));
   for (const [name, value] of [...entry.xattrs].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    if (/[=\0]/.test(name)) {
+      throw new LayerStoreError(
+        'INVALID_ARGUMENT',
+        `the attribute ${JSON.stringify(name)} of ${printable(entry.name)} cannot be in an archive: its name ends at the =`,
+      );
+    }
     extend(`SCHILY.xattr.${name}`, value);
   }
   const header = block({

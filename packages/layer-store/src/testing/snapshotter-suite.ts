@@ -10,6 +10,7 @@
 import { ContainerError } from '@tare/image-spec';
 import type { Mount } from '../snapshot/mount.ts';
 import type { Snapshotter } from '../snapshot/snapshotter.ts';
+import { TarReader } from '../tar/read.ts';
 
 /** The two functions needed of a test framework; vitest, jest, mocha and node:test have them. */
 export interface TestFramework {
@@ -149,7 +150,36 @@ export function snapshotterSuite(
       equal(await snapshots.stat('a'), undefined);
     });
 
+    test('has no changes and no layer of what is not there', async (snapshots) => {
+      await rejectsWith('NOT_FOUND', () => Array.fromAsync(snapshots.changes('missing')));
+      await rejectsWith('NOT_FOUND', () => Array.fromAsync(snapshots.diff('missing')));
+      await snapshots.prepare('empty', undefined);
+      equal((await Array.fromAsync(snapshots.changes('empty'))).length, 0);
+      equal((await members(snapshots.diff('empty'))).join(), '');
+    });
+
     if (content === undefined) return;
+
+    test('tells what was changed, as a list and as a layer, before and after the commit', async (snapshots) => {
+      const base =
+        'mkdir -p kept/deep gone again; echo x > kept/deep/old; echo x > gone/x; echo x > again/x; echo x > file; echo x > same';
+      await content.run(await snapshots.prepare('base', undefined), base);
+      await snapshots.commit('one', 'base');
+      const change =
+        'echo y > file; rm -r gone again; mkdir again; echo y > again/y; rm kept/deep/old; mkdir new; echo y > new/y; ln file link';
+      await content.run(await snapshots.prepare('next', 'one'), change);
+      const changes =
+        'modify again,delete again/x,add again/y,modify file,delete gone,modify kept,modify kept/deep,delete kept/deep/old,add link,add new,add new/y';
+      const list = async (name: string): Promise<string> =>
+        (await Array.fromAsync(snapshots.changes(name))).map(({ kind, path }) => `${kind} ${path}`).join();
+      const layer =
+        '.wh.gone,again/,again/.wh..wh..opq,again/y,file,kept/,kept/deep/,kept/deep/.wh.old,link -> file,new/,new/y';
+      equal(await list('next'), changes);
+      equal((await members(snapshots.diff('next'))).sort().join(), layer);
+      await snapshots.commit('two', 'next');
+      equal(await list('two'), changes);
+      equal((await members(snapshots.diff('two'))).sort().join(), layer);
+    });
 
     test('shows the files of its parents, and keeps what is written apart', async (snapshots) => {
       await content.run(
@@ -220,6 +250,19 @@ async function chain(snapshots: Snapshotter, ...names: string[]): Promise<void> 
     await snapshots.commit(name, `key of ${name}`);
     parent = name;
   }
+}
+
+/** The names in an archive; of hard links also where they lead. */
+async function members(archive: AsyncIterable<Uint8Array>): Promise<string[]> {
+  const names: string[] = [];
+  const reader = new TarReader({
+    entry: ({ name, type, linkName }) => names.push(type === 'hardlink' ? `${name} -> ${linkName}` : name),
+    data: () => undefined,
+    entryEnd: () => undefined,
+  });
+  for await (const chunk of archive) reader.write(chunk);
+  reader.end();
+  return names;
 }
 
 function equal(actual: unknown, expected: unknown): void {

@@ -1,0 +1,356 @@
+/**
+ * Reads a directory tree as a tar archive. The same tree always gives the same bytes: members come in the order of
+ * their names, and nothing of this machine gets in.
+ *
+ * The tree may be hostile and change meanwhile: directories and files are opened by descriptors, never through a link,
+ * and nothing but a regular file is ever read.
+ */
+import * as fs from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { fsName, join, type Directory } from '../apply/directory-tree.ts';
+import { isLayerXattr } from '../apply/xattrs.ts';
+import { LayerStoreError, systemCode } from '../errors.ts';
+import { RESOLVE, type LayerFs } from '../fs.ts';
+import { inDirectory, O_PATH } from '../node-fs.ts';
+import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
+import { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName } from '../tar/whiteout.ts';
+import { encodeTarHeader, TAR_END, tarPadding } from '../tar/write.ts';
+
+const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
+const read = promisify(fs.read);
+
+/** Options of {@link packTree}. */
+export interface PackOptions {
+  fs: LayerFs;
+  /**
+   * What to read of the open directory: one name in it, with everything below. Default: the directory itself, whose
+   * content is then listed by bare names.
+   */
+  name?: ByteString;
+  /** What the archive calls it. Default: as it is called; the directory itself is not listed, unless it is called `.`. */
+  as?: ByteString;
+  /**
+   * `'none'` (default): the tree is taken as it is. `'trusted'` or `'user'`: it is a layer of the overlay file system
+   * with marks in that name space, which become whiteouts of the archive.
+   */
+  overlayXattrs?: 'none' | 'trusted' | 'user';
+  /** Leaves out what lies on other mounts; their directories come empty. Default false. */
+  oneFileSystem?: boolean;
+  signal?: AbortSignal;
+}
+
+/** Size of the pieces of archive. */
+const CHUNK_BYTES = 256 * 1024;
+/** Files up to this size are read at once: a trip to the thread pool takes longer. */
+const SMALL_FILE_BYTES = 64 * 1024;
+/** Longest time before other work gets its turn. */
+const SLICE_MS = 5;
+
+/**
+ * The archive of what is below `directory` (an open descriptor, O_PATH or not, that stays the caller's), in pieces of
+ * up to 256 KiB.
+ *
+ * Sockets are left out, as in every tar. A file that shrinks while it is read is filled up with zeros, one that grows
+ * is cut; a name that vanishes is left out.
+ *
+ * @throws {LayerStoreError} `NOT_FOUND` for `name`; `UNSAFE_ENTRY` for a layer with a file whose name means a whiteout;
+ * `IO_ERROR`
+ */
+export async function* packTree(
+  directory: number,
+  options: PackOptions,
+): AsyncGenerator<Buffer, void, undefined> {
+  using packer = new Packer(options);
+  yield* packer.run(directory);
+}
+
+/** A directory whose members are being listed. */
+interface Level {
+  directory: Directory;
+  /** Its path in the archive with a slash at the end, or empty. */
+  prefix: ByteString;
+  names: ByteString[];
+  next: number;
+}
+
+class Packer implements Disposable {
+  readonly #options: PackOptions;
+  readonly #opaque: string | undefined;
+  readonly #stack: Level[] = [];
+  /** Inodes with several names that have been listed, and by which. */
+  readonly #links = new Map<string, ByteString>();
+  #chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+  #used = 0;
+
+  constructor(options: PackOptions) {
+    this.#options = options;
+    const { overlayXattrs = 'none' } = options;
+    this.#opaque = overlayXattrs === 'none' ? undefined : `${overlayXattrs}.overlay.opaque`;
+  }
+
+  async *run(directory: number): AsyncGenerator<Buffer, void, undefined> {
+    const { name, signal } = this.#options;
+    const top: Directory = { fd: directory, path: '' };
+    if (name === undefined) {
+      const { as } = this.#options;
+      if (as !== undefined) this.#put(encodeTarHeader(this.#describe(top, '.', `${as}/`)));
+      this.#enter({ fd: reopen(directory), path: '' }, as === undefined || as === '.' ? '' : `${as}/`);
+    } else {
+      const file = this.#member(top, name, this.#options.as ?? name, true);
+      if (file !== undefined) yield* this.#content(file.fd, file.size);
+    }
+    let sliceStart = performance.now();
+    for (let level = this.#stack.at(-1); level !== undefined; level = this.#stack.at(-1)) {
+      const child = level.names[level.next];
+      if (child === undefined) {
+        this.#leave();
+        continue;
+      }
+      level.next += 1;
+      const file = this.#member(level.directory, child, level.prefix + child, false);
+      if (file !== undefined) yield* this.#content(file.fd, file.size);
+      while (this.#used >= CHUNK_BYTES) yield this.#take();
+      if (performance.now() - sliceStart < SLICE_MS) continue;
+      await setImmediate();
+      signal?.throwIfAborted();
+      sliceStart = performance.now();
+    }
+    this.#put(TAR_END);
+    while (this.#used > 0) yield this.#take();
+  }
+
+  [Symbol.dispose](): void {
+    while (this.#stack.length > 0) this.#leave();
+  }
+
+  /** Lists one name. A regular file comes back open, for its content to follow; the taker closes it. */
+  #member(
+    parent: Directory,
+    name: ByteString,
+    path: ByteString,
+    required: boolean,
+  ): { fd: number; size: number } | undefined {
+    const pinned = this.#pin(parent, name, required);
+    if (pinned === undefined) return undefined;
+    try {
+      const stat = fs.fstatSync(pinned, { bigint: true });
+      if (this.#opaque !== undefined && this.#mark(name, path, stat)) return undefined;
+      const type = tarTypeOf(stat);
+      if (type === undefined) return undefined;
+      if (type === 'directory') {
+        this.#put(encodeTarHeader(this.#describe(parent, name, `${path}/`, stat)));
+        this.#descend(parent, name, path);
+        return undefined;
+      }
+      const inode = stat.nlink > 1n ? `${stat.dev}:${stat.ino}` : undefined;
+      const first = inode === undefined ? undefined : this.#links.get(inode);
+      if (first !== undefined) {
+        this.#put(
+          encodeTarHeader({ ...this.#entry(path, stat), type: 'hardlink', linkName: first, size: 0 }),
+        );
+        return undefined;
+      }
+      if (inode !== undefined) this.#links.set(inode, path);
+      const entry = this.#describe(parent, name, path, stat);
+      // opened anew by its descriptor: what the name means by now does not matter
+      const fd = type === 'file' ? fs.openSync(`/proc/self/fd/${pinned}`, O_RDONLY | O_NONBLOCK) : undefined;
+      this.#put(encodeTarHeader(entry));
+      return fd === undefined ? undefined : { fd, size: entry.size };
+    } catch (error) {
+      throw describeError(error, path);
+    } finally {
+      fs.closeSync(pinned);
+    }
+  }
+
+  /** Lists the whiteout that a mark of the overlay file system means. */
+  #mark(name: ByteString, path: ByteString, stat: fs.BigIntStats): boolean {
+    if (parseWhiteout(name) !== undefined) {
+      throw new LayerStoreError(
+        'UNSAFE_ENTRY',
+        `${printable(path)} cannot be part of a layer: names that begin with .wh. mean removed files there`,
+        { entry: path },
+      );
+    }
+    if (!(stat.isCharacterDevice() && stat.rdev === 0n)) return false;
+    this.#put(encodeTarHeader(emptyFile(path.slice(0, path.length - name.length) + whiteoutName(name))));
+    return true;
+  }
+
+  #descend(parent: Directory, name: ByteString, path: ByteString): void {
+    const { fs: layerFs, oneFileSystem } = this.#options;
+    let fd: number;
+    try {
+      fd = layerFs.openat2(parent.fd, fsName(name), {
+        flags: O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
+        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | (oneFileSystem === true ? RESOLVE.NO_XDEV : 0),
+      });
+    } catch (error) {
+      const code = systemCode(error);
+      // on another mount, or not a directory any more
+      if (code === 'EXDEV' || code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return;
+      throw error;
+    }
+    this.#enter({ fd, path: join(parent.path, name) }, `${path}/`);
+    if (this.#opaque !== undefined && this.#isOpaque(parent, name)) {
+      this.#put(encodeTarHeader(emptyFile(`${path}/${OPAQUE_WHITEOUT}`)));
+    }
+  }
+
+  #isOpaque(parent: Directory, name: ByteString): boolean {
+    const value = this.#options.fs.getxattrat(parent.fd, fsName(name), this.#opaque!);
+    return value !== undefined && Buffer.from(value).toString('latin1') === 'y';
+  }
+
+  /** The descriptor becomes this object's. */
+  #enter(directory: Directory, prefix: ByteString): void {
+    try {
+      const names = fs.readdirSync(`/proc/self/fd/${directory.fd}`, { encoding: 'latin1' }).sort();
+      this.#stack.push({ directory, prefix, names, next: 0 });
+    } catch (error) {
+      fs.closeSync(directory.fd);
+      throw describeError(error, prefix);
+    }
+  }
+
+  #leave(): void {
+    fs.closeSync(this.#stack.pop()!.directory.fd);
+  }
+
+  /** Holds the inode behind a name. */
+  #pin(parent: Directory, name: ByteString, required: boolean): number | undefined {
+    try {
+      return this.#options.fs.openat2(parent.fd, fsName(name), {
+        flags: O_PATH | O_NOFOLLOW,
+        // a mount point is listed too, if only as an empty directory
+        resolve: RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS,
+      });
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw describeError(error, name);
+      if (!required) return undefined;
+      throw new LayerStoreError('NOT_FOUND', `${printable(name)} is not there`, { cause: error });
+    }
+  }
+
+  #describe(
+    parent: Directory,
+    name: ByteString,
+    path: ByteString,
+    stat = fs.lstatSync(inDirectory(parent.fd, fsName(name)), { bigint: true }),
+  ): TarEntry {
+    const entry = this.#entry(path, stat);
+    if (entry.type === 'symlink') {
+      entry.linkName = fs.readlinkSync(inDirectory(parent.fd, fsName(name)), { encoding: 'latin1' });
+    }
+    const xattrs = new Map<string, Uint8Array>();
+    for (const attribute of this.#attributes(parent, name)) {
+      if (!isLayerXattr(attribute)) continue;
+      const value = this.#options.fs.getxattrat(parent.fd, fsName(name), attribute);
+      if (value !== undefined) xattrs.set(attribute, value);
+    }
+    entry.xattrs = xattrs;
+    return entry;
+  }
+
+  #attributes(parent: Directory, name: ByteString): string[] {
+    try {
+      return this.#options.fs.listxattrat(parent.fd, fsName(name));
+    } catch (error) {
+      const code = systemCode(error);
+      if (code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOENT') return [];
+      throw error;
+    }
+  }
+
+  #entry(name: ByteString, stat: fs.BigIntStats): TarEntry {
+    const type = tarTypeOf(stat)!;
+    const device = type === 'character-device' || type === 'block-device';
+    return {
+      name,
+      type,
+      mode: Number(stat.mode & 0o7777n),
+      uid: Number(stat.uid),
+      gid: Number(stat.gid),
+      size: type === 'file' ? Number(stat.size) : 0,
+      mtimeNs: stat.mtimeNs,
+      atimeNs: undefined,
+      linkName: '',
+      // makedev(3) of Linux
+      devMajor: device ? Number(((stat.rdev >> 8n) & 0xfffn) | ((stat.rdev >> 32n) & ~0xfffn)) : 0,
+      devMinor: device ? Number((stat.rdev & 0xffn) | ((stat.rdev >> 12n) & ~0xffn)) : 0,
+      xattrs: new Map(),
+    };
+  }
+
+  /** `size` bytes of an open file, zeros where it has become shorter, and the padding. Closes `fd`. */
+  async *#content(fd: number, size: number): AsyncGenerator<Buffer, void, undefined> {
+    try {
+      let position = 0;
+      while (position < size) {
+        if (this.#used >= CHUNK_BYTES) yield this.#take();
+        const length = Math.min(size - position, CHUNK_BYTES - this.#used);
+        const got =
+          size <= SMALL_FILE_BYTES
+            ? fs.readSync(fd, this.#chunk, this.#used, length, position)
+            : (await read(fd, this.#chunk, this.#used, length, position)).bytesRead;
+        if (got === 0) this.#chunk.fill(0, this.#used, this.#used + length);
+        this.#used += got === 0 ? length : got;
+        position += got === 0 ? length : got;
+        this.#options.signal?.throwIfAborted();
+      }
+      this.#put(tarPadding(size));
+    } finally {
+      fs.closeSync(fd);
+    }
+  }
+
+  /** Adds to the current piece, which may become larger than usual by it. */
+  #put(bytes: Uint8Array): void {
+    if (this.#used + bytes.length > this.#chunk.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#chunk.length * 2, this.#used + bytes.length));
+      this.#chunk.copy(larger, 0, 0, this.#used);
+      this.#chunk = larger;
+    }
+    this.#chunk.set(bytes, this.#used);
+    this.#used += bytes.length;
+  }
+
+  #take(): Buffer {
+    const piece = this.#chunk.subarray(0, this.#used);
+    this.#chunk = Buffer.allocUnsafe(CHUNK_BYTES);
+    this.#used = 0;
+    return piece;
+  }
+}
+
+/** Whiteouts are the same wherever and whenever they are made. */
+function emptyFile(name: ByteString): TarEntry {
+  return {
+    name,
+    type: 'file',
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    size: 0,
+    mtimeNs: 0n,
+    atimeNs: undefined,
+    linkName: '',
+    devMajor: 0,
+    devMinor: 0,
+    xattrs: new Map(),
+  };
+}
+
+function reopen(directory: number): number {
+  return fs.openSync(`/proc/self/fd/${directory}/.`, O_RDONLY | O_DIRECTORY);
+}
+
+function describeError(error: unknown, path: ByteString): LayerStoreError {
+  if (error instanceof LayerStoreError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new LayerStoreError('IO_ERROR', `cannot read ${printable(path)}: ${message}`, {
+    cause: error,
+    entry: path,
+  });
+}

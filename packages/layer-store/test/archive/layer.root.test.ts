@@ -1,0 +1,153 @@
+/** Layers made of snapshots: what was written comes back exactly, on another store. Needs root. */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chainIds } from '@tare/image-spec';
+import { layerFs } from '@tare/runtime-native/syscalls';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openLayerStore, type Compression } from '../../src/index.ts';
+import { isRoot, needsRoot } from '../apply/unpack.ts';
+import { runMounted } from '../mounted.ts';
+
+let base: string;
+beforeEach(() => {
+  base = mkdtempSync(join(tmpdir(), 'tare-layer-'));
+});
+afterEach(() => rmSync(base, { recursive: true, force: true }));
+
+const open = (name: string) => openLayerStore({ root: join(base, name), fs: layerFs });
+
+/** A command that runs a program with `layerFs` at hand: extended attributes need no further tool. */
+function program(source: string): string {
+  const syscalls = new URL('../../../runtime-native/src/syscalls.ts', import.meta.url).href;
+  const whole = `import { AT_FDCWD, layerFs } from '${syscalls}';${source}`.replaceAll('"', '\\\\"');
+  return `${process.execPath} --conditions=@tare/source --input-type=module -e "${whole}"`;
+}
+
+/** Everything that a layer can hold. */
+const BASE = `
+  mkdir -p usr/bin etc/old var/cache/deep opt
+  echo tool > usr/bin/tool; chmod 4755 usr/bin/tool
+  echo a > etc/old/a; echo b > etc/old/b; echo c > var/cache/deep/c
+  ln -s ../usr/bin/tool opt/link`;
+const CHANGE = `
+  umask 022
+  rm -r etc/old; mkdir etc/old; echo new > etc/old/new
+  rm var/cache/deep/c; chmod 700 var/cache; chown 7:8 var/cache
+  mknod opt/null c 1 3; mknod opt/loop b 7 259; mkfifo opt/fifo
+  echo data > opt/file; ln opt/file opt/hard; ln opt/file usr/other
+  ln -s /absolute/nowhere opt/broken; ln -sfn elsewhere opt/link
+  printf x > "$(printf 'opt/caf\\351')"; printf x > 'opt/new
+line'
+  long=opt/$(printf '%0120d' 0)/$(printf '%0200d' 1); mkdir -p $long; echo long > $long/file
+  truncate -s 100000 opt/sparse; printf end >> opt/sparse
+  head -c 3000000 /dev/urandom > opt/large
+  ${program(`
+    const set = (file, name, value) => layerFs.setxattrat(AT_FDCWD, file, name, value);
+    set('usr/bin/tool', 'security.capability', Buffer.from('0100000200040000000000000000000000000000', 'hex'));
+    set('opt/fifo', 'trusted.note', Buffer.from([0, 255, 10]));
+    set('var/cache', 'trusted.empty', Buffer.alloc(0));`)}
+  chown 100000:3000000 opt/file; chmod 1777 opt
+  touch -d '2001-02-03 04:05:06.123456789 UTC' opt/file opt/hard
+  touch -d '1960-01-01 UTC' opt/sparse; touch -h -d '2002-01-01 UTC' opt/broken
+  find . -newermt 2003-01-01 ! -type l -exec touch -d '2020-01-01 UTC' {} +
+  touch -h -d '2020-01-01 UTC' opt/link .`;
+/** Types, modes, owners, sizes, times, link counts, targets, attributes and content. */
+const LOOK = `
+  find . ! -path . -printf '%p|%y|%m|%U:%G|%T@|%l|%n' \\( -type f -printf '|%s' -o -printf '' \\) -printf '\\n' | LC_ALL=C sort
+  find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+  find . \\( -type b -o -type c \\) -exec stat -c '%n %t:%T' {} + | sort
+  ${program(`
+    for (const file of ['usr/bin/tool', 'opt/fifo', 'var/cache', 'etc/old']) {
+      for (const name of layerFs.listxattrat(AT_FDCWD, file).sort()) {
+        if (!name.includes('overlay')) console.log(file, name, layerFs.getxattrat(AT_FDCWD, file, name));
+      }
+    }`)}`;
+
+describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needsRoot})`}`, () => {
+  test.each<Compression>(['gzip', 'zstd', 'none'])(
+    'a %s layer shows on another store what its snapshot showed',
+    async (compression) => {
+      await using here = await open('here');
+      await runMounted(await here.snapshots.prepare('base', undefined), BASE);
+      const first = await here.createLayer('base', { compression });
+      const [one] = await chainIds([first.diffId]);
+      await here.snapshots.commit(one!, 'base');
+      await runMounted(await here.snapshots.prepare('change', one), CHANGE);
+      const expected = await runMounted(await here.snapshots.mounts('change'), LOOK);
+      const second = await here.createLayer('change', { compression });
+      expect(second.archiveBytes).toBeGreaterThan(3_000_000);
+      expect(expected).toContain('opt/fifo trusted.note');
+      expect(expected).toContain('security.capability');
+
+      await using there = await open('there');
+      for (const { descriptor } of [first, second]) {
+        await there.content.push(descriptor, await here.content.fetch(descriptor));
+      }
+      const top = await there.unpack([first, second]);
+      expect(top).toBe((await chainIds([first.diffId, second.diffId]))[1]);
+      expect(await runMounted(await there.snapshots.view('look', top), LOOK)).toBe(expected);
+
+      // the same snapshot is the same layer, here and there
+      expect((await here.createLayer('change', { compression })).diffId).toBe(second.diffId);
+      expect((await there.createLayer(top, { compression })).diffId).toBe(second.diffId);
+    },
+  );
+
+  test('GNU tar reads the archive and finds every name once', async () => {
+    await using store = await open('store');
+    await runMounted(await store.snapshots.prepare('base', undefined), BASE);
+    const archive = Buffer.concat(await Array.fromAsync(store.snapshots.diff('base')));
+    const listed = execFileSync('tar', ['-tf', '-'], { input: archive, encoding: 'utf8' }).trim().split('\n');
+    expect(new Set(listed).size).toBe(listed.length);
+    expect(listed).toContain('usr/bin/tool');
+    const diffId = `sha256:${createHash('sha256').update(archive).digest('hex')}`;
+    expect((await store.createLayer('base')).diffId).toBe(diffId);
+  });
+
+  test('a changed root is part of the layer', async () => {
+    await using store = await open('store');
+    await runMounted(
+      await store.snapshots.prepare('base', undefined),
+      'chmod 1750 .; chown 5:6 .; echo x > file',
+    );
+    const layer = await store.createLayer('base');
+    const top = await store.unpack([layer]);
+    expect(await runMounted(await store.snapshots.view('look', top), 'stat -c %a:%u:%g .; ls')).toBe(
+      '1750:5:6\nfile\n',
+    );
+  });
+
+  test('a file whose name would be a whiteout is refused by name, and nothing is stored', async () => {
+    await using store = await open('store');
+    await runMounted(await store.snapshots.prepare('base', undefined), 'mkdir dir; echo x > dir/.wh.passwd');
+    await expect(store.createLayer('base')).rejects.toMatchObject({
+      code: 'UNSAFE_ENTRY',
+      message: expect.stringContaining('dir/.wh.passwd'),
+    });
+    expect(await Array.fromAsync(store.content.list())).toEqual([]);
+  });
+
+  test('an attribute whose name no archive can hold is refused, not changed', async () => {
+    await using store = await open('store');
+    const attribute = program(`layerFs.setxattrat(AT_FDCWD, 'file', 'trusted.a=b', Buffer.from('c'));`);
+    await runMounted(await store.snapshots.prepare('base', undefined), `echo x > file; ${attribute}`);
+    await expect(store.createLayer('base')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('trusted.a=b'),
+    });
+  });
+
+  test('an aborted one stores nothing', async () => {
+    await using store = await open('store');
+    const [mount] = await store.snapshots.prepare('base', undefined);
+    writeFileSync(join(mount!.source, 'large'), Buffer.alloc(8_000_000));
+    const abort = new AbortController();
+    const layer = store.createLayer('base', { signal: abort.signal });
+    abort.abort(new Error('enough'));
+    await expect(layer).rejects.toThrow('enough');
+    expect(await Array.fromAsync(store.content.list())).toEqual([]);
+  });
+});
