@@ -4,7 +4,7 @@ export { detectCgroups } from './cgroups/layout.ts';
 export type { CgroupLayout, Hierarchy } from './cgroups/layout.ts';
 export { RuntimeError } from './errors.ts';
 export type { RuntimeErrorCode, RuntimeErrorDetails } from './errors.ts';
-export { mount, mountAt, mountTable, parseMountInfo, unmount } from './mounts.ts';
+export { mount, mountAt, mountTable, openMount, parseMountInfo, unmount } from './mounts.ts';
 export type { MountPoint } from './mounts.ts';
 export { createNativeRuntime, plan } from './native-runtime.ts';
 export type { LaunchPlan, NativeRuntimeOptions, PlanOptions } from './native-runtime.ts';

@@ -1,5 +1,7 @@
 /** Mounts of this process's own mount namespace: making and removing them, and reading the kernel's table. */
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 import { load } from '#binding';
 import type { Mount } from './runtime.ts';
@@ -29,7 +31,13 @@ const MS_REC = 16384;
 const UMOUNT_NOFOLLOW = 8;
 const MNT_DETACH = 2;
 const AT_FDCWD = -100;
+const AT_EMPTY_PATH = 0x1000;
+const AT_RECURSIVE = 0x8000;
 const MOVE_MOUNT_F_EMPTY_PATH = 4;
+const OPEN_TREE_CLONE = 1;
+const O_CLOEXEC = 0o2000000;
+/** MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC have the bits of their MS_ counterparts. */
+const ATTRIBUTES = 15;
 
 /** mount(8) options that are flags of mount(2): the bits to set and to clear. */
 const FLAGS: Readonly<Record<string, readonly [set: number, clear: number]>> = {
@@ -80,15 +88,7 @@ const OPTIONS_MAX_BYTES = 4095;
  * @throws {Error} errno codes with `path`
  */
 export function mountAt(mount: Mount, target: Path): void {
-  let flags = mount.type === 'bind' ? MS_BIND : 0;
-  const propagation: number[] = [];
-  const data: string[] = [];
-  for (const option of mount.options) {
-    const change = FLAGS[option];
-    if (change) flags = (flags | change[0]) & ~change[1];
-    else if (option in PROPAGATION) propagation.push(PROPAGATION[option]!);
-    else data.push(option);
-  }
+  const { flags, propagation, data } = parseOptions(mount);
   const native = load();
   const options = mount.type === 'overlay' ? joinLayers(data).join(',') : data.join(',');
 
@@ -107,6 +107,41 @@ export function mountAt(mount: Mount, target: Path): void {
   }
   for (const change of propagation) {
     undoing(target, () => native.mount(undefined, target, undefined, change, undefined));
+  }
+}
+
+/**
+ * Opens what `mount` describes without mounting it anywhere: nobody else sees it, and closing the descriptor is the end
+ * of it. Bind mounts and overlays only.
+ *
+ * @returns an O_PATH descriptor of its root, for the caller to close
+ * @throws {Error} errno codes; `EINVAL` for other types
+ */
+export function openMount(mount: Mount): number {
+  const { flags, data } = parseOptions(mount);
+  const native = load();
+  if (mount.type === 'bind') {
+    const tree = native.openTree(AT_FDCWD, mount.source, OPEN_TREE_CLONE | O_CLOEXEC | AT_RECURSIVE);
+    if ((flags & ATTRIBUTES) === 0) return tree;
+    try {
+      native.mountSetattr(tree, '', AT_EMPTY_PATH | AT_RECURSIVE, flags & ATTRIBUTES, 0, 0);
+      return tree;
+    } catch (error) {
+      closeSync(tree);
+      throw error;
+    }
+  }
+  if (mount.type !== 'overlay') {
+    throw Object.assign(new Error(`EINVAL: a ${mount.type} cannot be opened without mounting it`), {
+      code: 'EINVAL',
+    });
+  }
+  try {
+    return openOverlay(mount.source, data, flags);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+    // before Linux 6.5 layers go in as one option: mounted for a moment, then taken away from there
+    return throughPlace(mount);
   }
 }
 
@@ -191,8 +226,44 @@ function joinLayers(options: readonly string[]): string[] {
   return [`lowerdir=${lower.map((option) => option.slice('lowerdir='.length)).join(':')}`, ...rest];
 }
 
-/** Layers one by one (`lowerdir+`, Linux 6.5), so that their number is bounded by overlayfs alone. */
+function parseOptions(mount: Mount): { flags: number; propagation: number[]; data: string[] } {
+  let flags = mount.type === 'bind' ? MS_BIND : 0;
+  const propagation: number[] = [];
+  const data: string[] = [];
+  for (const option of mount.options) {
+    const change = FLAGS[option];
+    if (change) flags = (flags | change[0]) & ~change[1];
+    else if (option in PROPAGATION) propagation.push(PROPAGATION[option]!);
+    else data.push(option);
+  }
+  return { flags, propagation, data };
+}
+
+function throughPlace(mount: Mount): number {
+  const place = mkdtempSync(join(tmpdir(), 'tare-mount-'));
+  try {
+    mountAt(mount, place);
+    try {
+      return load().openTree(AT_FDCWD, place, OPEN_TREE_CLONE | O_CLOEXEC);
+    } finally {
+      unmount(place, { lazy: true });
+    }
+  } finally {
+    rmdirSync(place);
+  }
+}
+
 function mountLargeOverlay(source: string, options: readonly string[], flags: number, target: Path): void {
+  const mounted = openOverlay(source, options, flags);
+  try {
+    load().moveMount(mounted, '', AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
+  } finally {
+    closeSync(mounted);
+  }
+}
+
+/** Layers one by one (`lowerdir+`, Linux 6.5), so that their number is bounded by overlayfs alone. */
+function openOverlay(source: string, options: readonly string[], flags: number): number {
   const native = load();
   const context = native.fsopen('overlay');
   try {
@@ -206,13 +277,7 @@ function mountLargeOverlay(source: string, options: readonly string[], flags: nu
       else native.fsconfig(context, key, value);
     }
     if (flags & 1) native.fsconfig(context, 'ro', undefined);
-    // MOUNT_ATTR_RDONLY, NOSUID, NODEV and NOEXEC have the bits of their MS_ counterparts
-    const mounted = native.fsmount(context, flags & 15);
-    try {
-      native.moveMount(mounted, '', AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
-    } finally {
-      closeSync(mounted);
-    }
+    return native.fsmount(context, flags & ATTRIBUTES);
   } finally {
     closeSync(context);
   }

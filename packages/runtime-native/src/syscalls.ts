@@ -81,6 +81,6 @@ export function renameat2(
   load().renameat2(fromDirfd, fromName, dirfd, name, flags);
 }
 
-export { mount, mountAt, mountTable, unmount } from './mounts.ts';
+export { mount, mountAt, mountTable, openMount, unmount } from './mounts.ts';
 export type { MountPoint } from './mounts.ts';
 export type { Path } from './path.ts';

@@ -1,10 +1,10 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
-import { mount, mountAt, mountTable, parseMountInfo, unmount } from '../src/mounts.ts';
+import { mount, mountAt, mountTable, openMount, parseMountInfo, unmount } from '../src/mounts.ts';
 import { describeAsRoot } from './root.ts';
 
 describeAsRoot('mounting', () => {
@@ -45,6 +45,33 @@ describeAsRoot('mounting', () => {
     expect(unmount(at('target'))).toBe(true);
     expect(unmount(at('target'))).toBe(false);
     expect(unmount(at('absent'))).toBe(false);
+  });
+
+  test('a mount that is only opened is seen by nobody else, and ends with its descriptor', () => {
+    make('one', 'two', 'upper', 'work', 'one/dir');
+    writeFileSync(at('one/dir/file'), '1');
+    writeFileSync(at('two/file'), '2');
+    const before = mountTable().length;
+    const overlay = openMount({
+      type: 'overlay',
+      source: 'overlay',
+      options: [`lowerdir=${at('one')}:${at('two')}`],
+    });
+    const bind = openMount({ type: 'bind', source: at('one'), options: ['rbind', 'ro'] });
+    try {
+      expect(readFileSync(`/proc/self/fd/${overlay}/dir/file`, 'utf8')).toBe('1');
+      expect(readFileSync(`/proc/self/fd/${overlay}/file`, 'utf8')).toBe('2');
+      expect(readFileSync(`/proc/self/fd/${bind}/dir/file`, 'utf8')).toBe('1');
+      expect(() => writeFileSync(`/proc/self/fd/${bind}/new`, '')).toThrow('EROFS');
+      expect(mountTable()).toHaveLength(before);
+    } finally {
+      closeSync(overlay);
+      closeSync(bind);
+    }
+    expect(() => openMount({ type: 'tmpfs', source: 'x', options: [] })).toThrow('EINVAL');
+    expect(() => openMount({ type: 'bind', source: at('absent'), options: [] })).toThrow('ENOENT');
+    expect(() => openMount({ type: 'overlay', source: 'x', options: ['lowerdir=/absent:/one'] })).toThrow();
+    expect(mountTable()).toHaveLength(before);
   });
 
   test('an overlay shows its layers, the topmost first', () => {

@@ -35,7 +35,7 @@ export interface PackOptions {
    * with marks in that name space, which become whiteouts of the archive.
    */
   overlayXattrs?: 'none' | 'trusted' | 'user';
-  /** Leaves out what lies on other mounts; their directories come empty. Default false. */
+  /** Leaves out what lies on other mounts: a mount point comes as an empty directory, or file. Default false. */
   oneFileSystem?: boolean;
   signal?: AbortSignal;
 }
@@ -131,8 +131,9 @@ class Packer implements Disposable {
     path: ByteString,
     required: boolean,
   ): { fd: number; size: number } | undefined {
-    const pinned = this.#pin(parent, name, required);
-    if (pinned === undefined) return undefined;
+    const found = this.#pin(parent, name, required);
+    if (found === undefined) return undefined;
+    const { fd: pinned, foreign } = found;
     try {
       const stat = fs.fstatSync(pinned, { bigint: true });
       if (this.#opaque !== undefined && this.#mark(name, path, stat)) return undefined;
@@ -140,7 +141,7 @@ class Packer implements Disposable {
       if (type === undefined) return undefined;
       if (type === 'directory') {
         this.#put(encodeTarHeader(this.#describe(parent, name, `${path}/`, stat)));
-        this.#descend(parent, name, path);
+        if (!foreign) this.#descend(parent, name, path);
         return undefined;
       }
       const inode = stat.nlink > 1n ? `${stat.dev}:${stat.ino}` : undefined;
@@ -153,8 +154,12 @@ class Packer implements Disposable {
       }
       if (inode !== undefined) this.#links.set(inode, path);
       const entry = this.#describe(parent, name, path, stat);
+      if (foreign) entry.size = 0;
       // opened anew by its descriptor: what the name means by now does not matter
-      const fd = type === 'file' ? fs.openSync(`/proc/self/fd/${pinned}`, O_RDONLY | O_NONBLOCK) : undefined;
+      const fd =
+        type === 'file' && !foreign
+          ? fs.openSync(`/proc/self/fd/${pinned}`, O_RDONLY | O_NONBLOCK)
+          : undefined;
       this.#put(encodeTarHeader(entry));
       return fd === undefined ? undefined : { fd, size: entry.size };
     } catch (error) {
@@ -179,17 +184,16 @@ class Packer implements Disposable {
   }
 
   #descend(parent: Directory, name: ByteString, path: ByteString): void {
-    const { fs: layerFs, oneFileSystem } = this.#options;
     let fd: number;
     try {
-      fd = layerFs.openat2(parent.fd, fsName(name), {
+      fd = this.#options.fs.openat2(parent.fd, fsName(name), {
         flags: O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
-        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS | (oneFileSystem === true ? RESOLVE.NO_XDEV : 0),
+        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
       });
     } catch (error) {
       const code = systemCode(error);
-      // on another mount, or not a directory any more
-      if (code === 'EXDEV' || code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return;
+      // not a directory any more
+      if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return;
       throw error;
     }
     this.#enter({ fd, path: join(parent.path, name) }, `${path}/`);
@@ -218,14 +222,19 @@ class Packer implements Disposable {
     fs.closeSync(this.#stack.pop()!.directory.fd);
   }
 
-  /** Holds the inode behind a name. */
-  #pin(parent: Directory, name: ByteString, required: boolean): number | undefined {
+  /** Holds the inode behind a name; `foreign` when it is on a mount that is not wanted. */
+  #pin(parent: Directory, name: ByteString, required: boolean): { fd: number; foreign: boolean } | undefined {
+    const open = (resolve: number): number =>
+      this.#options.fs.openat2(parent.fd, fsName(name), { flags: O_PATH | O_NOFOLLOW, resolve });
+    const resolve = RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS;
     try {
-      return this.#options.fs.openat2(parent.fd, fsName(name), {
-        flags: O_PATH | O_NOFOLLOW,
-        // a mount point is listed too, if only as an empty directory
-        resolve: RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS,
-      });
+      if (this.#options.oneFileSystem !== true) return { fd: open(resolve), foreign: false };
+      try {
+        return { fd: open(resolve | RESOLVE.NO_XDEV), foreign: false };
+      } catch (error) {
+        if (systemCode(error) !== 'EXDEV') throw error;
+        return { fd: open(resolve), foreign: true };
+      }
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw describeError(error, name);
       if (!required) return undefined;

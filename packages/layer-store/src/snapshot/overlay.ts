@@ -106,13 +106,15 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
     return this.#activate('view', key, parent, options);
   }
 
-  async mounts(key: string, options: SnapshotOptions = {}): Promise<Mount[]> {
+  async mounts(key: string, options: SnapshotOptions & { readOnly?: boolean } = {}): Promise<Mount[]> {
     this.#check(options);
     const record = this.#table.get(key);
     if (record === undefined || record.kind === 'committed') {
       throw new LayerStoreError('NOT_FOUND', `there is no active snapshot ${key}`);
     }
-    return this.#mountsOf(record);
+    return options.readOnly === true
+      ? this.#readOnly([this.#layer(record), ...this.#lowers(record.parent)])
+      : this.#mountsOf(record);
   }
 
   async commit(name: string, key: string, options: SnapshotOptions = {}): Promise<void> {
@@ -279,19 +281,8 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
     const lowers = this.#lowers(record.parent);
     const layer = this.#layer(record);
     const [only] = lowers;
-    if (record.kind === 'view') {
-      if (lowers.length > 1) {
-        return [
-          {
-            type: 'overlay',
-            source: 'overlay',
-            options: [...this.#mountOptions, `lowerdir=${lowers.join(':')}`],
-          },
-        ];
-      }
-      // overlay wants two layers to merge; one alone is bound
-      return [{ type: 'bind', source: only ?? layer, options: ['rbind', 'ro'] }];
-    }
+    // the empty directory of a view without a parent is all it has
+    if (record.kind === 'view') return this.#readOnly(only === undefined ? [layer] : lowers);
     if (only === undefined) return [{ type: 'bind', source: layer, options: ['rbind', 'rw'] }];
     return [
       {
@@ -305,6 +296,14 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
         ],
       },
     ];
+  }
+
+  /** A mount of layers (topmost first) that nobody writes to. */
+  #readOnly(layers: readonly string[]): Mount[] {
+    // overlay wants two layers to merge; one alone is bound
+    if (layers.length === 1) return [{ type: 'bind', source: layers[0]!, options: ['rbind', 'ro'] }];
+    const options = [...this.#mountOptions, `lowerdir=${layers.join(':')}`];
+    return [{ type: 'overlay', source: 'overlay', options }];
   }
 
   /** The layers of `parent` and below, topmost first. */

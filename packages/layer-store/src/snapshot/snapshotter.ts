@@ -44,8 +44,13 @@ export interface Snapshotter {
   /** Makes a read-only view of `parent` and returns how to mount it. Errors as {@link Snapshotter.prepare}. */
   view(key: string, parent: string | undefined, options?: SnapshotOptions): Promise<Mount[]>;
 
-  /** How to mount an active snapshot or view. @throws {LayerStoreError} `NOT_FOUND` */
-  mounts(key: string, options?: SnapshotOptions): Promise<Mount[]>;
+  /**
+   * How to mount an active snapshot or view.
+   *
+   * @param options.readOnly - only to look at it, without a trace; safe beside its ordinary mount. Default false
+   * @throws {LayerStoreError} `NOT_FOUND`
+   */
+  mounts(key: string, options?: SnapshotOptions & { readOnly?: boolean }): Promise<Mount[]>;
 
   /** Freezes an active snapshot under `name`; the key is free again. @throws {LayerStoreError} `NOT_FOUND`, `ALREADY_EXISTS` */
   commit(name: string, key: string, options?: SnapshotOptions): Promise<void>;

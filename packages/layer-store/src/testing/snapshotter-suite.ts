@@ -217,6 +217,19 @@ export function snapshotterSuite(
       }
     });
 
+    test('an active one can be looked at beside its mount, and not be written', async (snapshots) => {
+      await content.run(await snapshots.prepare('base', undefined), 'echo one > file; echo x > gone');
+      await snapshots.commit('one', 'base');
+      for (const parent of ['one', undefined]) {
+        const key = `on ${parent}`;
+        await content.run(await snapshots.prepare(key, parent), 'echo two > file; rm -f gone');
+        const look = await snapshots.mounts(key, { readOnly: true });
+        const script = 'cat file; ls; echo three 2>/dev/null > file || echo refused';
+        equal(await content.run(look, script), 'two\nfile\nrefused\n');
+        equal(await content.run(await snapshots.mounts(key), 'cat file'), 'two\n');
+      }
+    });
+
     test('the root has the mode and owner that the parent gave it', async (snapshots) => {
       equal(await content.run(await snapshots.prepare('a', undefined), 'stat -c %a:%u:%g .'), '755:0:0\n');
       await content.run(await snapshots.prepare('base', undefined), 'chmod 1711 .; chown 5:6 .');

@@ -140,6 +140,26 @@ describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needs
     });
   });
 
+  test('of a tree with mounts in it, one file system gives empty mount points', async () => {
+    const names = await runMounted(
+      [{ type: 'tmpfs', source: 'tmpfs', options: ['mode=755'] }],
+      `mkdir dir other; echo x > file; mount -t tmpfs tmpfs dir; echo inside > dir/secret
+       echo y > other/y; mount --bind other/y file
+       ${program(`
+         import { openSync } from 'node:fs';
+         const { packTree } = await import('${new URL('../../src/archive/pack.ts', import.meta.url).href}');
+         for (const oneFileSystem of [true, false]) {
+           const packed = packTree(openSync('.', 'r'), { fs: layerFs, oneFileSystem });
+           console.log(Buffer.concat(await Array.fromAsync(packed)).toString('latin1').match(/(dir|file|other)[a-z/]*|inside|y(?=\\n)/g).join(' '));
+         }`)}`,
+    );
+    expect(names.split('\n')).toEqual([
+      'dir/ file other/ other/y y',
+      'dir/ dir/secret inside file y other/ other/y y',
+      '',
+    ]);
+  });
+
   test('an aborted one stores nothing', async () => {
     await using store = await open('store');
     const [mount] = await store.snapshots.prepare('base', undefined);
