@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { NetworkDriver } from '@tare/netdriver';
 
+import { containerFilesRoutes } from './http/routes/container-files.ts';
 import { containerRoutes } from './http/routes/containers.ts';
 import { execRoutes } from './http/routes/exec.ts';
 import { networkRoutes } from './http/routes/networks.ts';
@@ -74,6 +75,7 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
     volumes,
     routes: [
       ...containerRoutes(containers),
+      ...containerFilesRoutes(containers),
       ...execRoutes(containers),
       ...networkRoutes(networks, containers),
       ...volumeRoutes(volumes),

@@ -52,6 +52,7 @@ export interface EngineParts {
     | 'sandboxes'
     | 'seccomp'
     | 'syscalls'
+    | 'trees'
     | 'cgroupVersion'
     | 'cgroupParent'
     | 'init'

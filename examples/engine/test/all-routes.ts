@@ -1,4 +1,5 @@
 /** Every route of the engine, to look at. */
+import { containerFilesRoutes } from '../src/http/routes/container-files.ts';
 import { containerRoutes } from '../src/http/routes/containers.ts';
 import { eventRoutes } from '../src/http/routes/events.ts';
 import { execRoutes } from '../src/http/routes/exec.ts';
@@ -12,6 +13,7 @@ import { volumeRoutes } from '../src/http/routes/volumes.ts';
 /** What routes are built from is not touched before a request comes. */
 const nothing = {} as never;
 export const allRoutes = [
+  ...containerFilesRoutes(nothing),
   ...containerRoutes(nothing),
   ...eventRoutes(nothing),
   ...execRoutes(nothing),

@@ -8,7 +8,7 @@ const NO_JOB = [
   /^POST \/exec\/:id\/resize$/,
   /^DELETE \/jobs\/:id$/,
   // always refused, or not served yet
-  /^(PUT \/containers\/:id\/archive|POST \/commit|PUT \/volumes\/:name)$/,
+  /^(POST \/commit|PUT \/volumes\/:name)$/,
   /^\w+ \/(swarm|nodes|services|secrets|configs|session|grpc)\b/,
 ];
 
@@ -16,9 +16,18 @@ describe('the routes', () => {
   it('are all in this list', () => {
     const files = readdirSync(new URL('../src/http/routes', import.meta.url));
     expect(files.sort()).toEqual(
-      ['containers', 'events', 'exec', 'images', 'jobs', 'networks', 'registries', 'system', 'volumes'].map(
-        (n) => `${n}.ts`,
-      ),
+      [
+        'container-files',
+        'containers',
+        'events',
+        'exec',
+        'images',
+        'jobs',
+        'networks',
+        'registries',
+        'system',
+        'volumes',
+      ].map((n) => `${n}.ts`),
     );
   });
 

@@ -1,4 +1,6 @@
 /** The container service: every verb of the API on containers, over the seams of `ContainerWorld`. */
+import type { Readable } from 'node:stream';
+
 import { EngineError, conflict, invalid } from '../errors.ts';
 import type { Filters } from '../filters.ts';
 import type { HijackedStream } from '../http/hijack.ts';
@@ -6,11 +8,19 @@ import type { ImageUser } from '../images/image.ts';
 import { LogReader, type LogQuery } from '../logs/json-file.ts';
 import type { AttachedEndpoint } from '../networks/networks.ts';
 import type { NetworkRecord } from '../state/networks-table.ts';
+import {
+  readArchive,
+  statArchive,
+  writeArchive,
+  type PathStat,
+  type WriteArchiveOptions,
+} from './archive.ts';
 import { attachContainer, type AttachOptions } from './attach.ts';
 import { connectNetwork, disconnectNetwork } from './attachments.ts';
 import type { EndpointSettings } from './create-request.ts';
 import { createContainer, type CreateOptions } from './create.ts';
 import { Execs } from './exec.ts';
+import { containerChanges, exportContainer, type ChangedPath } from './export.ts';
 import { HealthMonitor } from './health-monitor.ts';
 import type { UpdateRequest } from './host-config.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -244,6 +254,41 @@ export class Containers implements AsyncDisposable {
       ...rest,
       ...(waits ? { followUntil: container.wait('next-exit') } : {}),
     });
+  }
+
+  /** What is at a path of the container. @throws {EngineError} `NOT_FOUND` */
+  async statArchive(text: string, path: string): Promise<PathStat> {
+    return statArchive(this.#world, this.find(text), path);
+  }
+
+  /** `docker cp` out of the container; see {@link readArchive}. */
+  async readArchive(
+    text: string,
+    path: string,
+    signal: AbortSignal,
+    send: (stat: PathStat, archive: AsyncIterable<Uint8Array>) => Promise<void>,
+  ): Promise<void> {
+    await readArchive(this.#world, this.find(text), path, signal, send);
+  }
+
+  /** `docker cp` into the container; see {@link writeArchive}. */
+  async writeArchive(
+    text: string,
+    path: string,
+    archive: Readable,
+    options: WriteArchiveOptions,
+  ): Promise<void> {
+    await writeArchive(this.#world, this.find(text), path, archive, options);
+  }
+
+  /** `docker diff`. */
+  async changes(text: string): Promise<ChangedPath[]> {
+    return containerChanges(this.#world, this.find(text));
+  }
+
+  /** The container's file system as an archive; see {@link exportContainer}. */
+  export(text: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    return exportContainer(this.#world, this.find(text), signal);
   }
 
   /** Samples of the container's use of resources; see {@link sampleStats}. */

@@ -10,7 +10,7 @@ import { parseDetachKeys } from './detach-keys.ts';
 import { commandLine, integer } from './go-values.ts';
 import { processEnv } from './merge-config.ts';
 import { newId } from './names.ts';
-import { readFromProcess } from './root-files.ts';
+import { readFromRoot } from './root-files.ts';
 import { execStartFailure } from './runtime-errors.ts';
 import { consoleSizeOf } from './runtime-spec.ts';
 import { containerHostname } from './spec-inputs.ts';
@@ -215,13 +215,13 @@ export class Execs implements AsyncDisposable {
     try {
       const { handle } = container;
       if (!handle) throw conflict(`container ${container.id} is not running`);
-      const { pid } = container.state;
+      const root = `/proc/${container.state.pid}/root`;
       const user = resolveUser(
         request.User || record.config.User || '',
         request.User ? [] : (record.hostConfig.GroupAdd ?? []),
         {
-          passwd: readFromProcess(pid, '/etc/passwd', this.#world.syscalls),
-          group: readFromProcess(pid, '/etc/group', this.#world.syscalls),
+          passwd: readFromRoot(root, '/etc/passwd', this.#world.syscalls),
+          group: readFromRoot(root, '/etc/group', this.#world.syscalls),
         },
       );
       const config = {

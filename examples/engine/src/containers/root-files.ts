@@ -83,15 +83,15 @@ export function readFromLayers(
   return undefined;
 }
 
-/** Reads `path` in the root of a running process. Errors as {@link readFromLayers}. */
-export function readFromProcess(
-  pid: number,
+/** Reads `path` in a root that a path leads into, `/proc/<pid>/root`. Errors as {@link readFromLayers}. */
+export function readFromRoot(
+  root: string,
   path: string,
   syscalls: Pick<RootSyscalls, 'openInRoot'>,
 ): string | undefined {
   let fd: number;
   try {
-    fd = syscalls.openInRoot(`/proc/${pid}/root`, path);
+    fd = syscalls.openInRoot(root, path);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return undefined;

@@ -101,6 +101,24 @@ export function runtimeSpec(record: ContainerRecord, inputs: SpecInputs): Spec {
   };
 }
 
+/** The spec of a container that is never started: `record`'s root and mounts, and nothing else of it. */
+export function rootSpec(
+  record: ContainerRecord,
+  { cgroupsPath, ...inputs }: Pick<SpecInputs, 'etcFiles'> & { cgroupsPath: string },
+): Spec {
+  return {
+    ociVersion: '1.2.0',
+    root: { path: 'rootfs', readonly: record.hostConfig.ReadonlyRootfs === true },
+    process: { user: { uid: 0, gid: 0 }, args: ['/'], cwd: '/' },
+    mounts: ownMounts(record, inputs),
+    linux: {
+      namespaces: [{ type: 'mount' }, { type: 'pid' }],
+      cgroupsPath,
+      rootfsPropagation: rootPropagation(record.mounts),
+    },
+  };
+}
+
 function joined(namespace: { path: string } | 'host' | undefined): string | undefined {
   return typeof namespace === 'object' ? namespace.path : undefined;
 }
@@ -130,6 +148,17 @@ function rootPropagation(mounts: readonly MountPoint[]): 'private' | 'slave' | '
 }
 
 function specMounts(record: ContainerRecord, inputs: SpecInputs): MountSpec[] {
+  const own = ownMounts(record, inputs);
+  const taken = new Set(own.map(({ destination }) => destination));
+  const defaults = systemMounts(record, inputs).filter(({ destination }) => !taken.has(destination));
+  return [...defaults, ...own];
+}
+
+/** The mounts that are the container's own, parents before what is below them. */
+function ownMounts(
+  record: ContainerRecord,
+  inputs: Pick<SpecInputs, 'etcFiles'> & Partial<Pick<SpecInputs, 'init'>>,
+): MountSpec[] {
   const { hostConfig: host } = record;
   const own: MountSpec[] = [
     ...record.mounts.map(mountSpec),
@@ -149,12 +178,10 @@ function specMounts(record: ContainerRecord, inputs: SpecInputs): MountSpec[] {
       source,
       options: ['rbind', 'rprivate', ...(host.ReadonlyRootfs ? ['ro'] : [])],
     }));
-  const defaults = systemMounts(record, inputs).filter(({ destination }) => !taken.has(destination));
   const init: MountSpec[] = inputs.init
     ? [{ destination: INIT_PATH, type: 'bind', source: inputs.init, options: ['bind', 'ro'] }]
     : [];
-  const below = [...etc, ...init, ...own].sort((a, b) => depth(a.destination) - depth(b.destination));
-  return [...defaults, ...below];
+  return [...etc, ...init, ...own].sort((a, b) => depth(a.destination) - depth(b.destination));
 }
 
 /** /proc, /dev, /sys and their like, as the container's modes change them. */

@@ -12,6 +12,7 @@ import type { Networks } from '../networks/networks.ts';
 import type { Volumes } from '../volumes/volumes.ts';
 import type { RootSyscalls } from './root-files.ts';
 import type { ContainerStore } from './store.ts';
+import type { Trees } from './trees.ts';
 import type { HostFacts } from './validate.ts';
 
 /** Network namespaces that outlive the processes in them, each bound to a file. */
@@ -53,6 +54,7 @@ export interface ContainerWorld {
   sandboxes: Sandboxes;
   seccomp: SeccompProfiles;
   syscalls: RootSyscalls;
+  trees: Trees;
   events: EventBus;
   jobs: JobQueue;
   log: Logger;

@@ -380,6 +380,8 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
       standard: () => ({ defaultAction: 'SCMP_ACT_ALLOW' }),
       parse: (profile) => JSON.parse(profile) as { defaultAction: 'SCMP_ACT_ALLOW' },
     },
+    // files of containers are tried on real ones
+    trees: {} as Parameters<typeof containerServices>[0]['trees'],
     syscalls: {
       openInRoot: () => {
         throw Object.assign(new Error('ENOENT'), { code: 'ENOENT' });

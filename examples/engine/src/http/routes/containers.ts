@@ -166,14 +166,7 @@ function lifecycleRoutes(containers: Containers): Route[] {
 
 /** What is not served yet, said in so many words. */
 function laterRoutes(): Route[] {
-  const later: [HttpMethod, string, string][] = [
-    ['HEAD', '/containers/:id/archive', 'copying files'],
-    ['GET', '/containers/:id/archive', 'copying files out of containers'],
-    ['PUT', '/containers/:id/archive', 'copying files into containers'],
-    ['GET', '/containers/:id/export', 'export'],
-    ['GET', '/containers/:id/changes', 'diff'],
-    ['POST', '/commit', 'commit'],
-  ];
+  const later: [HttpMethod, string, string][] = [['POST', '/commit', 'commit']];
   return later.map(([method, path, what]) => ({
     method,
     path,

@@ -1,0 +1,186 @@
+/** `docker cp`, both ways: files of a container as tar archives, its volumes included. */
+import { posix } from 'node:path';
+import { Readable } from 'node:stream';
+
+import { invalid, notFound } from '../errors.ts';
+import { readFromRoot } from './root-files.ts';
+import { withRoot } from './root.ts';
+import type { LiveContainer } from './store.ts';
+import type { FileStat } from './trees.ts';
+import { resolveUser } from './user.ts';
+import type { ContainerWorld } from './world.ts';
+
+/** What is at a path of a container. */
+export interface PathStat extends FileStat {
+  /** Last component of the path. */
+  name: string;
+  /** Where a symbolic link leads in the end, as far as it leads; empty for anything else. */
+  linkTarget: string;
+}
+
+/** The kernel's own limit on links in one lookup. */
+const MAX_LINKS = 40;
+const S_IFMT = 0o170000;
+const S_IFDIR = 0o040000;
+const S_IFLNK = 0o120000;
+
+/** @throws {EngineError} `NOT_FOUND` */
+export function statArchive(
+  world: ContainerWorld,
+  container: LiveContainer,
+  path: string,
+): Promise<PathStat> {
+  return withRoot(world, container, async (root) => statPath(world, container, root, path));
+}
+
+/**
+ * Gives the archive of `path` to `send`, with what is there.
+ *
+ * Its member is named by the path's last component; with a dot at the end of the path, a directory's content by bare
+ * names.
+ *
+ * @throws {EngineError} `NOT_FOUND`
+ */
+export async function readArchive(
+  world: ContainerWorld,
+  container: LiveContainer,
+  path: string,
+  signal: AbortSignal,
+  send: (stat: PathStat, archive: AsyncIterable<Uint8Array>) => Promise<void>,
+): Promise<void> {
+  await withRoot(world, container, async (root) => {
+    const stat = statPath(world, container, root, path);
+    // of the root itself there is nothing but its content
+    const as = stat.name === '/' ? '.' : stat.name;
+    await send(stat, world.trees.pack(root, absolute(path), as, { signal }));
+  });
+  world.store.publish(container, 'archive-path');
+}
+
+/** How an archive is unpacked. */
+export interface WriteArchiveOptions {
+  /** Give everything to the container's user. */
+  ownByUser: boolean;
+  /** Refuse to replace a directory by something else, or the other way round. */
+  sameKind: boolean;
+  signal: AbortSignal;
+}
+
+/**
+ * Unpacks an archive into the directory `path`.
+ *
+ * @throws {EngineError} `NOT_FOUND` for a missing path; `INVALID` when it is no directory or read-only, and for what is
+ * wrong with the archive
+ */
+export async function writeArchive(
+  world: ContainerWorld,
+  container: LiveContainer,
+  path: string,
+  archive: Readable,
+  options: WriteArchiveOptions,
+): Promise<void> {
+  await withRoot(world, container, async (root) => {
+    const { mode } = statPath(world, container, root, `${absolute(path)}/.`, path);
+    if ((mode & S_IFMT) !== S_IFDIR) throw notDirectory();
+    const owner = options.ownByUser ? ownerOf(world, container, root) : undefined;
+    try {
+      await world.trees.extract(archive, root, absolute(path), {
+        owner,
+        sameKind: options.sameKind,
+        signal: options.signal,
+      });
+    } catch (error) {
+      throw writeError(container, error);
+    }
+  });
+  world.store.publish(container, 'extract-to-dir');
+}
+
+function ownerOf(
+  world: ContainerWorld,
+  { record }: LiveContainer,
+  root: string,
+): { uid: number; gid: number } | undefined {
+  const { User: user } = record.config;
+  if (!user) return undefined;
+  const read = (file: string): string | undefined => readFromRoot(root, file, world.syscalls);
+  return resolveUser(user, [], { passwd: read('/etc/passwd'), group: read('/etc/group') });
+}
+
+function statPath(
+  world: ContainerWorld,
+  container: LiveContainer,
+  root: string,
+  path: string,
+  shown = path,
+): PathStat {
+  const wanted = absolute(path);
+  try {
+    const stat = world.trees.stat(root, wanted);
+    const name = wanted === '/' ? '/' : posix.basename(wanted);
+    const isLink = (stat.mode & S_IFMT) === S_IFLNK;
+    return { ...stat, name, linkTarget: isLink ? followLinks(world, root, wanted) : '' };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') {
+      if (code === 'ENOTDIR' && shown !== path) throw notDirectory();
+      throw notFound(`Could not find the file ${shown} in container ${container.id}`, { cause: error });
+    }
+    throw error;
+  }
+}
+
+function notDirectory(): Error {
+  return invalid('extraction point is not a directory');
+}
+
+/** With a slash before it; what is at its end stays, since `/.` and `/` mean what is behind a link. */
+function absolute(path: string): string {
+  const end = /(?:^|\/)\.$/.test(path) ? '/.' : path.endsWith('/') ? '/' : '';
+  const normal = posix.join('/', path).replace(/\/$/, '');
+  return normal + end || '/';
+}
+
+/** The path behind `path` when every link on the way is followed; what does not exist stays as it is written. */
+function followLinks(world: ContainerWorld, root: string, path: string): string {
+  let pending = path.split('/').filter(isName);
+  let found = '/';
+  for (let links = 0; pending.length > 0;) {
+    const [name, ...rest] = pending as [string, ...string[]];
+    pending = rest;
+    const next = posix.join(found, name);
+    const target = name === '..' ? undefined : linkAt(world, root, next);
+    if (target === undefined || links >= MAX_LINKS) {
+      found = next;
+      continue;
+    }
+    links += 1;
+    if (target.startsWith('/')) found = '/';
+    pending = [...target.split('/').filter(isName), ...rest];
+  }
+  return found;
+}
+
+function isName(part: string): boolean {
+  return part !== '' && part !== '.';
+}
+
+function linkAt(world: ContainerWorld, root: string, path: string): string | undefined {
+  try {
+    return world.trees.stat(root, path).linkName;
+  } catch {
+    // where nothing is, nothing is a link
+    return undefined;
+  }
+}
+
+/** What went wrong is the archive's or the container's fault, mostly; only a failing disk is ours. */
+function writeError(container: LiveContainer, error: unknown): unknown {
+  const { code, cause, message } = error as NodeJS.ErrnoException & { cause?: NodeJS.ErrnoException };
+  if (cause?.code === 'EROFS') {
+    const what = container.record.hostConfig.ReadonlyRootfs ? 'container rootfs' : 'mounted volume';
+    return invalid(`${what} is marked read-only`, { cause: error });
+  }
+  const theirs = ['INVALID_TAR', 'UNSAFE_ENTRY', 'LIMIT_EXCEEDED', 'ALREADY_EXISTS', 'UNSUPPORTED'];
+  return theirs.includes(code ?? '') ? invalid(message, { cause: error }) : error;
+}

@@ -1,0 +1,51 @@
+/** A container's root as its processes see it, mounts included, whether it runs or not. */
+import { existsSync } from 'node:fs';
+import type { Spec } from '@tare/runtime-native/spec';
+
+import { conflict } from '../errors.ts';
+import { rootSpec } from './runtime-spec.ts';
+import type { LiveContainer } from './store.ts';
+import { containerFiles, type ContainerWorld } from './world.ts';
+
+/**
+ * Runs `work` with a path that leads into the root of `container`.
+ *
+ * For one that does not run the runtime makes a container that is never started, with the same root and mounts, and it
+ * goes afterwards: what a crash leaves of it falls to the sweep of the runtime. No start comes in between.
+ *
+ * @throws {EngineError} `CONFLICT` while it is being removed
+ */
+export async function withRoot<T>(
+  world: ContainerWorld,
+  container: LiveContainer,
+  work: (root: string) => Promise<T>,
+): Promise<T> {
+  if (container.handle && container.state.running) return work(`/proc/${container.state.pid}/root`);
+  using _lock = await container.lock.acquire();
+  const { record, state, handle } = container;
+  if (handle && state.running) return work(`/proc/${state.pid}/root`);
+  if (state.removing || state.dead) {
+    throw conflict(`container ${record.id} is marked for removal: its files are going`);
+  }
+  const files = containerFiles(world.paths, record.id);
+  const etcFiles = Object.fromEntries(
+    Object.entries({
+      '/etc/resolv.conf': files.resolvConf,
+      '/etc/hostname': files.hostname,
+      '/etc/hosts': files.hosts,
+    }).filter(([, source]) => existsSync(source)),
+  );
+  const name = `${record.id}-files`;
+  const spec: Spec = rootSpec(record, { etcFiles, cgroupsPath: `${world.cgroupParent}/${name}` });
+  const still = await world.runtime.create(name, {
+    spec,
+    rootfs: await world.snapshotter.mounts(record.id),
+    stdio: { terminal: false, openStdin: false, stdinOnce: false },
+  });
+  try {
+    return await work(`/proc/${still.pid}/root`);
+  } finally {
+    await still.delete({ force: true });
+    await still[Symbol.asyncDispose]();
+  }
+}
