@@ -94,6 +94,25 @@ export async function packageFolder(name: string): Promise<string> {
   return folder;
 }
 
+/**
+ * What installing a package would bring to this machine: itself and the dependencies that are not here; nothing when it is
+ * installed.
+ *
+ * @throws when apt-get does not know it
+ */
+export async function packagesToInstall(name: string): Promise<string[]> {
+  const { stdout } = await run('apt-get', ['install', '--no-install-recommends', '--simulate', '-qq', name]);
+  return [...stdout.matchAll(/^Inst (\S+)/gm)].map(([, found]) => found!);
+}
+
+/** The first package that `name`, which may be empty itself, depends on. @throws when apt-cache does not know it */
+export async function firstDependency(name: string): Promise<string> {
+  const { stdout } = await run('apt-cache', ['depends', '--important', name]);
+  const found = /^ {2}Depends: (\S+)/m.exec(stdout)?.[1];
+  if (found === undefined) throw new Error(`the package ${name} is not known to apt-cache`);
+  return found;
+}
+
 async function fetchPackage(name: string): Promise<void> {
   await mkdir(CACHE, { recursive: true });
   const work = await mkdtemp(join(CACHE, '.fetch-'));

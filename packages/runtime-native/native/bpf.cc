@@ -1,5 +1,7 @@
 // The device program of a version 2 cgroup: bpf(2).
 #include <linux/bpf.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,6 +19,8 @@ using Napi::CallbackInfo;
 
 // More programs than this on one cgroup are not ours alone.
 constexpr uint32_t kMaxPrograms = 64;
+// As libbpf has it.
+constexpr int kLoadAttempts = 5;
 
 long Bpf(int command, union bpf_attr* attributes) { return syscall(SYS_bpf, command, attributes, sizeof *attributes); }
 
@@ -38,7 +42,19 @@ int LoadProgram(const Bytes& code) {
   attributes.insns = reinterpret_cast<uint64_t>(code.data);
   attributes.insn_cnt = static_cast<uint32_t>(code.size / sizeof(struct bpf_insn));
   attributes.license = reinterpret_cast<uint64_t>(license);
-  return static_cast<int>(Bpf(BPF_PROG_LOAD, &attributes));
+  // the verifier gives up with EAGAIN when a signal is to be handled: let none, and try again for what else counts as one
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int fd = -1;
+  for (int attempt = 0; attempt < kLoadAttempts; attempt++) {
+    fd = static_cast<int>(Bpf(BPF_PROG_LOAD, &attributes));
+    if (fd >= 0 || errno != EAGAIN) break;
+  }
+  int error = errno;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = error;
+  return fd;
 }
 
 // setCgroupDevices(cgroupFd, instructions): the new program takes effect before the old ones go.

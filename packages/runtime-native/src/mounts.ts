@@ -1,5 +1,5 @@
 /** Mounts of this process's own mount namespace: making and removing them, and reading the kernel's table. */
-import { closeSync, mkdtempSync, readFileSync, rmdirSync } from 'node:fs';
+import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -76,6 +76,8 @@ const PROPAGATION: Readonly<Record<string, number>> = {
   rshared: (1 << 20) | MS_REC,
 };
 
+/** open(2): a descriptor of the place alone. Node's constants leave it out. */
+const O_PATH = 0o10_000_000;
 /** mount(2) takes a page of options, the closing NUL included. */
 const OPTIONS_MAX_BYTES = 4095;
 
@@ -254,7 +256,15 @@ function throughPlace(mount: Mount): number {
 }
 
 function mountLargeOverlay(source: string, options: readonly string[], flags: number, target: Path): void {
-  const mounted = openOverlay(source, options, flags);
+  let mounted: number;
+  try {
+    mounted = openOverlay(source, options, flags);
+  } catch (error) {
+    // a kernel that has no `lowerdir+` takes it for one more option, and has too many of them or does not know it
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+    mountOverlayByDescriptor(source, options, flags, target);
+    return;
+  }
   try {
     load().moveMount(mounted, '', AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
   } finally {
@@ -280,6 +290,30 @@ function openOverlay(source: string, options: readonly string[], flags: number):
     return native.fsmount(context, flags & ATTRIBUTES);
   } finally {
     closeSync(context);
+  }
+}
+
+/** For older kernels: directories by the names of their descriptors, which are short; two hundred fit the page. */
+function mountOverlayByDescriptor(
+  source: string,
+  options: readonly string[],
+  flags: number,
+  target: Path,
+): void {
+  const opened: number[] = [];
+  const nameOf = (directory: string): string => {
+    opened.push(openSync(directory, O_PATH | constants.O_DIRECTORY));
+    return `/proc/self/fd/${opened.at(-1)}`;
+  };
+  try {
+    const data = options.map((option) => {
+      const [key, value = ''] = [option.slice(0, option.indexOf('=')), option.slice(option.indexOf('=') + 1)];
+      if (key === 'lowerdir') return `lowerdir=${splitLayers(value).map(nameOf).join(':')}`;
+      return key === 'upperdir' || key === 'workdir' ? `${key}=${nameOf(value)}` : option;
+    });
+    load().mount(source, target, 'overlay', flags, joinLayers(data).join(','));
+  } finally {
+    opened.forEach((fd) => closeSync(fd));
   }
 }
 

@@ -1,4 +1,6 @@
 /** What the tests that need root share. */
+import { release } from 'node:os';
+
 import { describe } from 'vitest';
 
 const reason =
@@ -12,4 +14,10 @@ export function describeAsRoot(name: string, body: () => void): void {
   } else {
     describe(name, body);
   }
+}
+
+/** Whether this kernel is of that version or a later one, for what older ones cannot do. */
+export function kernelHas(major: number, minor: number): boolean {
+  const [ownMajor = 0, ownMinor = 0] = release().split('.').map(Number);
+  return ownMajor > major || (ownMajor === major && ownMinor >= minor);
 }

@@ -7,8 +7,7 @@ import { afterAll, afterEach, expect, test } from 'vitest';
 
 import { createCgroup, openCgroup, sweepCgroups } from '../../src/cgroups/cgroups.ts';
 import type { Cgroup } from '../../src/cgroups/cgroups.ts';
-import { detectCgroups, layoutOf } from '../../src/cgroups/layout.ts';
-import { mountTable } from '../../src/mounts.ts';
+import { detectCgroups } from '../../src/cgroups/layout.ts';
 import { describeAsRoot } from '../root.ts';
 
 /** Own for each run, so that two runs on one machine do not meet. */
@@ -129,10 +128,8 @@ describeAsRoot('a cgroup', () => {
   });
 
   test('refuses a limit without a controller, by the name of the field', () => {
-    const bare = layoutOf(
-      mountTable().filter(({ superOptions }) => superOptions.includes('freezer')),
-      () => [],
-    );
+    const [first] = layout.hierarchies;
+    const bare = { ...layout, hierarchies: [{ ...first!, controllers: ['freezer'] }] };
     const cgroup = createCgroup(`${parent}/bare`, { layout: bare });
     cgroups.push(cgroup);
     cgroup.apply({ cpu: {}, memory: {}, pids: { limit: 0 } });
@@ -223,13 +220,44 @@ describeAsRoot('a cgroup', () => {
     expect(cgroup.pids()).toHaveLength(1);
   });
 
-  test.runIf(layout.hierarchies.some(({ version }) => version === 2))(
+  const unified = layout.hierarchies.find(({ version }) => version === 2);
+  /** On version 2 alone, wherever the devices controller is. */
+  const makeUnified = (): Cgroup => {
+    const only: typeof layout = { kind: 'v2', hierarchies: [{ ...unified!, controllers: [] }] };
+    const cgroup = createCgroup(`${parent}/devices`, { layout: only });
+    cgroups.push(cgroup);
+    return cgroup;
+  };
+
+  test.runIf(unified)('takes device rules on version 2 also when signals interrupt the kernel', async () => {
+    const cgroup = makeUnified();
+    // without a listener the signal would end this process
+    const ignore = (): void => {};
+    process.on('SIGUSR2', ignore);
+    // slowly enough that Node hears of its end too: libuv drops signals when too many wait
+    const script = `while kill -USR2 ${process.pid}; do i=0; while [ $i -lt 200 ]; do i=$((i+1)); done; done`;
+    const storm = spawn('/bin/sh', ['-c', script], { stdio: 'ignore' });
+    children.push(storm);
+    try {
+      const devices = Array.from(
+        { length: 200 },
+        (_, minor) => ({ allow: true, type: 'c', major: 1, minor }) as const,
+      );
+      for (let round = 0; round < 20; round++) {
+        await once(process, 'SIGUSR2');
+        cgroup.apply({ devices });
+      }
+    } finally {
+      storm.kill('SIGKILL');
+      await once(storm, 'exit');
+      process.off('SIGUSR2', ignore);
+    }
+  });
+
+  test.runIf(unified)(
     'denies devices on version 2 through a program, in the order of the rules',
     async () => {
-      const unified = layout.hierarchies.find(({ version }) => version === 2)!;
-      const only: typeof layout = { kind: 'v2', hierarchies: [{ ...unified, controllers: [] }] };
-      const cgroup = createCgroup(`${parent}/devices`, { layout: only });
-      cgroups.push(cgroup);
+      const cgroup = makeUnified();
       const probe = async (): Promise<string> => {
         const script =
           'o=; for d in null zero full; do (: < /dev/$d) 2>/dev/null && o=${o}r || o=${o}-; (: > /dev/$d) 2>/dev/null && o=${o}w || o=${o}-; o=$o,; done; echo $o';

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,13 +12,15 @@ import type { LinuxSeccomp } from '../../src/spec/index.ts';
 const reason =
   process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch)
     ? 'needs Linux on x86-64 or arm64'
-    : undefined;
+    : spawnSync('cc', ['--version']).status !== 0
+      ? 'needs a C compiler'
+      : undefined;
 if (reason) console.warn(`skipped: filters in the kernel (${reason})`);
 
 const SIGSYS = 31;
 const DENIED = 'errno 1';
 
-describe.skipIf(reason)('a filter in the kernel', () => {
+describe.skipIf(reason)(`a filter in the kernel${reason ? ` (${reason})` : ''}`, () => {
   let folder: string;
   beforeAll(() => {
     folder = mkdtempSync(join(tmpdir(), 'tare-seccomp-'));
