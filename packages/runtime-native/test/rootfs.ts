@@ -18,6 +18,7 @@ import { sweepCgroups } from '../src/cgroups/cgroups.ts';
 import { detectCgroups } from '../src/cgroups/layout.ts';
 import { createNativeRuntime } from '../src/native-runtime.ts';
 import type { Runtime } from '../src/runtime.ts';
+import { startTicks } from '../src/state.ts';
 import { describeAsRoot } from './root.ts';
 
 const busybox = componentPath(COMPONENTS.busybox);
@@ -67,7 +68,8 @@ export function makeLab(): Lab {
   };
 }
 
-function cgroupFolders(path: string): string[] {
+/** Where a cgroup's folders are, one a hierarchy. */
+export function cgroupFolders(path: string): string[] {
   return detectCgroups().hierarchies.map(({ mountPoint }) => mountPoint + path);
 }
 
@@ -101,4 +103,23 @@ export function children(): string[] {
     readFileSync(`/proc/self/task/${task}/children`, 'utf8'),
   );
   return lists.join(' ').split(' ').filter(Boolean);
+}
+
+/** Processes in a cgroup of the lab's, or with a mount of it: containers, whoever their parent is. */
+export function processesOf(lab: Lab): string[] {
+  return readdirSync('/proc').filter((pid) => {
+    // a zombie waits for its parent, which for an orphan is none of ours
+    if (!/^\d+$/.test(pid) || startTicks(Number(pid)) === undefined) return false;
+    try {
+      const cgroups = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+      return (
+        cgroups.includes(lab.cgroupRoot) ||
+        readFileSync(`/proc/${pid}/mountinfo`, 'utf8').includes(lab.directory)
+      );
+    } catch (error) {
+      // it ended while we looked; EINVAL is how a process without namespaces says so
+      if (['ENOENT', 'ESRCH', 'EINVAL'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+      throw error;
+    }
+  });
 }

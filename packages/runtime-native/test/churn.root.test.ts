@@ -1,0 +1,54 @@
+/** What a long-lived caller pays for containers that are gone: nothing. */
+import { readdirSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+
+import { afterAll, beforeAll, expect, it } from 'vitest';
+
+import { shellSpec } from '../src/testing/index.ts';
+import { children, describeContainers, leftovers, machineMounts, makeLab } from './rootfs.ts';
+import type { Lab } from './rootfs.ts';
+
+/** Of the process's resident memory; what V8 keeps for later comes and goes by about as much. */
+const NOISE_BYTES = 8 << 20;
+
+describeContainers('a caller that makes and deletes containers all the time', () => {
+  let lab: Lab;
+  let collectGarbage: () => void;
+  beforeAll(() => {
+    lab = makeLab();
+    setFlagsFromString('--expose-gc');
+    collectGarbage = runInNewContext('gc') as () => void;
+  });
+  afterAll(() => lab.dispose());
+
+  async function once(): Promise<void> {
+    const container = await lab.runtime.create('c', { spec: shellSpec(lab.rootfs, 'exit 0') });
+    await container.start();
+    await container.wait();
+    await container.delete();
+  }
+
+  async function use(): Promise<{ descriptors: number; mounts: string[]; resident: number }> {
+    // monitors are reaped shortly after they have told the end
+    await expect.poll(() => children(), { interval: 2 }).toEqual([]);
+    collectGarbage();
+    return {
+      descriptors: readdirSync('/proc/self/fd').length,
+      mounts: machineMounts(),
+      resident: process.memoryUsage.rss(),
+    };
+  }
+
+  it('has no more descriptors, mounts and memory after 200 of them', { timeout: 120_000 }, async () => {
+    // code is compiled, and buffers reach their size
+    for (let i = 0; i < 50; i++) await once();
+    const before = await use();
+    for (let i = 0; i < 200; i++) await once();
+    const after = await use();
+    expect(after.descriptors).toBeLessThanOrEqual(before.descriptors);
+    expect(after.mounts).toEqual(before.mounts);
+    expect(after.resident - before.resident).toBeLessThan(NOISE_BYTES);
+    expect(leftovers(lab)).toEqual([]);
+  });
+});

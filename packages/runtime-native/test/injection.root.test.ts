@@ -1,0 +1,332 @@
+/**
+ * A failure at every step in turn: before each operation of a plan that has all kinds of them, at each descriptor that the
+ * caller runs out of, and the sudden death of whoever takes part. Each time everything is as it was before.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
+
+import { run } from '../../../test/lab/process.ts';
+import type * as Operations from '../src/plan/operations.ts';
+import type { Operation, OperationName, Plan } from '../src/plan/operations.ts';
+import type { Container } from '../src/runtime.ts';
+import type { Spec } from '../src/spec/index.ts';
+import { shellSpec } from '../src/testing/index.ts';
+import {
+  cgroupFolders,
+  children,
+  describeContainers,
+  leftovers,
+  machineMounts,
+  makeLab,
+  processesOf,
+} from './rootfs.ts';
+import type { Lab } from './rootfs.ts';
+import type { Attempt, Input } from './lab/out-of-descriptors.ts';
+
+/** What happens to a plan on its way to the helper. */
+const wire = vi.hoisted(() => ({ change: (plan: readonly unknown[]): readonly unknown[] => plan }));
+vi.mock('../src/plan/operations.ts', async (original) => {
+  const operations = await original<typeof Operations>();
+  const { encodePlan } = operations;
+  return { ...operations, encodePlan: (plan: Plan) => encodePlan(wire.change(plan) as Plan) };
+});
+const { createNativeRuntime } = await import('../src/native-runtime.ts');
+const { OPERATIONS } = await import('../src/plan/operations.ts');
+
+const phaseOf = ([name]: Operation): number => OPERATIONS[name][0] >> 8;
+
+/** Operations of exec'd processes and of rarer machines; every other one is in the plan of this test. */
+const ELSEWHERE: OperationName[] = [
+  ...(['TARGET', 'TARGET_JOIN', 'PARENT_AFFINITY', 'AFFINITY'] as const),
+  ...(['EXEC_LABEL', 'PID_NAMESPACE', 'ROOT_TREE'] as const),
+];
+
+describeContainers('a failure on the way to a container', () => {
+  let lab: Lab;
+  let mounts: string[];
+  let descriptors: number;
+  beforeAll(async () => {
+    lab = makeLab();
+    mounts = machineMounts();
+    mkdirSync(join(lab.directory, 'upper'));
+    mkdirSync(join(lab.directory, 'work'));
+    mkdirSync(join(lab.directory, 'source'));
+    writeFileSync(join(lab.rootfs, 'etc/masked'), '');
+    execFileSync('mkfifo', [join(lab.directory, 'fifo')]);
+    // the first container opens what all of them share
+    await (await create()).delete({ force: true });
+    await vi.waitUntil(() => children().length === 0, { interval: 2 });
+    descriptors = countDescriptors();
+  });
+  afterEach(() => {
+    wire.change = (plan) => plan;
+  });
+  afterAll(() => lab.dispose());
+
+  const countDescriptors = (): number => readdirSync('/proc/self/fd').length;
+
+  /** Nothing of a container: no mount, cgroup, process, file, descriptor of the caller. */
+  async function expectClean(context: string): Promise<void> {
+    await expect
+      .poll(() => [...children(), ...processesOf(lab)], { message: context, interval: 2 })
+      .toEqual([]);
+    expect(leftovers(lab), context).toEqual([]);
+    expect(machineMounts(), context).toEqual(mounts);
+    await expect.poll(countDescriptors, { message: context, interval: 2 }).toBeLessThanOrEqual(descriptors);
+  }
+
+  /** A spec that needs as many kinds of operations as there are. */
+  function everything(): Spec {
+    return shellSpec(lab.rootfs, 'sleep 1000', (spec) => {
+      const { linux, process } = spec as Required<Spec>;
+      const ids = [{ containerID: 0, hostID: 0, size: 65_536 }];
+      const source = join(lab.directory, 'source');
+      spec.hostname = 'box';
+      spec.domainname = 'example.com';
+      spec.root = { ...spec.root, path: lab.rootfs, readonly: true };
+      spec.mounts!.push(
+        { destination: '/bound', type: 'bind', source, options: ['rbind', 'rro'] },
+        {
+          destination: '/mapped',
+          type: 'bind',
+          source,
+          options: ['bind'],
+          uidMappings: ids,
+          gidMappings: ids,
+        },
+        { destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['tmpcopyup'] },
+      );
+      linux!.namespaces!.push({ type: 'time' });
+      linux!.timeOffsets = { monotonic: { secs: 7, nanosecs: 0 } };
+      linux!.namespaces!.find(({ type }) => type === 'ipc')!.path = '/proc/self/ns/ipc';
+      linux!.sysctl = { 'net.ipv4.ip_forward': '1' };
+      linux!.maskedPaths!.push('/etc/masked');
+      linux!.personality = { domain: 'LINUX' };
+      linux!.memoryPolicy = { mode: 'MPOL_PREFERRED', nodes: '0' };
+      linux!.rootfsPropagation = 'private';
+      linux!.seccomp = { defaultAction: 'SCMP_ACT_ALLOW' };
+      process!.user = { uid: 1000, gid: 1000 };
+      process!.capabilities!.inheritable = ['CAP_CHOWN'];
+      process!.capabilities!.ambient = ['CAP_CHOWN'];
+      process!.rlimits = [{ type: 'RLIMIT_CORE', soft: 0, hard: 0 }];
+      process!.oomScoreAdj = 500;
+      process!.ioPriority = { class: 'IOPRIO_CLASS_BE', priority: 4 };
+      process!.scheduler = { policy: 'SCHED_BATCH' };
+      process!.execCPUAffinity = { initial: '0', final: '0' };
+    });
+  }
+
+  const overlay = (): { type: string; source: string; options: string[] } => ({
+    type: 'overlay',
+    source: 'overlay',
+    options: [
+      `lowerdir=${lab.rootfs}`,
+      `upperdir=${join(lab.directory, 'upper')}`,
+      `workdir=${join(lab.directory, 'work')}`,
+    ],
+  });
+
+  async function create(signal?: AbortSignal): Promise<Container> {
+    return lab.runtime.create('c', {
+      spec: everything(),
+      rootfs: [overlay()],
+      stdio: { terminal: true, log: { path: join(lab.directory, 'log'), format: 'json-file' } },
+      ...(signal ? { signal } : {}),
+    });
+  }
+
+  /** The plan that {@link create} makes. */
+  async function thePlan(): Promise<Plan> {
+    let seen: Plan = [];
+    wire.change = (plan) => (seen = plan as Plan);
+    await (await create()).delete({ force: true });
+    return seen;
+  }
+
+  /** An operation of a phase that fails, whatever came before. */
+  function failing(phase: number): Operation {
+    const missing = '/does/not/exist';
+    if (phase === 1) return ['CGROUP_BIRTH', missing];
+    return phase === 2 ? ['CGROUP_JOIN', missing] : ['WORKING_DIRECTORY', missing];
+  }
+
+  const inserted = (plan: Plan, at: number, operation: Operation): Plan => [
+    ...plan.slice(0, at),
+    operation,
+    ...plan.slice(at),
+  ];
+
+  it('is tried with a plan that has every kind of operation', async () => {
+    const names = new Set((await thePlan()).map(([name]) => name));
+    const missing = (Object.keys(OPERATIONS) as OperationName[]).filter(
+      (name) => !names.has(name) && !ELSEWHERE.includes(name),
+    );
+    // with version 2 alone nobody joins a cgroup after birth
+    const version1 = existsSync('/sys/fs/cgroup/cgroup.controllers') ? ['CGROUP_JOIN'] : [];
+    expect(missing).toEqual(version1);
+    await expectClean('the whole plan');
+  });
+
+  it('before any operation of the plan leaves nothing', async () => {
+    const plan = await thePlan();
+    const gate = plan.findIndex(([name]) => name === 'GATE');
+    for (let at = 0; at <= gate; at++) {
+      const operation = failing(phaseOf(plan[at]!));
+      wire.change = (original) => inserted(original as Plan, at, operation);
+      await expect(create(), `before ${plan[at]![0]}`).rejects.toMatchObject({
+        code: 'SETUP_FAILED',
+        step: operation[0],
+        errnoCode: 'ENOENT',
+      });
+      await expectClean(`before ${plan[at]![0]}`);
+    }
+  });
+
+  it('after the start is told to who started it, and the container can be deleted', async () => {
+    const plan = await thePlan();
+    const gate = plan.findIndex(([name]) => name === 'GATE');
+    for (let at = gate + 1; at < plan.length; at++) {
+      wire.change = (original) => inserted(original as Plan, at, failing(3));
+      const container = await create();
+      await expect(container.start()).rejects.toMatchObject({ code: 'SETUP_FAILED', errnoCode: 'ENOENT' });
+      expect(await container.wait()).toMatchObject({ exitCode: 126 });
+      await container.delete();
+      await expectClean(`before ${plan[at]![0]}`);
+    }
+  });
+
+  it('of an exec leaves the container as it was', async () => {
+    const spec = shellSpec(lab.rootfs, 'sleep 1000');
+    const container = await lab.runtime.create('c', { spec });
+    await container.start();
+    const exec = { args: ['true'], env: ['PATH=/bin'], stdio: { terminal: true } };
+    let plan: Plan = [];
+    wire.change = (original) => (plan = original as Plan);
+    {
+      await using process = await container.exec(exec);
+      await process.wait();
+    }
+    // the first operation says how to report
+    for (let at = 1; at < plan.length; at++) {
+      wire.change = (original) => inserted(original as Plan, at, failing(phaseOf(plan[at]!)));
+      await expect(container.exec(exec), `before ${plan[at]![0]}`).rejects.toMatchObject({
+        code: 'SETUP_FAILED',
+        errnoCode: 'ENOENT',
+      });
+      await expect.poll(() => container.pids(), { interval: 2 }).toEqual([container.pid]);
+      expect(readdirSync(join(lab.stateDirectory, 'c/exec'))).toEqual([]);
+    }
+    await container.delete({ force: true });
+    await expectClean('exec');
+  });
+
+  /** Stops a process of phase 2 before an operation: it waits for a reader of the fifo. */
+  function stopping(plan: Plan, at: number): Plan {
+    const pivot = plan.findIndex(([name]) => name === 'PIVOT');
+    return inserted(plan, at, ['CGROUP_JOIN', at > pivot ? '/fifo' : join(lab.directory, 'fifo')]);
+  }
+
+  /** Waits until the container's process is stopped there, and answers with it and its monitor. */
+  async function stopped(): Promise<{ init: number; monitor: number }> {
+    const found = await vi.waitUntil(
+      () => {
+        const [monitor, ...others] = children().map(Number);
+        if (monitor === undefined || others.length > 0) return undefined;
+        const [init] = readFileSync(`/proc/${monitor}/task/${monitor}/children`, 'utf8')
+          .split(' ')
+          .filter(Boolean);
+        if (init === undefined) return undefined;
+        const waits = readFileSync(`/proc/${init}/wchan`, 'utf8').includes('wait_for_partner');
+        return waits ? { init: Number(init), monitor } : undefined;
+      },
+      { interval: 1, timeout: 5000 },
+    );
+    return found!;
+  }
+
+  it.each(['init', 'monitor', 'caller'] as const)(
+    'by the end of the %s at any operation in the new namespaces leaves nothing',
+    async (who) => {
+      execFileSync('sh', ['-c', `[ -p "$1" ] || mkfifo "$1"`, 'sh', join(lab.rootfs, 'fifo')]);
+      const plan = await thePlan();
+      for (let at = 0; at < plan.length; at++) {
+        if (phaseOf(plan[at]!) !== 2) continue;
+        wire.change = (original) => stopping(original as Plan, at);
+        const abort = new AbortController();
+        const creating = create(abort.signal);
+        const outcome = expect(creating, `before ${plan[at]![0]}`).rejects.toThrow(
+          {
+            init: /killed while it was being set up/,
+            monitor: /the monitor ended/,
+            caller: /changed my mind/,
+          }[who],
+        );
+        const { init, monitor } = await stopped();
+        if (who === 'caller') abort.abort(new Error('changed my mind'));
+        else process.kill(who === 'init' ? init : monitor, 'SIGKILL');
+        await outcome;
+        await expectClean(`before ${plan[at]![0]}`);
+      }
+    },
+    60_000,
+  );
+
+  it('for want of a descriptor leaves nothing, at whichever step they run out', async () => {
+    const input: Input = {
+      runtime: { stateDirectory: lab.stateDirectory, cgroupRoot: lab.cgroupRoot },
+      container: { spec: shellSpec(lab.rootfs, 'sleep 1000'), stdio: { terminal: true } },
+      folders: [lab.stateDirectory, ...cgroupFolders(lab.cgroupRoot)],
+    };
+    const program = join(import.meta.dirname, 'lab/out-of-descriptors.ts');
+    const node = [process.execPath, ...process.execArgv, program, JSON.stringify(input)];
+    // a process of its own, with a limit that is soon reached
+    const { stdout, stderr } = await run('sh', ['-c', 'ulimit -n 100; exec "$@"', 'sh', ...node]);
+    expect(stderr).toBe('');
+    const attempts = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Attempt);
+    for (const attempt of attempts) expect(attempt).toMatchObject({ left: [], leaked: 0 });
+    for (const { outcome } of attempts.slice(0, -1))
+      expect(outcome).toMatch(/EMFILE|CGROUP_FAILED|SETUP_FAILED/);
+    // state, cgroups, plan, sockets, monitor: each needs some
+    expect(attempts.length).toBeGreaterThan(5);
+  });
+
+  it('by a cgroup that somebody else lives in leaves nothing, in whichever hierarchy that is', async () => {
+    for (const folder of cgroupFolders(`${lab.cgroupRoot}/c`)) {
+      mkdirSync(folder, { recursive: true });
+      // a version 1 cpuset takes nobody before it has processors
+      for (const file of ['cpuset.cpus', 'cpuset.mems']) {
+        for (const level of [dirname(folder), folder]) {
+          if (existsSync(join(level, 'tasks')) && existsSync(join(level, file))) {
+            writeFileSync(join(level, file), readFileSync(join(dirname(level), file)));
+          }
+        }
+      }
+      const other = spawn('sleep', ['1000']);
+      writeFileSync(join(folder, 'cgroup.procs'), String(other.pid));
+      try {
+        await expect(create(), folder).rejects.toMatchObject({ code: 'ALREADY_EXISTS', path: folder });
+        expect(leftovers(lab)).toEqual([folder]);
+      } finally {
+        other.kill('SIGKILL');
+        await once(other, 'exit');
+        await vi.waitUntil(() => (rmdirSync(folder), true), { interval: 2 });
+      }
+      await expectClean(folder);
+    }
+  });
+
+  it('by a state directory that cannot be had makes nothing', async () => {
+    const file = join(lab.directory, 'file');
+    writeFileSync(file, '');
+    const runtime = createNativeRuntime({ stateDirectory: join(file, 'state'), cgroupRoot: lab.cgroupRoot });
+    await expect(runtime.create('c', { spec: everything() })).rejects.toMatchObject({ code: 'ENOTDIR' });
+    await expectClean('state');
+  });
+});
