@@ -38,8 +38,11 @@ export interface BootImage {
 
 /** Pure cgroup v2 and a kernel two years older than the newest one that people run: Debian 12 has 6.1. */
 const KERNEL = 'linux-image-cloud-amd64';
-/** What Node is linked with, and a shell. */
-const PACKAGES = ['libc6', 'libstdc++6', 'libgcc-s1', 'busybox-static'];
+/** What Node is linked with, a shell and its programs, and those of GNU's that tests ask for what busybox cannot tell. */
+const PACKAGES = (
+  'libc6 libstdc++6 libgcc-s1 busybox-static ' +
+  'tar coreutils findutils libacl1 libattr1 libgmp10 libselinux1 libpcre2-8-0'
+).split(' ');
 /** Parts of the kernel's modules: what container and network tests use, and the disks. */
 const MODULES = (
   'block lib fs/overlayfs fs/xfs drivers/virtio drivers/block/virtio_blk.ko drivers/block/loop.ko drivers/net/veth.ko ' +
@@ -136,7 +139,8 @@ async function makeDisk(work: string, modules: string, version: string): Promise
   const busybox = join(root, 'bin/busybox');
   const { stdout: applets } = await run(busybox, ['--list']);
   for (const name of applets.trim().split('\n')) {
-    if (name !== 'busybox') await symlink('busybox', join(root, 'bin', name));
+    const place = join(root, 'bin', name);
+    if (!existsSync(place)) await symlink('busybox', place);
   }
   await copyModules(modules, root, version, MODULES, busybox);
   await copyFile(join(GUEST, 'init.sh'), join(root, 'init'));
