@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { ContentStore } from '@tare/image-spec/content';
 import type { Snapshotter } from '@tare/layer-store/snapshot';
 import type { Logger } from 'pino';
+import type { LayerMaker } from './builder/commit.ts';
 import type { Config } from './config.ts';
 import { containerServices, type ContainerServiceParts } from './container-services.ts';
 import { messageOf } from './errors.ts';
@@ -15,12 +16,14 @@ import { listen } from './http/listen.ts';
 import { OPEN_TCP, tlsOptions } from './http/tls.ts';
 import type { Route } from './http/route.ts';
 import { eventRoutes } from './http/routes/events.ts';
+import { importFrom, imageFilesRoutes } from './http/routes/image-files.ts';
 import { imageRoutes } from './http/routes/images.ts';
 import { jobRoutes } from './http/routes/jobs.ts';
 import { registryRoutes } from './http/routes/registries.ts';
 import { systemRoutes } from './http/routes/system.ts';
 import { HttpServer } from './http/server.ts';
 import { Images } from './images/images.ts';
+import type { BlobCreator } from './images/load.ts';
 import { sweepImages } from './images/prune.ts';
 import { Puller, type LayerUnpacker } from './images/pull.ts';
 import { Pusher } from './images/push.ts';
@@ -41,6 +44,8 @@ export interface EngineParts {
   /** Storage driver that clients are told of. */
   snapshotterName: string;
   unpacker: LayerUnpacker;
+  layers: LayerMaker;
+  blobs: BlobCreator;
   openRepository: OpenRepository;
   searchRegistry: SearchRegistry;
   login: Login;
@@ -79,8 +84,18 @@ export class Engine implements AsyncDisposable {
    */
   static async start(config: Config, parts: EngineParts): Promise<Engine> {
     await using resources = new AsyncDisposableStack();
-    const { log, content, snapshotter, snapshotterName, unpacker, openRepository, searchRegistry, login } =
-      parts;
+    const {
+      log,
+      content,
+      snapshotter,
+      snapshotterName,
+      unpacker,
+      layers,
+      blobs,
+      openRepository,
+      searchRegistry,
+      login,
+    } = parts;
 
     const db = resources.use(StateDb.open(join(config.dataRoot, 'state.db'), migrations));
     const events = new EventBus();
@@ -136,12 +151,20 @@ export class Engine implements AsyncDisposable {
       containers,
       volumes,
     });
+    const imageFiles = { images, unpacker, layers, blobs, containers };
     const routes: Route[] = [
       ...systemRoutes(system),
       ...eventRoutes(events),
       ...jobRoutes(jobs),
       ...imageRoutes({ images, storageDriver: snapshotterName }),
-      ...registryRoutes({ puller, pusher, openRepository, search: searchRegistry }),
+      ...imageFilesRoutes(imageFiles),
+      ...registryRoutes({
+        puller,
+        pusher,
+        openRepository,
+        search: searchRegistry,
+        importFrom: (context) => importFrom(context, imageFiles),
+      }),
       ...services.routes,
     ];
 

@@ -81,6 +81,8 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
     // what clients of dockerd know it by
     snapshotterName: 'overlay2',
     unpacker: layers,
+    layers,
+    blobs: layers.content,
     openRepository: registries.openRepository,
     searchRegistry: registries.search,
     login: registries.login,

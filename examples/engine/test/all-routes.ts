@@ -3,6 +3,7 @@ import { containerFilesRoutes } from '../src/http/routes/container-files.ts';
 import { containerRoutes } from '../src/http/routes/containers.ts';
 import { eventRoutes } from '../src/http/routes/events.ts';
 import { execRoutes } from '../src/http/routes/exec.ts';
+import { imageFilesRoutes } from '../src/http/routes/image-files.ts';
 import { imageRoutes } from '../src/http/routes/images.ts';
 import { jobRoutes } from '../src/http/routes/jobs.ts';
 import { networkRoutes } from '../src/http/routes/networks.ts';
@@ -17,6 +18,7 @@ export const allRoutes = [
   ...containerRoutes(nothing),
   ...eventRoutes(nothing),
   ...execRoutes(nothing),
+  ...imageFilesRoutes({} as never),
   ...imageRoutes(nothing),
   ...jobRoutes(nothing),
   ...networkRoutes(nothing, nothing),

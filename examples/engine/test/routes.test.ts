@@ -8,7 +8,7 @@ const NO_JOB = [
   /^POST \/exec\/:id\/resize$/,
   /^DELETE \/jobs\/:id$/,
   // always refused, or not served yet
-  /^(POST \/commit|PUT \/volumes\/:name)$/,
+  /^PUT \/volumes\/:name$/,
   /^\w+ \/(swarm|nodes|services|secrets|configs|session|grpc)\b/,
 ];
 
@@ -21,6 +21,7 @@ describe('the routes', () => {
         'containers',
         'events',
         'exec',
+        'image-files',
         'images',
         'jobs',
         'networks',

@@ -157,3 +157,11 @@ export async function chainIds(diffIds: readonly Digest[]): Promise<Digest[]> {
   }
   return chain;
 }
+
+/** Digest of an archive that ends where it begins. */
+const EMPTY_ARCHIVE = 'sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef';
+
+/** Whether a layer changes nothing: steps with such a layer are listed in the history and have none in the image. */
+export function isEmptyLayer(diffId: Digest): boolean {
+  return diffId === EMPTY_ARCHIVE;
+}

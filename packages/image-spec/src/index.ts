@@ -47,6 +47,7 @@ export {
   historySchema,
   imageConfigSchema,
   imageLayers,
+  isEmptyLayer,
   parseImageConfig,
   type ContainerConfig,
   type Healthcheck,

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream';
 import { constants, createGzip, createZstdCompress } from 'node:zlib';
 import { MEDIA_TYPES, parseDigest, type Descriptor, type Digest } from '@tare/image-spec';
 import type { Compression } from './compression.ts';
+import type { ByteString } from './tar/entry.ts';
 import type { ContentCreator } from './content/file-content.ts';
 
 /** Options of {@link createLayer}. */
@@ -13,6 +14,12 @@ export interface CreateLayerOptions {
   /** Default: the fastest, which is within a few percent of the size of the others and several times their speed. */
   level?: number;
   signal?: AbortSignal;
+}
+
+/** Options of {@link "layer-store".LayerStore.createLayer}. */
+export interface SnapshotLayerOptions extends CreateLayerOptions {
+  /** Paths that are left out with everything below; as in {@link "snapshot/snapshotter".Snapshotter.diff}. */
+  without?: ReadonlySet<ByteString>;
 }
 
 /** A layer that is in a content store. */

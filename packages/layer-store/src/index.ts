@@ -2,7 +2,12 @@ export { packTree, type PackOptions } from './archive/pack.ts';
 export { applyLayer, extractTar, type AppliedLayer, type ApplyOptions } from './apply.ts';
 export type { ApplyPolicy, ApplyReport, SkippedItem } from './apply/policy.ts';
 export { decompress, detectCompression, type Compression } from './compression.ts';
-export { createLayer, type CreatedLayer, type CreateLayerOptions } from './create-layer.ts';
+export {
+  createLayer,
+  type CreatedLayer,
+  type CreateLayerOptions,
+  type SnapshotLayerOptions,
+} from './create-layer.ts';
 export { FileContent, openFileContent, type ContentCreator } from './content/file-content.ts';
 export { collectGarbage, type GarbageOptions, type GarbageReport } from './content/gc.ts';
 export { LayerStoreError, type LayerStoreErrorCode } from './errors.ts';

@@ -5,8 +5,14 @@ import type { ContentStore } from '@tare/image-spec/content';
 import { mkdir } from 'node:fs/promises';
 import { applyLayer } from './apply.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
+import { decompress } from './compression.ts';
 import { openFileContent, type ContentCreator } from './content/file-content.ts';
-import { createLayer, type CreatedLayer, type CreateLayerOptions } from './create-layer.ts';
+import {
+  createLayer,
+  type CreatedLayer,
+  type CreateLayerOptions,
+  type SnapshotLayerOptions,
+} from './create-layer.ts';
 import { LayerStoreError } from './errors.ts';
 import type { LayerFs } from './fs.ts';
 import { SingleFlight } from './single-flight.ts';
@@ -89,7 +95,13 @@ export interface LayerStore extends AsyncDisposable {
    *
    * @throws {LayerStoreError} as {@link Snapshotter.diff}
    */
-  createLayer(key: string, options?: CreateLayerOptions): Promise<CreatedLayer>;
+  createLayer(key: string, options?: SnapshotLayerOptions): Promise<CreatedLayer>;
+
+  /**
+   * Stores an archive of somebody else's (gzip, zstd or plain) as a layer's blob. What is in it is found out when it is
+   * unpacked.
+   */
+  importLayer(archive: AsyncIterable<Uint8Array>, options?: CreateLayerOptions): Promise<CreatedLayer>;
 }
 
 /**
@@ -182,11 +194,19 @@ class OverlayLayerStore implements LayerStore {
     }
   }
 
-  createLayer(key: string, options: CreateLayerOptions = {}): Promise<CreatedLayer> {
+  createLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CreatedLayer> {
     this.#closing.signal.throwIfAborted();
-    const { signal } = options;
-    const archive = this.snapshots.diff(key, signal === undefined ? {} : { signal });
+    const { signal, without } = options;
+    const archive = this.snapshots.diff(key, {
+      ...(signal === undefined ? {} : { signal }),
+      ...(without === undefined ? {} : { without }),
+    });
     return createLayer(this.content, archive, options);
+  }
+
+  importLayer(archive: AsyncIterable<Uint8Array>, options: CreateLayerOptions = {}): Promise<CreatedLayer> {
+    this.#closing.signal.throwIfAborted();
+    return createLayer(this.content, decompress(archive), options);
   }
 
   /** Cancels what is being unpacked, waits until it is cleaned up, and lets go of the root. */

@@ -20,7 +20,7 @@ import { connectNetwork, disconnectNetwork } from './attachments.ts';
 import type { EndpointSettings } from './create-request.ts';
 import { createContainer, type CreateOptions } from './create.ts';
 import { Execs } from './exec.ts';
-import { containerChanges, exportContainer, type ChangedPath } from './export.ts';
+import { containerChanges, exportContainer, holdStill, type ChangedPath } from './export.ts';
 import { HealthMonitor } from './health-monitor.ts';
 import type { UpdateRequest } from './host-config.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -289,6 +289,20 @@ export class Containers implements AsyncDisposable {
   /** The container's file system as an archive; see {@link exportContainer}. */
   export(text: string, signal: AbortSignal): AsyncIterable<Uint8Array> {
     return exportContainer(this.#world, this.find(text), signal);
+  }
+
+  /** Runs `work` on what the container wrote; see {@link holdStill}. */
+  holdStill<T>(
+    container: LiveContainer,
+    options: { pause: boolean },
+    work: (snapshot: { key: string; without: ReadonlySet<string> }) => Promise<T>,
+  ): Promise<T> {
+    return holdStill(this.#world, container, options, work);
+  }
+
+  /** Tells the world that something was done with a container. */
+  publish(container: LiveContainer, action: string, attributes: Record<string, string>): void {
+    this.#world.store.publish(container, action, attributes);
   }
 
   /** Samples of the container's use of resources; see {@link sampleStats}. */

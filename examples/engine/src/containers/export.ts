@@ -1,6 +1,8 @@
 /** A container's file system without its mounts: as one archive, and as the list of what it changed in its image. */
 import type { Change } from '@tare/layer-store/snapshot';
 
+import { EngineError } from '../errors.ts';
+import { pauseContainer, unpauseContainer } from './stop.ts';
 import type { LiveContainer } from './store.ts';
 import type { ContainerWorld } from './world.ts';
 
@@ -72,4 +74,39 @@ export async function* exportContainer(
     yield* world.trees.pack(root.path, '/', '.', { signal });
   }
   world.store.publish(container, 'export');
+}
+
+/**
+ * Runs `work` on what the container wrote, which does not change meanwhile: a container that runs is paused, unless
+ * `pause` is false; one that does not run is not started.
+ */
+export async function holdStill<T>(
+  world: ContainerWorld,
+  container: LiveContainer,
+  options: { pause: boolean },
+  work: (snapshot: { key: string; without: ReadonlySet<string> }) => Promise<T>,
+): Promise<T> {
+  const snapshot = async (): Promise<T> => {
+    const changes = await Array.fromAsync(world.snapshotter.changes(container.id));
+    return work({ key: container.id, without: mountPointsOf(changes) });
+  };
+  const { running, paused, restarting } = container.state;
+  if (!running) {
+    using _lock = await container.lock.acquire();
+    return snapshot();
+  }
+  if (!options.pause || paused || restarting) return snapshot();
+  try {
+    await pauseContainer(world, container);
+  } catch (error) {
+    // it ended just now: there is nothing to hold still
+    if (!(error instanceof EngineError && error.code === 'CONFLICT')) throw error;
+    return snapshot();
+  }
+  try {
+    return await snapshot();
+  } finally {
+    // somebody else may have done it meanwhile
+    if (container.state.paused) await unpauseContainer(world, container);
+  }
 }

@@ -55,7 +55,7 @@ describe('POST /images/create', () => {
       ['fromImage=scratch', 403, "'scratch' is a reserved name"],
       ['fromImage=', 400, 'fromImage'],
       ['fromImage=busybox&tag=1&platform=a/b/c/d', 400, 'platform'],
-      ['fromSrc=-', 501, 'not served'],
+      ['fromImage=&fromSrc=', 400, 'fromImage'],
     ] as const) {
       const reply = await server.call('POST', `/images/create?${query}`);
       expect(reply.status, query).toBe(status);

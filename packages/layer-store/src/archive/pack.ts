@@ -37,6 +37,8 @@ export interface PackOptions {
   overlayXattrs?: 'none' | 'trusted' | 'user';
   /** Leaves out what lies on other mounts: a mount point comes as an empty directory, or file. Default false. */
   oneFileSystem?: boolean;
+  /** Paths in the archive that are left out, with everything below them. */
+  without?: ReadonlySet<ByteString>;
   signal?: AbortSignal;
 }
 
@@ -108,6 +110,7 @@ class Packer implements Disposable {
         continue;
       }
       level.next += 1;
+      if (this.#options.without?.has(level.prefix + child) === true) continue;
       const file = this.#member(level.directory, child, level.prefix + child, false);
       if (file !== undefined) yield* this.#content(file.fd, file.size);
       while (this.#used >= CHUNK_BYTES) yield this.#take();

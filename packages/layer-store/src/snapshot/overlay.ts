@@ -26,6 +26,7 @@ import { syncDirectory } from '../content/ingest.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import { thisOwner } from '../owner.ts';
+import type { ByteString } from '../tar/entry.ts';
 import { overlayChanges, type Change } from './changes.ts';
 import { lock, removeTree, sweep, unlock } from './housekeeping.ts';
 import { LowerStack } from './lower-stack.ts';
@@ -167,7 +168,10 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
     }
   }
 
-  async *diff(name: string, options: SnapshotOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+  async *diff(
+    name: string,
+    options: SnapshotOptions & { without?: ReadonlySet<ByteString> } = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     const record = this.#existing(name, options);
     const layer = this.#layer(record);
     const [below] = this.#lowers(record.parent);

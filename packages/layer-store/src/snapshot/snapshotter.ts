@@ -8,6 +8,7 @@
  * Life: an unpacked image is a chain of committed snapshots; `prepare` puts a writable layer on it; whoever runs the
  * container mounts what `mounts` says; `remove` releases it. Several active snapshots share their parents.
  */
+import type { ByteString } from '../tar/entry.ts';
 import type { Change } from './changes.ts';
 import type { Mount } from './mount.ts';
 
@@ -79,10 +80,14 @@ export interface Snapshotter {
    * The layer that a snapshot is on its parent, as an uncompressed archive; the same snapshot always gives the same
    * bytes. Of an active one that is being written to, what is read may not fit together: pause the writers.
    *
+   * @param options.without - paths, as {@link Change} has them, that are left out with everything below
    * @throws {LayerStoreError} `NOT_FOUND`; `UNSAFE_ENTRY` for a file whose name would be a whiteout in an archive
    * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md
    */
-  diff(name: string, options?: SnapshotOptions): AsyncIterable<Uint8Array>;
+  diff(
+    name: string,
+    options?: SnapshotOptions & { without?: ReadonlySet<ByteString> },
+  ): AsyncIterable<Uint8Array>;
 
   /** What one snapshot takes on disk. @throws {LayerStoreError} `NOT_FOUND` */
   usage(name: string, options?: SnapshotOptions): Promise<SnapshotUsage>;

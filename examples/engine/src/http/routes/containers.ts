@@ -9,7 +9,7 @@ import { invalid, notImplemented } from '../../errors.ts';
 import { parseTimestamp } from '../../time.ts';
 import type { RequestContext } from '../context.ts';
 import { encodeJson } from '../json.ts';
-import type { HttpMethod, Route } from '../route.ts';
+import type { Route } from '../route.ts';
 import { frameHeader } from '../streams.ts';
 
 const WAIT_CONDITIONS: readonly string[] = ['not-running', 'next-exit', 'removed'];
@@ -112,7 +112,6 @@ export function containerRoutes(containers: Containers): Route[] {
       },
     },
     ...lifecycleRoutes(containers),
-    ...laterRoutes(),
   ];
 }
 
@@ -162,18 +161,6 @@ function lifecycleRoutes(containers: Containers): Route[] {
       },
     },
   ];
-}
-
-/** What is not served yet, said in so many words. */
-function laterRoutes(): Route[] {
-  const later: [HttpMethod, string, string][] = [['POST', '/commit', 'commit']];
-  return later.map(([method, path, what]) => ({
-    method,
-    path,
-    handler: () => {
-      throw notImplemented(`${what} is not supported by this engine yet`);
-    },
-  }));
 }
 
 function attachOptions({ query, signal }: RequestContext): AttachOptions {

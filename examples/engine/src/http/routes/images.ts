@@ -95,9 +95,6 @@ export function imageRoutes({ images, storageDriver }: ImageRoutesOptions): Rout
     ...[
       ['POST', '/build'],
       ['POST', '/build/prune'],
-      ['POST', '/images/load'],
-      ['GET', '/images/get'],
-      ['GET', '/images/:name*/get'],
     ].map(([method, path]): Route => ({
       method: method as Route['method'],
       path: path!,

@@ -1,6 +1,6 @@
 /** The end-points that talk to registries: pull, push, search, and looking at what is there. */
 import { parsePlatform, parseReference, platformSchema, type Platform } from '@tare/image-spec';
-import { forbidden, invalid, notImplemented } from '../../errors.ts';
+import { forbidden, invalid } from '../../errors.ts';
 import { inspectDistribution, SEARCH_FILTERS, searchImages } from '../../images/distribution.ts';
 import type { Puller, PullRequest } from '../../images/pull.ts';
 import type { Pusher, PushRequest } from '../../images/push.ts';
@@ -17,6 +17,8 @@ export interface RegistryRoutesOptions {
   pusher: Pick<Pusher, 'push'>;
   openRepository: OpenRepository;
   search: SearchRegistry;
+  /** `POST /images/create` with an archive as the source. */
+  importFrom(context: RequestContext): Promise<void>;
 }
 
 /** The end-points. */
@@ -27,7 +29,10 @@ export function registryRoutes(options: RegistryRoutesOptions): Route[] {
       path: '/images/create',
       job: 'image.pull',
       cancelOnDisconnect: true,
-      handler: (context) => createImage(context, options.puller),
+      handler: (context) =>
+        (context.query.get('fromImage') ?? '') === '' && (context.query.get('fromSrc') ?? '') !== ''
+          ? options.importFrom(context)
+          : createImage(context, options.puller),
     },
     {
       method: 'POST',
@@ -82,10 +87,7 @@ const authOf = (context: RequestContext) => decodeRegistryAuth(context.header('x
 async function createImage(context: RequestContext, puller: RegistryRoutesOptions['puller']): Promise<void> {
   const { query } = context;
   const fromImage = query.get('fromImage') ?? '';
-  if (fromImage === '') {
-    if ((query.get('fromSrc') ?? '') !== '') throw notImplemented('importing an image is not served yet');
-    throw invalid('fromImage must not be empty');
-  }
+  if (fromImage === '') throw invalid('fromImage must not be empty');
   // old clients write "all tags" as a trailing colon
   const name = parseReference(fromImage.replace(/:$/, ''));
   const tag = query.get('tag') ?? '';

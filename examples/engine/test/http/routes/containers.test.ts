@@ -51,12 +51,6 @@ describe('the end-points of containers', () => {
     ['GET', '/exec/nosuch/json', 404, 'No such exec instance: nosuch'],
     ['GET', '/networks/nosuch', 404, 'network nosuch not found'],
     ['GET', '/volumes/nosuch', 404, 'get nosuch: no such volume'],
-    [
-      'GET',
-      '/containers/x/archive',
-      501,
-      'copying files out of containers is not supported by this engine yet',
-    ],
     ['GET', '/containers/json?filters=%7B%22nosuch%22%3A%5B%5D%7D', 400, "invalid filter 'nosuch'"],
   ])('%s %s answers %i', async (method, path, status, message) => {
     expect(await call(method, path)).toEqual({ status, json: { message } });

@@ -1,0 +1,23 @@
+/** What is wrong with a Dockerfile, and where. */
+
+/** A place in the file. */
+export interface Place {
+  /** First line, from 1. */
+  line: number;
+  /** The text of the instruction as written, for messages. */
+  source: string;
+}
+
+/** An error of the Dockerfile's author. The message names the line. */
+export class DockerfileError extends Error {
+  readonly line: number | undefined;
+
+  constructor(message: string, place: Place | undefined, options?: { cause?: unknown }) {
+    super(
+      place === undefined ? message : `dockerfile parse error on line ${place.line}: ${message}`,
+      options,
+    );
+    this.line = place?.line;
+  }
+}
+Object.defineProperty(DockerfileError.prototype, 'name', { value: 'DockerfileError', writable: true });
