@@ -12,7 +12,7 @@ import { NetdriverError } from './errors.ts';
 import type { NetworkKernel } from './kernel.ts';
 import { addAddress, decodeAddress, dumpAddresses, type InterfaceAddress } from './netlink/address.ts';
 import { NetlinkConnection } from './netlink/connection.ts';
-import { deleteFlowsOf, deleteFlowsToPort } from './netlink/conntrack.ts';
+import { deleteFlow, deleteFlowsOf, deleteFlowsToPort, listFlows } from './netlink/conntrack.ts';
 import { AF } from './netlink/ip-address.ts';
 import {
   createBridge,
@@ -28,12 +28,16 @@ import {
   setLink,
   type Link,
 } from './netlink/link.ts';
+import type { NetlinkRequest } from './netlink/message.ts';
 import { deleteNeighbour } from './netlink/neighbour.ts';
 import { decodeRoute, dumpRoutes, MAIN_TABLE, type Route } from './netlink/route.ts';
 import { hasIpv6, writeSysctl } from './sysctl.ts';
 
 /** A thousand times what it takes; only a bridge that somebody took down comes to it. */
 const FORWARDING_TIMEOUT_MS = 2000;
+
+/** Flows that are deleted in one piece: their acknowledgements fit every receive buffer. */
+const DELETIONS_AT_ONCE = 64;
 
 /** What a bridge is to be. */
 export interface BridgeOptions {
@@ -53,6 +57,7 @@ export class BridgeLinks {
   #route: NetlinkConnection | undefined;
   #reaper: NetlinkConnection | undefined;
   #netfilter: NetlinkConnection | undefined;
+  #deletesByFilter = true;
   #buried = false;
   #reaping: Promise<void> | undefined;
 
@@ -230,9 +235,7 @@ export class BridgeLinks {
   /** Forgets connections and neighbours of an address that is no longer where it was. */
   async forgetAddress(bridgeIndex: number, address: string): Promise<void> {
     await Promise.all([
-      this.#connectNetfilter().send([deleteFlowsOf(address, 'began'), deleteFlowsOf(address, 'answers')], {
-        ignore: ['ENOENT'],
-      }),
+      this.#forgetFlows([deleteFlowsOf(address, 'began'), deleteFlowsOf(address, 'answers')]),
       this.#connect().send(deleteNeighbour({ linkIndex: bridgeIndex, address }), {
         ignore: ['ENOENT', 'ENODEV', 'ENXIO'],
       }),
@@ -241,10 +244,30 @@ export class BridgeLinks {
 
   /** Forgets connections to host ports that now lead elsewhere. */
   async forgetPorts(ports: readonly { protocol: number; port: number }[]): Promise<void> {
-    await this.#connectNetfilter().send(
+    await this.#forgetFlows(
       ports.map(({ protocol, port }) => deleteFlowsToPort({ family: AF.INET, protocol, port })),
-      { ignore: ['ENOENT'] },
     );
+  }
+
+  /** Deletes flows by a filter, or one by one where the kernel can only list by it. */
+  async #forgetFlows(deletions: readonly NetlinkRequest[]): Promise<void> {
+    const connection = this.#connectNetfilter();
+    if (this.#deletesByFilter) {
+      const errors = (await connection.sendEach(deletions)).filter(
+        (error) => error && error.code !== 'ENOENT',
+      );
+      if (errors.length === 0) return;
+      if (errors[0]!.code !== 'EINVAL') throw errors[0]!;
+      this.#deletesByFilter = false;
+    }
+    for (const deletion of deletions) {
+      const flows = await connection.ask(listFlows(deletion));
+      for (let at = 0; at < flows.length; at += DELETIONS_AT_ONCE) {
+        await connection.send(flows.slice(at, at + DELETIONS_AT_ONCE).map(deleteFlow), {
+          ignore: ['ENOENT'],
+        });
+      }
+    }
   }
 
   /** Waits for deletions under way and closes the sockets. */

@@ -5,13 +5,16 @@
  * See `<linux/netfilter/nfnetlink_conntrack.h>`.
  */
 
-import { AttributeWriter } from './attributes.ts';
+import { Attributes, AttributeWriter } from './attributes.ts';
 import { addressBytes, addressFamily, AF } from './ip-address.ts';
-import type { NetlinkRequest } from './message.ts';
+import { NLM_F, type NetlinkMessage, type NetlinkRequest } from './message.ts';
 
-/** `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE`. */
+/** `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_…`. */
+const CT_GET = (1 << 8) | 1;
 const CT_DELETE = (1 << 8) | 2;
-const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, FILTER: 25 } as const;
+const CTA = { TUPLE_ORIG: 1, TUPLE_REPLY: 2, ID: 12, ZONE: 18, FILTER: 25 } as const;
+const NLA_F_NESTED = 0x8000;
+const NFGENMSG_BYTES = 4;
 const CTA_TUPLE = { IP: 1, PROTO: 2 } as const;
 const CTA_IP = { V4_SRC: 1, V6_SRC: 3 } as const;
 const CTA_PROTO = { NUM: 1, DST_PORT: 3 } as const;
@@ -21,7 +24,8 @@ const MATCH = { IP_SRC: 1 << 0, PROTO_NUM: 1 << 3, PROTO_DST_PORT: 1 << 5 } as c
 
 /**
  * Deletes every flow that an address takes part in: flows it began (`began`), or flows it answers, which are those
- * that were translated to it. ENOENT when there is none.
+ * that were translated to it. ENOENT when there is none; EINVAL from kernels that can only list by such a filter (6.1):
+ * see {@link listFlows}.
  */
 export function deleteFlowsOf(address: string, side: 'began' | 'answers'): NetlinkRequest {
   const bytes = addressBytes(address);
@@ -41,7 +45,10 @@ export function deleteFlowsOf(address: string, side: 'began' | 'answers'): Netli
   };
 }
 
-/** Deletes every flow that was opened to a transport port, whatever the address. ENOENT when there is none. */
+/**
+ * Deletes every flow that was opened to a transport port, whatever the address. ENOENT when there is none; EINVAL as
+ * {@link deleteFlowsOf}.
+ */
 export function deleteFlowsToPort(options: {
   family: number;
   /** Number of the transport protocol: 17 for UDP. */
@@ -62,6 +69,22 @@ export function deleteFlowsToPort(options: {
     flags: 0,
     payload: filter(writer, { original: MATCH.PROTO_NUM | MATCH.PROTO_DST_PORT }).finish(),
   };
+}
+
+/** Lists what {@link deleteFlowsOf} or {@link deleteFlowsToPort} would delete. Linux 5.8. */
+export function listFlows(deletion: NetlinkRequest): NetlinkRequest {
+  return { ...deletion, type: CT_GET, flags: NLM_F.DUMP };
+}
+
+/** Deletes one flow of {@link listFlows}, and no later one that looks the same. ENOENT when it has ended. */
+export function deleteFlow({ payload }: NetlinkMessage): NetlinkRequest {
+  const attributes = Attributes.decode(payload.subarray(NFGENMSG_BYTES));
+  const writer = new AttributeWriter(128).raw(header(payload[0]!));
+  for (const type of [CTA.TUPLE_ORIG, CTA.ID, CTA.ZONE]) {
+    const value = attributes.bytes(type);
+    if (value) writer.bytes(type === CTA.TUPLE_ORIG ? type | NLA_F_NESTED : type, value);
+  }
+  return { description: 'forget a flow', type: CT_DELETE, flags: 0, payload: writer.finish() };
 }
 
 function filter(

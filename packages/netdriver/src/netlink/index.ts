@@ -11,7 +11,7 @@ export {
 } from './address.ts';
 export { Attributes, AttributeWriter } from './attributes.ts';
 export { NetlinkConnection, type NetlinkTransport } from './connection.ts';
-export { deleteFlowsOf, deleteFlowsToPort } from './conntrack.ts';
+export { deleteFlow, deleteFlowsOf, deleteFlowsToPort, listFlows } from './conntrack.ts';
 export { addressBytes, addressFamily, addressText, AF } from './ip-address.ts';
 export {
   createBridge,

@@ -15,6 +15,7 @@ import {
   decodeMessages,
   decodeNeighbour,
   decodeRoute,
+  deleteFlow,
   deleteFlowsOf,
   deleteFlowsToPort,
   deleteLink,
@@ -23,6 +24,7 @@ import {
   dumpRoutes,
   encodeMessage,
   getLink,
+  listFlows,
   NetlinkDecodeError,
   NLMSG,
   setBridgePort,
@@ -190,6 +192,32 @@ describe('conntrack requests', () => {
              1400 1980
                0800 0100 28000000                  #   protocol and destination port
                0800 0200 00000000`),
+    );
+  });
+});
+
+describe('conntrack requests for kernels that cannot delete by a filter', () => {
+  it('list what the filter names', () => {
+    const deletion = deleteFlowsOf('172.17.0.2', 'answers');
+    const listing = encoded(listFlows(deletion));
+    expect(listing.slice(0, 16)).toBe(bytes('38000000 0101 0003'));
+    expect(listing.slice(16)).toBe(encoded(deletion).slice(16));
+  });
+
+  it('delete a listed flow by its tuple and its id', () => {
+    const payload = Buffer.from(
+      bytes(`02 00 0000
+             1000 0180 0c00 0180 0800 0100 ac110002  # TUPLE_ORIG
+             1000 0280 0c00 0180 0800 0100 ac110003  # TUPLE_REPLY
+             0800 0300 0000018e                      # STATUS
+             0800 0c00 12345678                      # ID`),
+      'hex',
+    );
+    expect(encoded(deleteFlow({ type: 0x100, flags: 2, sequence: 1, portId: 1, payload }))).toBe(
+      bytes(`2c000000 0201 0000 01000000 00000000
+             02 00 0000
+             1000 0180 0c00 0180 0800 0100 ac110002
+             0800 0c00 12345678`),
     );
   });
 });
