@@ -127,6 +127,9 @@ void mount_bind(struct init *init, struct cursor fields)
 	struct stat status;
 	if (fstat(tree, &status) < 0)
 		die("fstat", destination);
+	struct statfs fs;
+	if (flags & MOUNT_PROC && (fstatfs(tree, &fs) < 0 || fs.f_type != TARE_PROC_MAGIC))
+		die_with(EPERM, "move_mount", destination);
 	/* the kind of the destination is that of the source */
 	if (!S_ISDIR(status.st_mode))
 		flags |= MOUNT_ONTO_FILE;

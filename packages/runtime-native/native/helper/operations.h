@@ -128,3 +128,5 @@ enum operation {
 #define MOUNT_OVER_PROC 4u
 /* fill it with what it covers; read-only comes after that */
 #define MOUNT_COPY_UP 8u
+/* only a procfs goes there, and nothing that looks like one */
+#define MOUNT_PROC 16u

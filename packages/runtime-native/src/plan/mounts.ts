@@ -11,7 +11,7 @@ import type { Operation } from './operations.ts';
 import { invalid, missing, unsupported } from './validate.ts';
 
 /** Flags of MOUNT and BIND. */
-const FLAG = { NO_SYMLINKS: 1, ONTO_FILE: 2, OVER_PROC: 4, COPY_UP: 8 } as const;
+const FLAG = { NO_SYMLINKS: 1, ONTO_FILE: 2, OVER_PROC: 4, COPY_UP: 8, PROC: 16 } as const;
 const RDONLY = 1n;
 const HARMLESS = 2n | 4n | 8n; // nosuid, nodev, noexec
 
@@ -182,6 +182,8 @@ function planMount(plan: MountPlan, mount: MountSpec, spec: Spec, field: string,
       throw invalid(`${field}.options`, `${options.data[0]} is no option of a bind mount`);
     const slot = plan.tree(mount.source, options.bind.recursive);
     const { set, clear, setAll, clearAll } = options;
+    // what others write to the files of a process must reach the kernel
+    if (destination === '/proc') flags |= FLAG.PROC;
     if (idMap) plan.add(idMap);
     plan.add(['BIND', slot, destination, set, clear, setAll, clearAll, propagation, flags]);
     return;
