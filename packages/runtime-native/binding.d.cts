@@ -68,6 +68,7 @@ interface Binding {
   pidfdSendSignal(pidfd: number, signal: number): void;
   waitPidfd(pidfd: number): { code: number; signal: null } | { code: null; signal: number } | undefined;
   memfdCreate(name: string): number;
+  eventfd(): number;
   addSeals(fd: number, seals: number): void;
   getSeals(fd: number): number;
   sealedExecutable(path: string): number;

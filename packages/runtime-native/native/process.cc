@@ -6,6 +6,7 @@
 #include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
@@ -222,6 +223,12 @@ Value MemfdCreate(const CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(fd));
 }
 
+Value Eventfd(const CallbackInfo& info) {
+  int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fd < 0) throw ErrnoError(info.Env(), errno, "eventfd");
+  return Napi::Number::New(info.Env(), fd);
+}
+
 void AddSeals(const CallbackInfo& info) {
   if (fcntl(Fd(info, 0, "fd"), F_ADD_SEALS, Int(info, 1, "seals")) < 0) {
     throw ErrnoError(info.Env(), errno, "fcntl(F_ADD_SEALS)");
@@ -293,6 +300,7 @@ void InitProcess(Napi::Env env, Napi::Object exports) {
   exports.Set("pidfdSendSignal", Napi::Function::New<PidfdSendSignal>(env));
   exports.Set("waitPidfd", Napi::Function::New<WaitPidfd>(env));
   exports.Set("memfdCreate", Napi::Function::New<MemfdCreate>(env));
+  exports.Set("eventfd", Napi::Function::New<Eventfd>(env));
   exports.Set("addSeals", Napi::Function::New<AddSeals>(env));
   exports.Set("getSeals", Napi::Function::New<GetSeals>(env));
   exports.Set("sealedExecutable", Napi::Function::New<SealedExecutable>(env));

@@ -4,6 +4,8 @@ export { detectCgroups } from './cgroups/layout.ts';
 export type { CgroupLayout, Hierarchy } from './cgroups/layout.ts';
 export { RuntimeError } from './errors.ts';
 export type { RuntimeErrorCode, RuntimeErrorDetails } from './errors.ts';
+export { features } from './features.ts';
+export type { Features } from './features.ts';
 export { mount, mountAt, mountTable, openMount, parseMountInfo, unmount } from './mounts.ts';
 export type { MountPoint } from './mounts.ts';
 export { createNativeRuntime, plan } from './native-runtime.ts';
@@ -43,7 +45,9 @@ export {
 export type { SpawnOptions, SpawnedProcess, WaitStatus, WatchOptions, Watcher } from './process.ts';
 export type {
   Attachment,
+  CallOptions,
   Container,
+  ContainerEvent,
   ContainerState,
   ContainerStats,
   ContainerStatus,

@@ -3,6 +3,7 @@ import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, r
 import { join } from 'node:path';
 
 import { openCgroup } from './cgroups/cgroups.ts';
+import { watchOom } from './cgroups/oom.ts';
 import type { Cgroup } from './cgroups/cgroups.ts';
 import { RuntimeError } from './errors.ts';
 import { RequestFailed } from './helper/connection.ts';
@@ -15,15 +16,19 @@ import { encodePlan } from './plan/operations.ts';
 import { parseExec, parseResources } from './plan/validate.ts';
 import type {
   Attachment,
+  CallOptions,
   Container,
+  ContainerEvent,
   ContainerState,
   ContainerStats,
   ContainerStatus,
   ExecOptions,
   ExecProcess,
   ExitStatus,
+  StdioOptions,
 } from './runtime.ts';
 import { securityModules } from './security-modules.ts';
+import type { Spec } from './spec/config.ts';
 import type { LinuxResources } from './spec/linux.ts';
 import { StateDirectory, writeExit } from './state.ts';
 import type { ContainerRecord } from './state.ts';
@@ -88,12 +93,12 @@ class NativeExec implements ExecProcess {
     return { ...(await this.#process.wait(options)), oomKilled: false };
   }
 
-  kill(signal: number): Promise<void> {
-    return this.#process.kill(signal);
+  kill(signal: number, options?: CallOptions): Promise<void> {
+    return this.#process.kill(signal, options);
   }
 
-  resize(size: { columns: number; rows: number }): Promise<void> {
-    return this.#process.resize(size);
+  resize(size: { columns: number; rows: number }, options?: CallOptions): Promise<void> {
+    return this.#process.resize(size, options);
   }
 
   attach(options?: { stdin?: boolean; signal?: AbortSignal }): Promise<Attachment> {
@@ -134,10 +139,13 @@ export class NativeContainer implements Container {
   }
 
   /** Sets the container up; for {@link NativeRuntime.create}. */
-  async launch(plan: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async launch(
+    plan: Uint8Array,
+    options: { stdio?: StdioOptions; signal?: AbortSignal } = {},
+  ): Promise<void> {
     const fd = openSync(this.#process.directory, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
-      await this.#process.launch(plan, fd, PHASE.CREATED, signal);
+      await this.#process.launch(plan, fd, PHASE.CREATED, options);
     } finally {
       closeSync(fd);
     }
@@ -159,13 +167,20 @@ export class NativeContainer implements Container {
     return phase === PHASE.CREATED ? 'created' : 'creating';
   }
 
-  async state(): Promise<ContainerState> {
+  get spec(): Spec {
+    return this.#record.spec;
+  }
+
+  async state(options: CallOptions = {}): Promise<ContainerState> {
+    options.signal?.throwIfAborted();
     return {
       id: this.id,
       status: this.#status(),
       pid: this.#process.pid,
       createdAt: new Date(this.#record.createdAt),
       exit: this.#process.exit,
+      bundle: this.#record.bundle,
+      annotations: this.#record.spec.annotations ?? {},
     };
   }
 
@@ -176,11 +191,11 @@ export class NativeContainer implements Container {
     throw new RuntimeError(code, `cannot ${operation} container ${this.id}: it is ${status}`);
   }
 
-  async start(options: { signal?: AbortSignal } = {}): Promise<void> {
+  async start(options: CallOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
     this.#expect(PHASE.CREATED, 'start');
     try {
-      await this.#process.request(FRAME.START);
+      await this.#process.request(FRAME.START, undefined, options.signal);
     } catch (error) {
       if (error instanceof RequestFailed) throw failureError(error.failure, `container ${this.id}`);
       throw error;
@@ -191,38 +206,71 @@ export class NativeContainer implements Container {
     return this.#process.wait(options);
   }
 
-  kill(signal: number): Promise<void> {
-    return this.#process.kill(signal);
+  kill(signal: number, options?: CallOptions): Promise<void> {
+    return this.#process.kill(signal, options);
   }
 
-  killAll(signal: number): Promise<void> {
-    return this.#cgroup.kill(signal);
+  async killAll(signal: number, options: CallOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    await this.#cgroup.kill(signal);
   }
 
-  async pause(): Promise<void> {
+  async pause(options: CallOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
     this.#expect(PHASE.RUNNING, 'pause');
-    await this.#cgroup.freeze();
+    await this.#cgroup.freeze(options);
   }
 
-  async resume(): Promise<void> {
+  async resume(options: CallOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
     this.#expect(PHASE.RUNNING, 'resume');
     await this.#cgroup.thaw();
   }
 
-  async update(resources: LinuxResources): Promise<void> {
+  async update(resources: LinuxResources, options: CallOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
     this.#cgroup.apply(parseResources(resources));
   }
 
-  async stats(): Promise<ContainerStats> {
+  async stats(options: CallOptions = {}): Promise<ContainerStats> {
+    options.signal?.throwIfAborted();
     return this.#cgroup.stats();
   }
 
-  async pids(): Promise<number[]> {
+  async pids(options: CallOptions = {}): Promise<number[]> {
+    options.signal?.throwIfAborted();
     return this.#cgroup.pids();
   }
 
-  resize(size: { columns: number; rows: number }): Promise<void> {
-    return this.#process.resize(size);
+  async *events(options: CallOptions = {}): AsyncGenerator<ContainerEvent, void, undefined> {
+    options.signal?.throwIfAborted();
+    let seen = this.#process.exit ? Infinity : this.#cgroup.oomKills();
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    const exited = this.wait({ signal });
+    // of a caller who stops listening
+    exited.catch(() => {});
+    using oom = watchOom(this.#cgroup);
+    try {
+      for (;;) {
+        const status = await Promise.race([exited, oom.next()]);
+        // the cgroup may be gone by the time of the exit; the status knows
+        const kills = Math.max(this.#cgroup.oomKills(), status?.oomKilled && seen === 0 ? 1 : 0);
+        if (kills > seen) {
+          seen = kills;
+          yield { type: 'oom', at: status?.exitedAt ?? new Date() };
+        }
+        if (!status) continue;
+        yield { type: 'exit', at: status.exitedAt, status };
+        return;
+      }
+    } finally {
+      stop.abort();
+    }
+  }
+
+  resize(size: { columns: number; rows: number }, options?: CallOptions): Promise<void> {
+    return this.#process.resize(size, options);
   }
 
   attach(options?: { stdin?: boolean; signal?: AbortSignal }): Promise<Attachment> {
@@ -272,7 +320,7 @@ export class NativeContainer implements Container {
       }),
     });
     try {
-      await process.launch(plan, fd, PHASE.RUNNING, options.signal);
+      await process.launch(plan, fd, PHASE.RUNNING, options);
       return new NativeExec(process);
     } catch (error) {
       rmSync(directory, { recursive: true, force: true });

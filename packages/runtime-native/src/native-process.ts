@@ -8,8 +8,9 @@ import type { ConnectionEvents } from './helper/connection.ts';
 import { failureError } from './helper/failure.ts';
 import { FRAME, PHASE } from './helper/message.ts';
 import { startMonitor } from './helper/spawn.ts';
-import { waitPidfd } from './process.ts';
-import type { Attachment, ExitStatus, Process } from './runtime.ts';
+import { abortable } from './abortable.ts';
+import { pidfdOpen, waitPidfd } from './process.ts';
+import type { Attachment, CallOptions, ExitStatus, Process, StdioOptions } from './runtime.ts';
 import { readExit } from './state.ts';
 
 /** Follows one process through its monitor. */
@@ -28,6 +29,9 @@ export class MonitoredProcess implements Process {
   /** Who waits for any of the above to change. */
   readonly #watchers = new Set<() => void>();
   #failure: RuntimeError | undefined;
+  /** The process is this one's child. */
+  #own = false;
+  #pidfd = -1;
   readonly #onLost: () => Promise<ExitStatus>;
 
   /** @param onLost makes up an exit status when the monitor has gone without recording one */
@@ -58,6 +62,7 @@ export class MonitoredProcess implements Process {
       status: (phase, pid) => {
         this.#phase = phase;
         this.#pid = pid;
+        if (this.#own && this.#pidfd < 0 && pid > 0) this.#pidfd = pidfdOpen(pid);
         this.#notify();
       },
       failed: (failure) => {
@@ -77,7 +82,16 @@ export class MonitoredProcess implements Process {
     this.#exit ??= status;
     this.#phase = PHASE.STOPPED;
     this.#pid = 0;
+    this.#reapOwn();
     this.#notify();
+  }
+
+  /** The end of a child is known from its monitor, but a zombie waits for its parent. */
+  #reapOwn(): void {
+    if (this.#pidfd < 0) return;
+    const pidfd = this.#pidfd;
+    this.#pidfd = -1;
+    void waitPidfd(pidfd, { keepAlive: false }).finally(() => closeSync(pidfd));
   }
 
   #onClose(): void {
@@ -91,8 +105,15 @@ export class MonitoredProcess implements Process {
   }
 
   /** Starts a monitor and waits until it says that the process is in `phase`. Nothing is left when that fails. */
-  async launch(plan: Uint8Array, stateFd: number, phase: number, signal?: AbortSignal): Promise<void> {
-    const { pidfd, socket } = startMonitor(plan, stateFd);
+  async launch(
+    plan: Uint8Array,
+    stateFd: number,
+    phase: number,
+    options: { stdio?: StdioOptions | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<void> {
+    const { stdio, signal } = options;
+    const { pidfd, socket } = startMonitor(plan, stateFd, stdio);
+    this.#own = stdio?.reparent ?? false;
     this.#monitorPidfd = pidfd;
     await this.#follow(new MonitorConnection(socket, this.#events()), phase, signal);
   }
@@ -162,23 +183,17 @@ export class MonitoredProcess implements Process {
   }
 
   async #until(connection: MonitorConnection, signal: AbortSignal | undefined): Promise<void> {
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = (): void => aborted.reject(signal?.reason);
-    signal?.addEventListener('abort', onAbort, { once: true });
-    try {
-      while (!this.#exit && !connection.closed) await Promise.race([this.#change(), aborted.promise]);
-    } finally {
-      signal?.removeEventListener('abort', onAbort);
-    }
+    while (!this.#exit && !connection.closed) await abortable(this.#change(), signal);
   }
 
   /** A request to the monitor. @throws {RuntimeError} `NOT_RUNNING` when there is none any more */
-  async request(type: number, payload?: Uint8Array): Promise<void> {
+  async request(type: number, payload?: Uint8Array, signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
     if (!this.#connection && !this.#exit) await this.reconnect();
     const connection = this.#connection;
     if (!connection || this.#exit) throw this.#notRunning();
     try {
-      await connection.request(type, 0, payload);
+      await abortable(connection.request(type, 0, payload), signal);
     } catch (error) {
       // it ended with the request on its way
       if (RuntimeError.is(error) && error.code === 'MONITOR_LOST') throw this.#notRunning(error);
@@ -190,11 +205,11 @@ export class MonitoredProcess implements Process {
     return new RuntimeError('NOT_RUNNING', `${this.what} is not running`, { cause });
   }
 
-  async kill(signal: number): Promise<void> {
+  async kill(signal: number, options: CallOptions = {}): Promise<void> {
     const payload = Buffer.alloc(4);
     payload.writeUInt32LE(signal);
     try {
-      await this.request(FRAME.KILL, payload);
+      await this.request(FRAME.KILL, payload, options.signal);
     } catch (error) {
       if (!(error instanceof RequestFailed)) throw error;
       if (error.failure.errnoCode === 'ESRCH') throw this.#notRunning(error);
@@ -202,13 +217,14 @@ export class MonitoredProcess implements Process {
     }
   }
 
-  async resize(size: { columns: number; rows: number }): Promise<void> {
+  async resize(size: { columns: number; rows: number }, options: CallOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
     if (!this.terminal) throw new RuntimeError('NOT_A_TERMINAL', `${this.what} has no terminal`);
     const payload = Buffer.alloc(4);
     payload.writeUInt16LE(size.columns & 0xffff, 0);
     payload.writeUInt16LE(size.rows & 0xffff, 2);
     try {
-      await this.request(FRAME.RESIZE, payload);
+      await this.request(FRAME.RESIZE, payload, options.signal);
     } catch (error) {
       if (!(error instanceof RequestFailed)) throw error;
       if (error.failure.errnoCode === 'ESRCH') throw this.#notRunning(error);

@@ -10,7 +10,7 @@ import { encodePlan, formatPlan } from './plan/operations.ts';
 import type { Plan } from './plan/operations.ts';
 import { isTerminal } from './plan/process.ts';
 import { checkId, parseSpec } from './plan/validate.ts';
-import type { Container, ContainerState, CreateOptions, Runtime } from './runtime.ts';
+import type { CallOptions, Container, ContainerState, CreateOptions, Runtime } from './runtime.ts';
 import { seccompFilter } from './seccomp-filter.ts';
 import { securityModules } from './security-modules.ts';
 import type { Spec } from './spec/config.ts';
@@ -75,6 +75,12 @@ function compile(spec: Spec, options: CreateOptions, directory: string, cgroup: 
   });
 }
 
+/** The spec with a root that can be found from anywhere. */
+function inBundle(spec: Spec, bundle: string | undefined): Spec {
+  if (bundle === undefined || !spec.root) return spec;
+  return { ...spec, root: { ...spec.root, path: resolve(bundle, spec.root.path) } };
+}
+
 class NativeRuntime implements Runtime {
   readonly #state: StateDirectory;
   readonly #cgroupRoot: string;
@@ -94,7 +100,8 @@ class NativeRuntime implements Runtime {
     const { signal } = options;
     signal?.throwIfAborted();
     checkId(id);
-    const spec = parseSpec(options.spec);
+    const bundle = options.bundle === undefined ? undefined : resolve(options.bundle);
+    const spec = inBundle(parseSpec(options.spec), bundle);
     const path = this.#cgroupPath(id, spec);
     // refuses what it must before anything is made
     const bytes = encodePlan(compile(spec, options, this.#state.directory(id), openCgroup(path)));
@@ -104,6 +111,7 @@ class NativeRuntime implements Runtime {
       createdAt: new Date().toISOString(),
       spec,
       cgroup: path,
+      bundle,
       terminal: isTerminal(processOf(spec), options.stdio ?? {}),
       maker: ownProcess(),
     };
@@ -114,12 +122,25 @@ class NativeRuntime implements Runtime {
     undo.defer(() => cgroup.remove());
     if (spec.linux?.resources) cgroup.apply(spec.linux.resources);
     const container = new NativeContainer(id, this.#state, record, cgroup);
-    await container.launch(bytes, signal);
+    await container.launch(bytes, options);
     undo.move();
     return container;
   }
 
-  async load(id: string): Promise<Container> {
+  async run(id: string, options: CreateOptions): Promise<Container> {
+    const container = await this.create(id, options);
+    try {
+      await container.start(options.signal ? { signal: options.signal } : {});
+      return container;
+    } catch (error) {
+      // whatever it was: nobody has a handle to clean up with
+      await container.delete({ force: true });
+      throw error;
+    }
+  }
+
+  async load(id: string, options: CallOptions = {}): Promise<Container> {
+    options.signal?.throwIfAborted();
     checkId(id);
     const container = await this.#find(id);
     if (!container)
@@ -148,10 +169,12 @@ class NativeRuntime implements Runtime {
     this.#state.remove(id);
   }
 
-  async list(): Promise<ContainerState[]> {
+  async list(options: CallOptions = {}): Promise<ContainerState[]> {
+    options.signal?.throwIfAborted();
     this.#state.sweep();
     const states: ContainerState[] = [];
     for (const id of this.#state.ids()) {
+      options.signal?.throwIfAborted();
       const container = await this.#find(id);
       if (!container) {
         const record = this.#state.record(id);
@@ -162,6 +185,8 @@ class NativeRuntime implements Runtime {
           pid: 0,
           createdAt: new Date(record.createdAt),
           exit: undefined,
+          bundle: record.bundle,
+          annotations: record.spec.annotations ?? {},
         });
         continue;
       }

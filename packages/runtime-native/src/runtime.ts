@@ -29,7 +29,16 @@ export interface ContainerState {
   pid: number;
   createdAt: Date;
   exit: ExitStatus | undefined;
+  /** `bundle` of {@link CreateOptions}, absolute; undefined without one. */
+  bundle: string | undefined;
+  /** `annotations` of the spec. */
+  annotations: Record<string, string>;
 }
+
+/** Something that happened to a container. */
+export type ContainerEvent =
+  /** The OOM killer has struck in the container's cgroup, once or more often. */
+  { type: 'oom'; at: Date } | { type: 'exit'; at: Date; status: ExitStatus };
 
 /** How a process ended. */
 export interface ExitStatus {
@@ -65,10 +74,35 @@ export interface StdioOptions {
   /** Initial terminal size. */
   consoleSize?: { columns: number; rows: number };
   log?: LogFile;
+  /**
+   * Descriptors of the caller that become 0, 1 and 2 of the process, in place of pipes: its output passes through
+   * nobody, there is no log, and an attached client sees nothing. Borrowed. With a terminal they are not used.
+   */
+  inherit?: readonly [stdin: number, stdout: number, stderr: number];
+  /**
+   * A connected Unix socket that gets the terminal's master (SCM_RIGHTS), as `runc --console-socket` sends it: whoever
+   * is at its other end has the terminal, and an attached client sees nothing. Borrowed.
+   */
+  consoleSocket?: number;
+  /** Descriptors of the caller that become 3, 4, … of the process. Borrowed. */
+  pass?: readonly number[];
+  /**
+   * Born as the caller's child, so that when the caller has ended the process goes to whoever reaps its orphans
+   * (PR_SET_CHILD_SUBREAPER: conmon, containerd's shim), who can wait for it. For callers that end soon, such as a
+   * command; default false.
+   */
+  reparent?: boolean;
+}
+
+/** What every asynchronous call takes last. It rejects with the signal's reason; what the kernel has done, stays. */
+export interface CallOptions {
+  signal?: AbortSignal;
 }
 
 export interface CreateOptions {
   spec: Spec;
+  /** The directory that the spec came from: a relative `root.path` starts there. Default: the working directory. */
+  bundle?: string;
   /**
    * Mounts that make up the root file system, mounted inside the container's own mount namespace: nothing appears on
    * the host. Default: `spec.root.path` is used as it is.
@@ -118,9 +152,9 @@ export interface Process {
   /** Resolves when the process has ended. The same answer for every caller, also after the end. */
   wait(options?: { signal?: AbortSignal }): Promise<ExitStatus>;
   /** @throws {RuntimeError} `NOT_RUNNING` */
-  kill(signal: number): Promise<void>;
+  kill(signal: number, options?: CallOptions): Promise<void>;
   /** @throws {RuntimeError} `NOT_A_TERMINAL` */
-  resize(size: { columns: number; rows: number }): Promise<void>;
+  resize(size: { columns: number; rows: number }, options?: CallOptions): Promise<void>;
   attach(options?: { stdin?: boolean; signal?: AbortSignal }): Promise<Attachment>;
 }
 
@@ -130,22 +164,33 @@ export interface ExecProcess extends Process, AsyncDisposable {}
 /** A container. Disposing of the object releases the caller's handles only; the container goes on. */
 export interface Container extends Process, AsyncDisposable {
   readonly id: string;
-  state(): Promise<ContainerState>;
+  /** The spec that it was made from. */
+  readonly spec: Spec;
+  state(options?: CallOptions): Promise<ContainerState>;
   /**
    * Opens the start gate; resolves when the process's program has been executed.
    *
    * @throws {RuntimeError} `EXEC_FAILED` with `errno` when the program cannot be executed (the container is then stopped)
    */
-  start(options?: { signal?: AbortSignal }): Promise<void>;
+  start(options?: CallOptions): Promise<void>;
   /** Signals every process of the container, through its cgroup. */
-  killAll(signal: number): Promise<void>;
-  pause(): Promise<void>;
-  resume(): Promise<void>;
+  killAll(signal: number, options?: CallOptions): Promise<void>;
+  /** Stops every process; resolves when they have stopped. @throws {RuntimeError} `NOT_RUNNING` */
+  pause(options?: CallOptions): Promise<void>;
+  resume(options?: CallOptions): Promise<void>;
   /** Changes cgroup limits; fields left out keep their values. */
-  update(resources: NonNullable<NonNullable<Spec['linux']>['resources']>): Promise<void>;
-  stats(): Promise<ContainerStats>;
+  update(
+    resources: NonNullable<NonNullable<Spec['linux']>['resources']>,
+    options?: CallOptions,
+  ): Promise<void>;
+  stats(options?: CallOptions): Promise<ContainerStats>;
   /** Host pids of every process in the container. */
-  pids(): Promise<number[]>;
+  pids(options?: CallOptions): Promise<number[]>;
+  /**
+   * What happens to the container from now on, in order; ends after its exit, which is the only event of a container
+   * that has stopped. Without a memory controller there is no `oom` before the exit.
+   */
+  events(options?: CallOptions): AsyncIterable<ContainerEvent>;
   exec(options: ExecOptions): Promise<ExecProcess>;
   /**
    * Removes what the runtime keeps of a stopped container: cgroups, state directory, monitor.
@@ -188,8 +233,15 @@ export interface Runtime {
    *   failed step with `syscall`, `errno` and `path`
    */
   create(id: string, options: CreateOptions): Promise<Container>;
+  /**
+   * {@link create} and {@link Container.start}. A container that does not start is deleted. Output that nobody has
+   * attached to yet is lost, so callers who want it from the first byte create, attach and start.
+   *
+   * @throws {RuntimeError} as both of them
+   */
+  run(id: string, options: CreateOptions): Promise<Container>;
   /** Finds a container that an earlier process made. @throws {RuntimeError} `NOT_FOUND` */
-  load(id: string): Promise<Container>;
+  load(id: string, options?: CallOptions): Promise<Container>;
   /** Every container below this runtime's state directory. */
-  list(): Promise<ContainerState[]>;
+  list(options?: CallOptions): Promise<ContainerState[]>;
 }

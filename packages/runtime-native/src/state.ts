@@ -36,6 +36,8 @@ export interface ContainerRecord {
   /** Path of the container's cgroup below the root of each hierarchy. */
   cgroup: string;
   terminal: boolean;
+  /** Absolute; what the caller calls the container's bundle. */
+  bundle?: string | undefined;
   maker: ProcessId;
 }
 

@@ -24,6 +24,22 @@ describeContainers('limits of a container', () => {
     expect(result).toMatchObject({ exitCode: 137, signal: 9, oomKilled: true });
   });
 
+  it('tells of OOM kills as they happen', async () => {
+    // the shell survives its child, which is what is killed
+    const script = 'trap : TERM; (exec tail /dev/zero); echo survived; exec sleep 1000';
+    const resources = { memory: { limit: 20 << 20, swap: 20 << 20 } };
+    const container = await lab.runtime.create('c', { spec: limited(script, resources) });
+    const types: string[] = [];
+    const events = container.events();
+    await container.start();
+    for await (const event of events) {
+      types.push(event.type);
+      if (event.type === 'oom') await container.kill(9);
+    }
+    expect(types).toEqual(['oom', 'exit']);
+    await container.delete();
+  });
+
   it('tells an OOM kill from another one', async () => {
     const container = await lab.runtime.create('c', {
       spec: limited('sleep 1000', { memory: { limit: 20 << 20 } }),

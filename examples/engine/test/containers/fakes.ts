@@ -8,6 +8,7 @@ import type { Endpoint, NetworkDriver } from '@tare/netdriver';
 import type {
   Attachment,
   Container,
+  ContainerEvent,
   ContainerState,
   CreateOptions,
   ExecOptions,
@@ -15,6 +16,7 @@ import type {
   ExitStatus,
   Runtime,
 } from '@tare/runtime-native';
+import { defaultSpec } from '@tare/runtime-native/spec';
 import { pino } from 'pino';
 
 import { containerServices, type ContainerServices } from '../../src/container-services.ts';
@@ -31,6 +33,7 @@ import { volumesMigrations } from '../../src/state/volumes-table.ts';
 export class FakeProcess implements ExecProcess, Container {
   readonly id: string;
   pid: number;
+  readonly spec = defaultSpec(['true']);
   readonly signals: number[] = [];
   /** Signals that it ignores. */
   ignored = new Set<number>();
@@ -128,6 +131,8 @@ export class FakeProcess implements ExecProcess, Container {
       pid: this.pid,
       createdAt: new Date(),
       exit: undefined,
+      bundle: undefined,
+      annotations: {},
     });
   }
 
@@ -163,6 +168,11 @@ export class FakeProcess implements ExecProcess, Container {
 
   pids(): Promise<number[]> {
     return Promise.resolve([this.pid]);
+  }
+
+  async *events(): ReturnType<Container['events']> & AsyncGenerator<ContainerEvent> {
+    const status = await this.#exit.promise;
+    yield { type: 'exit', at: status.exitedAt, status };
   }
 
   exec(options: ExecOptions): Promise<ExecProcess> {
@@ -224,6 +234,11 @@ export class FakeHost implements Disposable {
       this.processes.set(id, process);
       this.onCreate(process);
       return Promise.resolve(process);
+    },
+    run: async (id, options) => {
+      const process = await this.runtime.create(id, options);
+      await process.start();
+      return process;
     },
     load: (id) => {
       const process = this.processes.get(id);

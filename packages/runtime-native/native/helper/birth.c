@@ -20,7 +20,7 @@ static void make_pipes(int stdio[3])
 {
 	struct monitor *m = &the_monitor;
 	stdio[0] = stdio[1] = stdio[2] = -1;
-	if (m->flags & STDIO_TERMINAL)
+	if (m->flags & (STDIO_TERMINAL | STDIO_INHERIT))
 		return;
 	int pair[2];
 	/* without an open stdin, /dev/null of the host stays in its place */
@@ -60,9 +60,10 @@ static void listen_for_clients(void)
 void detach_from_caller(void)
 {
 	set_stage("monitor");
-	if (sys_close_range(6, ~0u, 0) < 0)
+	const unsigned end = FURTHER_FD + the_monitor.further;
+	if (sys_close_range(end, ~0u, 0) < 0)
 		die("close_range", NULL);
-	for (int fd = 3; fd < 6; fd++)
+	for (int fd = 3; fd < (int)end; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			die("fcntl", NULL);
 	(void)setsid();
@@ -157,6 +158,21 @@ static void prepare(const struct plan *plan, struct birth *birth)
 	}
 }
 
+/* What is the process's own is not held open here. */
+static void let_go_of_descriptors(void)
+{
+	const struct monitor *m = &the_monitor;
+	const unsigned console = m->flags & STDIO_CONSOLE ? 1 : 0;
+	if (m->further > console && sys_close_range(FURTHER_FD + console, FURTHER_FD + m->further - 1, 0) < 0)
+		die("close_range", NULL);
+	if (!(m->flags & STDIO_INHERIT))
+		return;
+	AUTO_FD null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int i = 0; i < 3; i++)
+		if (null < 0 || dup2(null, i) < 0)
+			die("open", "/dev/null");
+}
+
 static void make_init(const struct plan *plan, const struct birth *birth)
 {
 	struct monitor *m = &the_monitor;
@@ -167,9 +183,11 @@ static void make_init(const struct plan *plan, const struct birth *birth)
 		die("socketpair", NULL);
 	set_stage("NAMESPACES");
 	struct tare_clone_args args = {
-		.flags = birth->flags | TARE_CLONE_PIDFD | (birth->cgroup >= 0 ? TARE_CLONE_INTO_CGROUP : 0),
+		.flags = birth->flags | TARE_CLONE_PIDFD | (birth->cgroup >= 0 ? TARE_CLONE_INTO_CGROUP : 0) |
+			 (m->flags & STDIO_ORPHAN ? TARE_CLONE_PARENT : 0),
 		.pidfd = (uint64_t)(uintptr_t)&m->pidfd,
-		.exit_signal = SIGCHLD,
+		/* a sibling inherits it; the kernel sets it to SIGCHLD for whom it gets as its new parent */
+		.exit_signal = m->flags & STDIO_ORPHAN ? 0 : SIGCHLD,
 		.cgroup = birth->cgroup >= 0 ? (uint64_t)birth->cgroup : 0,
 	};
 	m->pid = sys_clone3(&args);
@@ -181,6 +199,7 @@ static void make_init(const struct plan *plan, const struct birth *birth)
 	m->sync.fd = sync[0];
 	for (int i = 0; i < 3; i++)
 		close_fd(&stdio[i]);
+	let_go_of_descriptors();
 }
 
 void give_birth(const struct plan *plan)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "kernel.h"
+#include "monitor.h"
 #include "util.h"
 
 /* Too big for a stack frame; there is one container per process. */
@@ -25,6 +26,25 @@ static void wait_at_gate(const struct init *init)
 	/* the monitor is gone, and with it whoever could read our output */
 	if (size != 1 || answer != 'S')
 		_exit(126);
+}
+
+void end_with_monitor(void)
+{
+	/* the parent of an orphan is not the monitor, and ends long before */
+	if (!(the_monitor.flags & STDIO_ORPHAN) && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		die("prctl", "PR_SET_PDEATHSIG");
+}
+
+/* As its own pipes would: the user may open /dev/stdout again. */
+static void own_stdio(uint32_t uid)
+{
+	struct stat status;
+	for (int i = 0; i < 3; i++)
+		/* never a device, which others use too; what cannot be given away stays as it is */
+		if (fstat(i, &status) == 0 && !S_ISCHR(status.st_mode) && !S_ISREG(status.st_mode)) {
+			int ignored = fchown(i, uid, (gid_t)-1);
+			(void)ignored;
+		}
 }
 
 static void run_operation(struct init *init, uint16_t code, struct cursor f)
@@ -142,6 +162,8 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 	case OP_USER: {
 		uint32_t uid = read_u32(&f);
 		uint32_t gid = read_u32(&f);
+		if (the_monitor.flags & STDIO_INHERIT && !(the_monitor.flags & STDIO_TERMINAL))
+			own_stdio(uid);
 		return become_user(uid, gid, read_bytes(&f));
 	}
 	case OP_UMASK:
@@ -180,8 +202,7 @@ void init_run(const struct plan *plan, int sync, int target, const int stdio[3])
 
 	/* the output of a container without a monitor goes nowhere and its exit is never told: let it end too */
 	set_stage("init");
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		die("prctl", "PR_SET_PDEATHSIG");
+	end_with_monitor();
 	if (setsid() < 0)
 		die("setsid", NULL);
 	/* neither the keys of the caller's session nor its umask are the container's business */

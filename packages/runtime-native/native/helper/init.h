@@ -86,6 +86,10 @@ void make_symlink(struct init *init, const char *target, const char *path);
 /* terminal.c */
 void make_terminal(struct init *init, uint32_t owner, bool console);
 bool send_descriptor(int socket, char kind, int fd);
+bool send_fd(int socket, const void *data, size_t size, int fd);
+
+/* init.c: the process is killed when its monitor dies */
+void end_with_monitor(void);
 
 /* limits.c */
 /* Opens a path of a procfs that is attached nowhere, so that nobody can have mounted over it; dies. */

@@ -37,6 +37,7 @@ struct tare_clone_args {
 	uint64_t cgroup;
 };
 #define TARE_CLONE_PIDFD 0x00001000ull
+#define TARE_CLONE_PARENT 0x00008000ull
 #define TARE_CLONE_NEWTIME 0x00000080ull
 #define TARE_CLONE_NEWNS 0x00020000ull
 #define TARE_CLONE_NEWCGROUP 0x02000000ull
@@ -108,6 +109,16 @@ struct tare_sched_attr {
 	uint32_t util_min;
 	uint32_t util_max;
 };
+
+/* PIDFD_GET_INFO, as of Linux 6.15 */
+struct tare_pidfd_info {
+	uint64_t mask;
+	uint64_t cgroup;
+	uint32_t ids[11];
+	int32_t exit_code;
+};
+#define TARE_PIDFD_INFO_EXIT 8u
+#define TARE_PIDFD_GET_INFO 0xc040ff0bu
 
 #define TARE_CLOSE_RANGE_CLOEXEC 4u
 #define TARE_KEYCTL_JOIN_SESSION_KEYRING 1

@@ -1,15 +1,17 @@
 /*
  * tare-init: the one program beside every container. Executed from a sealed memfd, never from a path, as
  *
- *   tare-init monitor       descriptor 3: the launch plan, a sealed memfd
+ *   tare-init monitor [N]   descriptor 3: the launch plan, a sealed memfd
  *                           descriptor 4: a stream socket to whoever makes the container
  *                           descriptor 5: the state directory of the container or exec'd process
+ *                           N more: see STDIO_CONSOLE, and what the process shall inherit as 3, 4, …
  *   tare-init check-plan    reads a plan from stdin; says whether it would be accepted
  *   tare-init operations    prints the table of operations
  *   tare-init -- PROGRAM …  runs a program as pid 1 should: inside a container, where the file is bound for this
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -91,6 +93,7 @@ int main(int argc, char **argv)
 		report_with(REPORT_CLIENT, CLIENT_FD);
 		(void)prctl(PR_SET_NAME, "tare-monitor", 0, 0, 0);
 		struct plan plan = map_plan();
+		the_monitor.further = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 0;
 		monitor_run(&plan, CLIENT_FD, STATE_FD);
 	}
 	if (strcmp(role, "--") == 0 && argc > 2)

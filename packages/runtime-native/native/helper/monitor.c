@@ -13,6 +13,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "init.h"
 #include "kernel.h"
 #include "util.h"
 
@@ -30,6 +31,7 @@ struct monitor the_monitor = {
 	.signals = {SOURCE_SIGNAL, -1, 0},
 	.outputs = {{SOURCE_OUTPUT, -1, 0}, {SOURCE_OUTPUT, -1, 0}},
 	.input = {SOURCE_STDIN, -1, 0},
+	.process = {SOURCE_PROCESS, -1, 0},
 };
 
 void watch(struct source *source, uint32_t events)
@@ -108,15 +110,28 @@ static bool read_oom(void)
 	return line && line[9] >= '1' && line[9] <= '9';
 }
 
+/* The name is what other runtimes send along; it means nothing outside the container. */
+static void hand_over_terminal(int fd)
+{
+	static const char name[] = "/dev/pts/ptmx";
+	/* the container is of no use without its terminal, and its maker hears of the end */
+	if (!send_fd(FURTHER_FD, name, sizeof name - 1, fd))
+		(void)sys_pidfd_send_signal(the_monitor.pidfd, SIGKILL);
+	(void)close(FURTHER_FD);
+	close_fd(&fd);
+}
+
 static void take_terminal(int fd)
 {
 	struct monitor *m = &the_monitor;
-	m->outputs[0].fd = fd;
-	if (m->flags & STDIO_OPEN_STDIN)
-		m->input.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	struct winsize size = {.ws_col = m->columns, .ws_row = m->rows};
 	if (m->columns || m->rows)
 		(void)ioctl(fd, TIOCSWINSZ, &size);
+	if (m->flags & STDIO_CONSOLE)
+		return hand_over_terminal(fd);
+	m->outputs[0].fd = fd;
+	if (m->flags & STDIO_OPEN_STDIN)
+		m->input.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
 static void on_created(void)
@@ -242,6 +257,9 @@ static void dispatch(struct source *source, uint32_t events)
 		return streams_read(source == &the_monitor.outputs[1] ? STREAM_STDERR : STREAM_STDOUT);
 	case SOURCE_STDIN:
 		return stdin_flush();
+	case SOURCE_PROCESS:
+		watch(source, 0);
+		return on_exit_of_process(orphan_status());
 	case SOURCE_CLIENT:
 		return clients_ready(source, events);
 	}
@@ -319,6 +337,8 @@ void monitor_run(const struct plan *plan, int client, int state)
 	watch(&m->signals, EPOLLIN);
 	watch(&m->listener, EPOLLIN);
 	clients_add(client, true);
+	if (m->flags & STDIO_ORPHAN)
+		orphan_watch();
 	for (int timeout = -1;;) {
 		struct epoll_event events[16];
 		int count = epoll_wait(m->epoll, events, 16, timeout);

@@ -17,7 +17,7 @@
 enum phase { PHASE_CREATING = 1, PHASE_CREATED = 2, PHASE_RUNNING = 3, PHASE_STOPPED = 4 };
 
 /* What an epoll event points to. A client begins with one. */
-enum source_kind { SOURCE_LISTENER, SOURCE_SYNC, SOURCE_SIGNAL, SOURCE_OUTPUT, SOURCE_STDIN, SOURCE_CLIENT };
+enum source_kind { SOURCE_LISTENER, SOURCE_SYNC, SOURCE_SIGNAL, SOURCE_OUTPUT, SOURCE_STDIN, SOURCE_PROCESS, SOURCE_CLIENT };
 struct source {
 	enum source_kind kind;
 	int fd;
@@ -33,6 +33,8 @@ struct monitor {
 	pid_t pid;
 	enum phase phase;
 	uint32_t flags;
+	/* descriptors from FURTHER_FD on: the console socket, if there is one, and what becomes 3, 4, … of the process */
+	unsigned further;
 	uint16_t columns;
 	uint16_t rows;
 	struct source listener;
@@ -41,6 +43,8 @@ struct monitor {
 	/* stdout and stderr; of a terminal, its master and nothing */
 	struct source outputs[2];
 	struct source input;
+	/* the pidfd of a process that is somebody else's child */
+	struct source process;
 	/* the gate was opened; the program could not be executed, and the client that asked has been told */
 	bool start_sent;
 	bool start_failed;
@@ -60,6 +64,9 @@ struct monitor {
 
 extern struct monitor the_monitor;
 
+/* After the plan, the client and the state directory. */
+#define FURTHER_FD 6
+
 /* monitor.c */
 __attribute__((noreturn)) void monitor_run(const struct plan *plan, int client, int state);
 void watch(struct source *source, uint32_t events);
@@ -73,6 +80,11 @@ __attribute__((noreturn)) void monitor_abandon(void);
 void detach_from_caller(void);
 /* Carries out phase 1 of the plan and makes the process, which goes on by itself to its gate. */
 void give_birth(const struct plan *plan);
+
+/* orphan.c: of a process that this one has not to wait for */
+void orphan_watch(void);
+/* The wait status of the process, which has ended. */
+int orphan_status(void);
 
 /* streams.c */
 void streams_read(enum stream stream);

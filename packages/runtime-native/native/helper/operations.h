@@ -119,6 +119,12 @@ enum operation {
 #define STDIO_HOLD 8u
 /* start at once: there is no client that would open the gate */
 #define STDIO_AUTOSTART 16u
+/* descriptors 0 to 2 are the process's own: no pipes, nobody attaches */
+#define STDIO_INHERIT 32u
+/* the terminal's master goes to the socket that is the first of the further descriptors: nobody attaches */
+#define STDIO_CONSOLE 64u
+/* the process is a child of the monitor's maker, and of whoever reaps that one's orphans */
+#define STDIO_ORPHAN 128u
 
 /* MOUNT and BIND */
 #define MOUNT_NO_SYMLINKS 1u

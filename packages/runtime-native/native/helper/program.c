@@ -8,6 +8,7 @@
 
 #include "init.h"
 #include "kernel.h"
+#include "monitor.h"
 #include "util.h"
 
 /* What a shell says: 127 for "not found", 126 for "found, but cannot be executed". */
@@ -71,7 +72,12 @@ void execute(struct list list, struct list names)
 	char **environment = pointers(names);
 
 	/* mark first, close nothing by hand: a failure still has to be reported through the sync socket */
-	if (sys_close_range(3, ~0u, TARE_CLOSE_RANGE_CLOEXEC) < 0)
+	const unsigned console = the_monitor.flags & STDIO_CONSOLE ? 1 : 0;
+	const int count = (int)(the_monitor.further - console);
+	for (int i = 0; i < count; i++)
+		if (dup2(FURTHER_FD + (int)console + i, 3 + i) < 0)
+			die("dup2", NULL);
+	if (sys_close_range(3 + (unsigned)count, ~0u, TARE_CLOSE_RANGE_CLOEXEC) < 0)
 		die("close_range", NULL);
 	for (int number = 1; number < NSIG; number++)
 		(void)signal(number, SIG_DFL);
@@ -80,8 +86,7 @@ void execute(struct list list, struct list names)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 
 	/* changing the user has cleared it */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		die("prctl", "PR_SET_PDEATHSIG");
+	end_with_monitor();
 	if (!list.count || !*arguments[0])
 		refuse(ENOENT, "");
 	if (strchr(arguments[0], '/')) {

@@ -12,13 +12,13 @@
 #include "kernel.h"
 #include "util.h"
 
-bool send_descriptor(int socket, char kind, int fd)
+bool send_fd(int socket, const void *data, size_t size, int fd)
 {
 	union {
 		char space[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control = {{0}};
-	struct iovec part = {&kind, 1};
+	struct iovec part = {(void *)(uintptr_t)data, size};
 	struct msghdr message = {
 		.msg_iov = &part,
 		.msg_iovlen = 1,
@@ -30,7 +30,12 @@ bool send_descriptor(int socket, char kind, int fd)
 	header->cmsg_type = SCM_RIGHTS;
 	header->cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(header), &fd, sizeof fd);
-	return sendmsg(socket, &message, MSG_NOSIGNAL) == 1;
+	return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)size;
+}
+
+bool send_descriptor(int socket, char kind, int fd)
+{
+	return send_fd(socket, &kind, 1, fd);
 }
 
 /* The container may have replaced the node by anything: believe only what the descriptor says of itself. */

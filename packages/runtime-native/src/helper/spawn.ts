@@ -3,6 +3,7 @@ import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 
 import { SEAL, addSeals, memfdCreate, spawnHelper } from '../process.ts';
+import type { StdioOptions } from '../runtime.ts';
 import { socketpair } from '../unix-socket.ts';
 
 /** A monitor that was just started. */
@@ -29,14 +30,23 @@ function sealedFile(bytes: Uint8Array): number {
  * Starts the helper as the monitor of one process.
  *
  * @param stateFd descriptor of the directory for its socket and its records; borrowed
+ * @param stdio whose descriptors the process gets, if any
  * @throws {Error} with `code` and `syscall` when no process could be made
  */
-export function startMonitor(plan: Uint8Array, stateFd: number): StartedMonitor {
+export function startMonitor(plan: Uint8Array, stateFd: number, stdio: StdioOptions = {}): StartedMonitor {
+  const { inherit: [stdin, stdout, stderr] = [-1, -1, -1], consoleSocket, pass = [] } = stdio;
+  const further = [...(consoleSocket === undefined ? [] : [consoleSocket]), ...pass];
   const planFd = sealedFile(plan);
   try {
     const [ours, theirs] = socketpair('stream');
     try {
-      const { pidfd } = spawnHelper({ argv: ['tare-init', 'monitor'], fds: [planFd, theirs, stateFd] });
+      const { pidfd } = spawnHelper({
+        argv: ['tare-init', 'monitor', String(further.length)],
+        fds: [planFd, theirs, stateFd, ...further],
+        stdin,
+        stdout,
+        stderr,
+      });
       return { pidfd, socket: new Socket({ fd: ours, readable: true, writable: true }) };
     } catch (error) {
       closeSync(ours);

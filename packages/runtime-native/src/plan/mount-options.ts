@@ -94,6 +94,18 @@ const UNSUPPORTED = new Set([
   'dest-nofollow',
 ]);
 
+/** Every option that is understood; others go to the file system. */
+export const MOUNT_OPTIONS: readonly string[] = [
+  ...Object.keys(ATTRIBUTES).flatMap((name) => [name, `r${name}`]),
+  ...Object.keys(PROPAGATION),
+  ...IGNORED,
+  'bind',
+  'rbind',
+  'idmap',
+  'ridmap',
+  'tmpcopyup',
+].toSorted();
+
 /** Parses a list of options; later ones win over earlier ones. */
 export function parseMountOptions(options: readonly string[], type?: string): MountOptions {
   const result: MountOptions = {

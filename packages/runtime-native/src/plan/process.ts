@@ -5,9 +5,19 @@ import type { ProcessSpec } from '../spec/config.ts';
 import type { StdioOptions } from '../runtime.ts';
 import type { PlanContext, SeccompFilter } from './context.ts';
 import type { Operation } from './operations.ts';
+import { invalid } from './validate.ts';
 
 /** Flags of STDIO. */
-export const STDIO = { TERMINAL: 1, OPEN_STDIN: 2, STDIN_ONCE: 4, HOLD: 8, AUTOSTART: 16 } as const;
+export const STDIO = {
+  TERMINAL: 1,
+  OPEN_STDIN: 2,
+  STDIN_ONCE: 4,
+  HOLD: 8,
+  AUTOSTART: 16,
+  INHERIT: 32,
+  CONSOLE: 64,
+  ORPHAN: 128,
+} as const;
 
 const RLIM_INFINITY = 0xffff_ffff_ffff_ffffn;
 const CAP_SYS_ADMIN = 1n << 21n;
@@ -38,6 +48,14 @@ export function stdioOperation(process: ProcessSpec, stdio: StdioOptions, flags 
   if (isTerminal(process, stdio)) flags |= STDIO.TERMINAL;
   if (stdio.openStdin) flags |= STDIO.OPEN_STDIN;
   if (stdio.stdinOnce) flags |= STDIO.STDIN_ONCE;
+  if (stdio.inherit) flags |= STDIO.INHERIT;
+  if (stdio.consoleSocket !== undefined) {
+    if (!(flags & STDIO.TERMINAL)) throw invalid('stdio.consoleSocket', 'needs a terminal to send');
+    flags |= STDIO.CONSOLE;
+  }
+  if (stdio.reparent) flags |= STDIO.ORPHAN;
+  // nothing comes through the monitor that could wait for a client
+  if (flags & (STDIO.INHERIT | STDIO.CONSOLE)) flags &= ~STDIO.HOLD;
   const size = stdio.consoleSize ?? {
     columns: process.consoleSize?.width ?? 0,
     rows: process.consoleSize?.height ?? 0,

@@ -64,6 +64,9 @@ const FLAGS = {
   SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: 32,
 } as const;
 
+/** Flags of filters that can be asked for. */
+export const SECCOMP_FLAGS: readonly string[] = Object.keys(FLAGS);
+
 // struct seccomp_data
 const NUMBER_OFFSET = 0;
 const ARCHITECTURE_OFFSET = 4;

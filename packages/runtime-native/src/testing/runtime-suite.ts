@@ -402,6 +402,69 @@ export function runtimeSuite(
       ]);
     });
 
+    test('runs in one call, and deletes what does not start', async (runtime, rootfs) => {
+      const container = await runtime.run('one', { spec: shellSpec(rootfs, 'exit 4') });
+      strictEqual((await container.wait()).exitCode, 4);
+      await container.delete();
+      const spec = shellSpec(rootfs, 'true', (change) => (change.process!.args = ['/no/such/program']));
+      await rejects(runtime.run('one', { spec }), { code: 'EXEC_FAILED', errnoCode: 'ENOENT' });
+      deepStrictEqual(await runtime.list(), []);
+    });
+
+    test('tells what happens to a container, up to its exit', async (runtime, rootfs) => {
+      const container = await make(runtime, rootfs, 'exit 5');
+      const events = container.events()[Symbol.asyncIterator]();
+      const first = events.next();
+      await container.start();
+      const exit = await container.wait();
+      deepStrictEqual((await first).value, { type: 'exit', at: exit.exitedAt, status: exit });
+      strictEqual((await events.next()).done, true);
+      // the only event of one that has stopped
+      const late = [];
+      for await (const event of container.events()) late.push(event.type);
+      deepStrictEqual(late, ['exit']);
+    });
+
+    test('lets go of every call that is aborted, and the container goes on', async (runtime, rootfs) => {
+      const container = await make(runtime, rootfs, 'sleep 1000');
+      await container.start();
+      const options = { signal: AbortSignal.abort(new Error('no time')) };
+      const calls = [
+        container.state(options),
+        container.start(options),
+        container.kill(SIGKILL, options),
+        container.killAll(SIGKILL, options),
+        container.resize({ columns: 1, rows: 1 }, options),
+        container.pause(options),
+        container.resume(options),
+        container.update({}, options),
+        container.stats(options),
+        container.pids(options),
+        container.wait(options),
+        container.attach(options),
+        container.exec({ args: ['true'], env: [], ...options }),
+        container.delete({ force: true, ...options }),
+        runtime.load('one', options),
+        runtime.list(options),
+        container.events(options)[Symbol.asyncIterator]().next(),
+      ];
+      for (const call of calls) await rejects(call, /no time/);
+      const later = new AbortController();
+      const waiting = [container.wait(later), container.events(later)[Symbol.asyncIterator]().next()];
+      later.abort(new Error('no patience'));
+      for (const call of waiting) await rejects(call, /no patience/);
+      strictEqual((await container.state()).status, 'running');
+    });
+
+    test('remembers the bundle and the annotations, also for those who load it', async (runtime, rootfs) => {
+      const spec = shellSpec('.', 'true', (change) => (change.annotations = { note: 'well' }));
+      await runtime.create('one', { spec, bundle: rootfs });
+      await using found = await runtime.load('one');
+      const { bundle, annotations } = await found.state();
+      deepStrictEqual({ bundle, annotations }, { bundle: rootfs, annotations: { note: 'well' } });
+      strictEqual(found.spec.root?.path, rootfs);
+    });
+
     test('makes nothing when the signal is aborted before', async (runtime, rootfs) => {
       const spec = shellSpec(rootfs, 'true');
       await rejects(runtime.create('one', { spec, signal: AbortSignal.abort(new Error('no')) }), /no/);
