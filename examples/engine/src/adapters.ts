@@ -1,20 +1,31 @@
 /** Fits the packages to the engine's seams: each of these is a change of names, nothing more. */
-import { closeSync, constants, fstatSync, openSync, readlinkSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  fstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+} from 'node:fs';
 import { posix } from 'node:path';
-import { extractTar, packTree } from '@tare/layer-store';
+import { encodeTarHeader, extractTar, packTree, TAR_END, tarEntry, tarPadding } from '@tare/layer-store';
 import { bringUpLoopback } from '@tare/netdriver';
 import {
   AT_FDCWD,
   createNetworkNamespace,
   defaultSeccompProfile,
+  mount,
   openMount,
   parseSeccompProfile,
   removeNetworkNamespace,
   RESOLVE,
+  unmount,
   type LayerSyscalls,
 } from '@tare/runtime-native';
 import type { RootSyscalls } from './containers/root-files.ts';
-import type { Trees } from './containers/trees.ts';
+import type { TreePart, Trees } from './containers/trees.ts';
 import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
 
 /** Network namespaces bound to files. */
@@ -84,8 +95,70 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       closeSync(file);
     }
   };
+  async function* packPart(part: TreePart, signal: AbortSignal): AsyncIterable<Uint8Array> {
+    const { kind, name, owner, mode, mtimeNs } = part;
+    const look = {
+      ...owner,
+      ...(mode === undefined ? {} : { mode }),
+      ...(mtimeNs === undefined ? {} : { mtimeNs }),
+    };
+    if (kind === 'directory') yield encodeTarHeader(tarEntry('directory', `${name}/`, look));
+    else if (kind === 'file') {
+      const size = part.content.length;
+      yield encodeTarHeader(tarEntry('file', name, { ...look, size }));
+      yield part.content;
+      yield tarPadding(size);
+    } else {
+      const isDirectory = (stat(part.root, part.path).mode & constants.S_IFMT) === constants.S_IFDIR;
+      const place = isDirectory ? part.path : posix.dirname(part.path);
+      const directory = openIn(part.root, place, constants.O_RDONLY | constants.O_DIRECTORY);
+      const { exclude } = part;
+      try {
+        yield* packTree(directory, {
+          fs,
+          signal,
+          endMark: false,
+          ...(isDirectory
+            ? { contentOnly: true, ...(name === '' ? {} : { as: bytes(name) }) }
+            : { name: bytes(posix.basename(part.path)), as: bytes(name) }),
+          ...(owner ? { owner } : {}),
+          ...(mtimeNs === undefined ? {} : { mtimeNs }),
+          ...(mode === undefined ? {} : { modeOf: () => mode }),
+          ...(exclude ? { exclude: (path, directory) => exclude(text(path), directory) } : {}),
+        });
+      } finally {
+        closeSync(directory);
+      }
+    }
+  }
+  const openFile = (root: string, path: string): number => {
+    // a fifo must not block the engine
+    const file = openIn(root, path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    if (fstatSync(file).isFile()) return file;
+    closeSync(file);
+    throw Object.assign(new Error(`EINVAL: ${path} is no regular file`), { code: 'EINVAL' });
+  };
   return {
     stat,
+    names(root, path) {
+      const directory = openIn(root, path, constants.O_RDONLY | constants.O_DIRECTORY);
+      try {
+        return readdirSync(`/proc/self/fd/${directory}`);
+      } finally {
+        closeSync(directory);
+      }
+    },
+    read(root, path, length) {
+      const file = openFile(root, path);
+      try {
+        const buffer = Buffer.alloc(length);
+        return buffer.subarray(0, readSync(file, buffer, 0, length, 0));
+      } finally {
+        closeSync(file);
+      }
+    },
+    // the stream owns the descriptor
+    stream: (root, path) => createReadStream('', { fd: openFile(root, path), highWaterMark: 256 * 1024 }),
     async *pack(root, path, as, options) {
       const isDirectory = (stat(root, path).mode & constants.S_IFMT) === constants.S_IFDIR;
       const place = isDirectory ? path : posix.dirname(path);
@@ -107,13 +180,28 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
         signal,
       });
     },
+    async *layer(parts, signal) {
+      for (const part of parts) yield* packPart(part, signal);
+      yield TAR_END;
+    },
+    mount(mounts, directory) {
+      mount(mounts, directory);
+      return { [Symbol.dispose]: () => void unmount(directory, { lazy: true }) };
+    },
+    unmount(directory) {
+      while (unmount(directory, { lazy: true }));
+    },
     open(mounts) {
-      const [mount, ...more] = mounts;
-      if (!mount || more.length > 0) throw new Error('a snapshot of several mounts cannot be opened');
-      const root = openMount(mount);
+      const [only, ...more] = mounts;
+      if (!only || more.length > 0) throw new Error('a snapshot of several mounts cannot be opened');
+      const root = openMount(only);
       return { path: `/proc/self/fd/${root}`, [Symbol.dispose]: () => closeSync(root) };
     },
   };
+}
+
+function text(name: string): string {
+  return Buffer.from(name, 'latin1').toString('utf8');
 }
 
 /** A name as archives have it: one character per byte. */

@@ -8,6 +8,8 @@ import type { ContentStore } from '@tare/image-spec/content';
 import type { Snapshotter } from '@tare/layer-store/snapshot';
 import type { Logger } from 'pino';
 import type { LayerMaker } from './builder/commit.ts';
+import { prepareBuilder } from './builder/prepare.ts';
+import type { BuildParts } from './builder/state.ts';
 import type { Config } from './config.ts';
 import { containerServices, type ContainerServiceParts } from './container-services.ts';
 import { messageOf } from './errors.ts';
@@ -15,6 +17,7 @@ import { EventBus } from './events/event-bus.ts';
 import { listen } from './http/listen.ts';
 import { OPEN_TCP, tlsOptions } from './http/tls.ts';
 import type { Route } from './http/route.ts';
+import { buildRoutes } from './http/routes/build.ts';
 import { eventRoutes } from './http/routes/events.ts';
 import { importFrom, imageFilesRoutes } from './http/routes/image-files.ts';
 import { imageRoutes } from './http/routes/images.ts';
@@ -29,6 +32,7 @@ import { Puller, type LayerUnpacker } from './images/pull.ts';
 import { Pusher } from './images/push.ts';
 import type { OpenRepository, SearchRegistry } from './images/remote.ts';
 import { JobQueue } from './jobs/job-queue.ts';
+import { BuildCacheTable } from './state/build-cache-table.ts';
 import { StateDb } from './state/db.ts';
 import { ImagesTable } from './state/images-table.ts';
 import { migrations } from './state/migrations.ts';
@@ -152,12 +156,23 @@ export class Engine implements AsyncDisposable {
       volumes,
     });
     const imageFiles = { images, unpacker, layers, blobs, containers };
+    const builder: BuildParts = {
+      ...imageFiles,
+      puller,
+      trees: parts.containers.trees,
+      syscalls: parts.containers.syscalls,
+      cache: new BuildCacheTable(db),
+      jobs,
+      directory: join(config.dataRoot, 'builder'),
+    };
+    await prepareBuilder(builder);
     const routes: Route[] = [
       ...systemRoutes(system),
       ...eventRoutes(events),
       ...jobRoutes(jobs),
       ...imageRoutes({ images, storageDriver: snapshotterName }),
       ...imageFilesRoutes(imageFiles),
+      ...buildRoutes(builder),
       ...registryRoutes({
         puller,
         pusher,

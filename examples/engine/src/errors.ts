@@ -16,10 +16,17 @@ export type EngineErrorCode =
 /** An error whose message is meant for the client, word for word. */
 export class EngineError extends Error {
   readonly code: EngineErrorCode;
+  /** A number for the last message of a stream: the exit code of a build's command. */
+  readonly detailCode: number | undefined;
 
-  constructor(code: EngineErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(
+    code: EngineErrorCode,
+    message: string,
+    options: { cause?: unknown; detailCode?: number } = {},
+  ) {
     super(message, options);
     this.code = code;
+    this.detailCode = options.detailCode;
   }
 
   /** The same error with `prefix` before its message; the class stays. */

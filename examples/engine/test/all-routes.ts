@@ -1,4 +1,5 @@
 /** Every route of the engine, to look at. */
+import { buildRoutes } from '../src/http/routes/build.ts';
 import { containerFilesRoutes } from '../src/http/routes/container-files.ts';
 import { containerRoutes } from '../src/http/routes/containers.ts';
 import { eventRoutes } from '../src/http/routes/events.ts';
@@ -14,6 +15,7 @@ import { volumeRoutes } from '../src/http/routes/volumes.ts';
 /** What routes are built from is not touched before a request comes. */
 const nothing = {} as never;
 export const allRoutes = [
+  ...buildRoutes({} as never),
   ...containerFilesRoutes(nothing),
   ...containerRoutes(nothing),
   ...eventRoutes(nothing),

@@ -17,6 +17,7 @@ describe('the routes', () => {
     const files = readdirSync(new URL('../src/http/routes', import.meta.url));
     expect(files.sort()).toEqual(
       [
+        'build',
         'container-files',
         'containers',
         'events',

@@ -6,7 +6,7 @@ import { invalid, notFound } from '../errors.ts';
 import { readFromRoot } from './root-files.ts';
 import { withRoot } from './root.ts';
 import type { LiveContainer } from './store.ts';
-import type { FileStat } from './trees.ts';
+import { followLinks, type FileStat } from './trees.ts';
 import { resolveUser } from './user.ts';
 import type { ContainerWorld } from './world.ts';
 
@@ -18,8 +18,6 @@ export interface PathStat extends FileStat {
   linkTarget: string;
 }
 
-/** The kernel's own limit on links in one lookup. */
-const MAX_LINKS = 40;
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
 const S_IFLNK = 0o120000;
@@ -119,7 +117,7 @@ function statPath(
     const stat = world.trees.stat(root, wanted);
     const name = wanted === '/' ? '/' : posix.basename(wanted);
     const isLink = (stat.mode & S_IFMT) === S_IFLNK;
-    return { ...stat, name, linkTarget: isLink ? followLinks(world, root, wanted) : '' };
+    return { ...stat, name, linkTarget: isLink ? followLinks(world.trees, root, wanted) : '' };
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') {
@@ -139,39 +137,6 @@ function absolute(path: string): string {
   const end = /(?:^|\/)\.$/.test(path) ? '/.' : path.endsWith('/') ? '/' : '';
   const normal = posix.join('/', path).replace(/\/$/, '');
   return normal + end || '/';
-}
-
-/** The path behind `path` when every link on the way is followed; what does not exist stays as it is written. */
-function followLinks(world: ContainerWorld, root: string, path: string): string {
-  let pending = path.split('/').filter(isName);
-  let found = '/';
-  for (let links = 0; pending.length > 0;) {
-    const [name, ...rest] = pending as [string, ...string[]];
-    pending = rest;
-    const next = posix.join(found, name);
-    const target = name === '..' ? undefined : linkAt(world, root, next);
-    if (target === undefined || links >= MAX_LINKS) {
-      found = next;
-      continue;
-    }
-    links += 1;
-    if (target.startsWith('/')) found = '/';
-    pending = [...target.split('/').filter(isName), ...rest];
-  }
-  return found;
-}
-
-function isName(part: string): boolean {
-  return part !== '' && part !== '.';
-}
-
-function linkAt(world: ContainerWorld, root: string, path: string): string | undefined {
-  try {
-    return world.trees.stat(root, path).linkName;
-  } catch {
-    // where nothing is, nothing is a link
-    return undefined;
-  }
 }
 
 /** What went wrong is the archive's or the container's fault, mostly; only a failing disk is ours. */

@@ -294,7 +294,7 @@ export class Containers implements AsyncDisposable {
   /** Runs `work` on what the container wrote; see {@link holdStill}. */
   holdStill<T>(
     container: LiveContainer,
-    options: { pause: boolean },
+    options: { pause: boolean; mountPoints?: readonly string[] },
     work: (snapshot: { key: string; without: ReadonlySet<string> }) => Promise<T>,
   ): Promise<T> {
     return holdStill(this.#world, container, options, work);

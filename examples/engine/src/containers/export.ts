@@ -43,11 +43,15 @@ export async function containerChanges(
 }
 
 /** Of a container's changes, the mount points that were made for it, and directories in which nothing else happened. */
-export function mountPointsOf(changes: readonly Change[]): ReadonlySet<string> {
+export function mountPointsOf(
+  changes: readonly Change[],
+  further: readonly string[] = [],
+): ReadonlySet<string> {
   const made = new Set<string>();
+  const points = new Set([...MOUNT_POINTS, ...further.flatMap(withParents)]);
   // from the inside out: a directory is one when everything in it is
   for (const [i, { kind, path }] of [...changes.entries()].reverse()) {
-    if (!MOUNT_POINTS.has(path) || kind === 'delete') continue;
+    if (!points.has(path) || kind === 'delete') continue;
     let inside = 0;
     let others = 0;
     for (const { path: other } of changes.slice(i + 1)) {
@@ -58,6 +62,12 @@ export function mountPointsOf(changes: readonly Change[]): ReadonlySet<string> {
     if (others === 0 && (kind === 'add' || inside > 0)) made.add(path);
   }
   return made;
+}
+
+/** `a/b/c`, `a/b` and `a` of `/a/b/c`. */
+function withParents(path: string): string[] {
+  const parts = path.split('/').filter((part) => part !== '');
+  return parts.map((_, i) => parts.slice(0, i + 1).join('/'));
 }
 
 /** The whole file system as an uncompressed archive. Mount points in it are empty. */
@@ -79,16 +89,18 @@ export async function* exportContainer(
 /**
  * Runs `work` on what the container wrote, which does not change meanwhile: a container that runs is paused, unless
  * `pause` is false; one that does not run is not started.
+ *
+ * @param options.mountPoints - further paths that count as the engine's doing when they were made for mounts
  */
 export async function holdStill<T>(
   world: ContainerWorld,
   container: LiveContainer,
-  options: { pause: boolean },
+  options: { pause: boolean; mountPoints?: readonly string[] },
   work: (snapshot: { key: string; without: ReadonlySet<string> }) => Promise<T>,
 ): Promise<T> {
   const snapshot = async (): Promise<T> => {
     const changes = await Array.fromAsync(world.snapshotter.changes(container.id));
-    return work({ key: container.id, without: mountPointsOf(changes) });
+    return work({ key: container.id, without: mountPointsOf(changes, options.mountPoints) });
   };
   const { running, paused, restarting } = container.state;
   if (!running) {

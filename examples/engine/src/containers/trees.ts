@@ -1,4 +1,5 @@
 /** File trees of containers as archives: the seam behind `cp`, `export` and `diff`. */
+import { posix } from 'node:path';
 import type { Mount } from '@tare/layer-store/snapshot';
 
 /** What is known of one file. */
@@ -11,6 +12,34 @@ export interface FileStat {
   linkName?: string;
 }
 
+/** What a part of an archive looks like, whatever it was. */
+export interface TreeLook {
+  owner?: { uid: number; gid: number };
+  /** Permission bits of everything but links. */
+  mode?: number | undefined;
+  /** In nanoseconds. */
+  mtimeNs?: bigint | undefined;
+}
+
+/** One part of an archive. Names have no slash at the begin. */
+export type TreePart = TreeLook &
+  (
+    | { kind: 'directory'; name: string }
+    | { kind: 'file'; name: string; content: Uint8Array }
+    /**
+     * What is at `path` of `root`, links followed inside of it: a file becomes `name`; a directory's content goes below
+     * `name`, which is not listed itself.
+     */
+    | {
+        kind: 'tree';
+        root: string;
+        path: string;
+        name: string;
+        /** Left out when true, with everything below; gets the path in the archive, without a slash at the begin. */
+        exclude?: ((path: string, isDirectory: boolean) => boolean) | undefined;
+      }
+  );
+
 /** Everything an archive's maker or taker needs of the kernel; `adapters.ts` puts it together from the packages. */
 export interface Trees {
   /**
@@ -18,6 +47,12 @@ export interface Trees {
    * path ends with a slash or dot. Throws errno errors.
    */
   stat(root: string, path: string): FileStat;
+  /** Names in a directory of `root`, in no order. Throws errno errors. */
+  names(root: string, path: string): string[];
+  /** The first bytes of a regular file in `root`, at most `bytes`. */
+  read(root: string, path: string, bytes: number): Buffer;
+  /** A regular file in `root`. */
+  stream(root: string, path: string): AsyncIterable<Uint8Array>;
   /**
    * An archive of what is at `path` in `root`, named `as`: of a directory with everything below it, of a symbolic link
    * itself. `as: '.'` gives the content of a directory by bare names.
@@ -46,6 +81,48 @@ export interface Trees {
       signal: AbortSignal;
     },
   ): Promise<void>;
+  /** One archive of several things: the layer that a COPY makes. */
+  layer(parts: readonly TreePart[], signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** Mounts at an empty directory, until it is disposed of. */
+  mount(mounts: readonly Mount[], directory: string): Disposable;
+  /** Unmounts what a crash left at a directory; nothing there is fine. */
+  unmount(directory: string): void;
   /** Opens mounts without making them visible to anybody; `path` leads into them until it is disposed of. */
   open(mounts: readonly Mount[]): { path: string } & Disposable;
+}
+
+/** The kernel's own limit on links in one lookup. */
+const MAX_LINKS = 40;
+
+/** The path behind `path` when every link on the way is followed; what does not exist stays as it is written. */
+export function followLinks(trees: Pick<Trees, 'stat'>, root: string, path: string): string {
+  let pending = path.split('/').filter(isName);
+  let found = '/';
+  for (let links = 0; pending.length > 0;) {
+    const [name, ...rest] = pending as [string, ...string[]];
+    pending = rest;
+    const next = posix.join(found, name);
+    const target = name === '..' ? undefined : linkAt(trees, root, next);
+    if (target === undefined || links >= MAX_LINKS) {
+      found = next;
+      continue;
+    }
+    links += 1;
+    if (target.startsWith('/')) found = '/';
+    pending = [...target.split('/').filter(isName), ...rest];
+  }
+  return found;
+}
+
+function isName(part: string): boolean {
+  return part !== '' && part !== '.';
+}
+
+function linkAt(trees: Pick<Trees, 'stat'>, root: string, path: string): string | undefined {
+  try {
+    return trees.stat(root, path).linkName;
+  } catch {
+    // where nothing is, nothing is a link
+    return undefined;
+  }
 }

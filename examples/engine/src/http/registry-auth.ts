@@ -46,3 +46,29 @@ export function toRegistryAuth(raw: z.output<typeof authSchema>): RegistryAuth |
   if (raw.registrytoken) auth.registryToken = raw.registrytoken;
   return Object.keys(auth).length > 0 ? auth : undefined;
 }
+
+/** How Docker Hub is called in configuration files, which are older than its name. */
+const HUB_KEYS = new Set(['https://index.docker.io/v1/', 'index.docker.io', 'registry-1.docker.io']);
+
+/**
+ * Decodes the `X-Registry-Config` header of a build: base64url of an object of credentials by registry. What cannot be
+ * decoded counts as none.
+ */
+export function decodeRegistryConfig(header: string | undefined): Record<string, RegistryAuth> {
+  if (header === undefined || header === '') return {};
+  let raw: unknown;
+  try {
+    raw = JSON.parse(Buffer.from(header, 'base64url').toString('utf8'));
+  } catch {
+    return {};
+  }
+  const parsed = z.record(z.string(), authSchema).safeParse(raw);
+  if (!parsed.success) return {};
+  return Object.fromEntries(
+    Object.entries(parsed.data).flatMap(([key, value]) => {
+      const auth = toRegistryAuth(value);
+      const registry = HUB_KEYS.has(key) ? 'docker.io' : key.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
+      return auth ? [[registry, auth]] : [];
+    }),
+  );
+}

@@ -4,7 +4,7 @@ import type { Server as NetServer, Socket } from 'node:net';
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import { messageOf, notFound } from '../errors.ts';
+import { EngineError, messageOf, notFound } from '../errors.ts';
 import type { JobQueue } from '../jobs/job-queue.ts';
 import { API_VERSION, splitVersion } from './api-version.ts';
 import { RequestContext } from './context.ts';
@@ -245,7 +245,9 @@ export class HttpServer implements AsyncDisposable {
     if (context?.replied === true) {
       // too late for a status; a JSON stream can still say it, anything else can only be cut
       if (response.headersSent && response.getHeader('content-type') === 'application/json') {
-        response.end(encodeProgress({ errorDetail: { message: messageOf(error) } }));
+        const code = error instanceof EngineError ? error.detailCode : undefined;
+        const errorDetail = { ...(code === undefined ? {} : { code }), message: messageOf(error) };
+        response.end(encodeProgress({ errorDetail }));
       } else context.destroy();
       return;
     }

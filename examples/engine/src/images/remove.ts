@@ -200,3 +200,15 @@ async function removeBlobs(images: Images, blobs: ReadonlySet<Digest>): Promise<
     if (!used.has(digest) && !images.leases.has(digest)) await images.content.delete(digest);
   }
 }
+
+/** Removes an image that nobody was told of: its row and documents. Its layers stay, for those who made them. */
+export async function removeInternalImage(images: Images, id: Digest): Promise<void> {
+  const row = images.table.get(id);
+  if (!row || images.table.tags(id).length > 0) return;
+  const manifests = images.table.manifests(id);
+  images.table.remove(id);
+  images.forget(id);
+  for (const { digest } of [...manifests, { digest: id }]) {
+    if (!images.leases.has(digest)) await images.content.delete(digest);
+  }
+}

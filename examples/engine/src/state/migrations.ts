@@ -1,6 +1,7 @@
 /** Every migration of every table, in the order they are applied. */
 import { containersMigrations } from './containers-table.ts';
 import type { Migration } from './db.ts';
+import { buildCacheMigrations } from './build-cache-table.ts';
 import { imagesMigrations } from './images-table.ts';
 import { networksMigrations } from './networks-table.ts';
 import { volumesMigrations } from './volumes-table.ts';
@@ -11,4 +12,5 @@ export const migrations: readonly Migration[] = [
   ...containersMigrations,
   ...networksMigrations,
   ...volumesMigrations,
+  ...buildCacheMigrations,
 ];

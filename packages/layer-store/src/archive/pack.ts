@@ -39,6 +39,18 @@ export interface PackOptions {
   oneFileSystem?: boolean;
   /** Paths in the archive that are left out, with everything below them. */
   without?: ReadonlySet<ByteString>;
+  /** Of the directory itself, only the content is listed, each name after `as` and a slash. Default false. */
+  contentOnly?: boolean;
+  /** Owner of everything. Default: as it is. */
+  owner?: { uid: number; gid: number };
+  /** Permission bits of a file, in place of its own. Default: as they are. */
+  modeOf?: (entry: TarEntry) => number;
+  /** Time of everything, in nanoseconds. Default: as it is. */
+  mtimeNs?: bigint;
+  /** Left out when true, with everything below; gets the path in the archive. */
+  exclude?: (path: ByteString, isDirectory: boolean) => boolean;
+  /** False leaves out the end mark: another archive follows. Default true. */
+  endMark?: boolean;
   signal?: AbortSignal;
 }
 
@@ -95,8 +107,9 @@ class Packer implements Disposable {
     const { name, signal } = this.#options;
     const top: Directory = { fd: directory, path: '' };
     if (name === undefined) {
-      const { as } = this.#options;
-      if (as !== undefined) this.#put(encodeTarHeader(this.#describe(top, '.', `${as}/`)));
+      const { as, contentOnly } = this.#options;
+      if (as !== undefined && contentOnly !== true)
+        this.#put(encodeTarHeader(this.#describe(top, '.', `${as}/`)));
       this.#enter({ fd: reopen(directory), path: '' }, as === undefined || as === '.' ? '' : `${as}/`);
     } else {
       const file = this.#member(top, name, this.#options.as ?? name, true);
@@ -119,7 +132,7 @@ class Packer implements Disposable {
       signal?.throwIfAborted();
       sliceStart = performance.now();
     }
-    this.#put(TAR_END);
+    if (this.#options.endMark !== false) this.#put(TAR_END);
     while (this.#used > 0) yield this.#take();
   }
 
@@ -141,7 +154,8 @@ class Packer implements Disposable {
       const stat = fs.fstatSync(pinned, { bigint: true });
       if (this.#opaque !== undefined && this.#mark(name, path, stat)) return undefined;
       const type = tarTypeOf(stat);
-      if (type === undefined) return undefined;
+      if (type === undefined || this.#options.exclude?.(path, type === 'directory') === true)
+        return undefined;
       if (type === 'directory') {
         this.#put(encodeTarHeader(this.#describe(parent, name, `${path}/`, stat)));
         if (!foreign) this.#descend(parent, name, path);
@@ -278,14 +292,15 @@ class Packer implements Disposable {
   #entry(name: ByteString, stat: fs.BigIntStats): TarEntry {
     const type = tarTypeOf(stat)!;
     const device = type === 'character-device' || type === 'block-device';
-    return {
+    const { owner, mtimeNs, modeOf } = this.#options;
+    const entry: TarEntry = {
       name,
       type,
       mode: Number(stat.mode & 0o7777n),
-      uid: Number(stat.uid),
-      gid: Number(stat.gid),
+      uid: owner?.uid ?? Number(stat.uid),
+      gid: owner?.gid ?? Number(stat.gid),
       size: type === 'file' ? Number(stat.size) : 0,
-      mtimeNs: stat.mtimeNs,
+      mtimeNs: mtimeNs ?? stat.mtimeNs,
       atimeNs: undefined,
       linkName: '',
       // makedev(3) of Linux
@@ -293,6 +308,8 @@ class Packer implements Disposable {
       devMinor: device ? Number((stat.rdev & 0xffn) | ((stat.rdev >> 12n) & ~0xffn)) : 0,
       xattrs: new Map(),
     };
+    if (modeOf !== undefined && type !== 'symlink') entry.mode = modeOf(entry);
+    return entry;
   }
 
   /** `size` bytes of an open file, zeros where it has become shorter, and the padding. Closes `fd`. */

@@ -3,7 +3,7 @@ import { distance } from 'fastest-levenshtein';
 
 /** The candidate that `word` was probably meant to be; undefined when none is near. */
 export function closest(word: string, candidates: Iterable<string>): string | undefined {
-  const limit = Math.max(1, Math.floor(word.length / 3));
+  const limit = Math.ceil(word.length / 3);
   let best: { candidate: string; edits: number } | undefined;
   for (const candidate of candidates) {
     const edits = distance(word.toUpperCase(), candidate.toUpperCase());

@@ -1,5 +1,4 @@
 /** `/images`: parse, call, render. */
-import { notImplemented } from '../../errors.ts';
 import type { Filters } from '../../filters.ts';
 import type { Image } from '../../images/image.ts';
 import { imageHistory } from '../../images/history.ts';
@@ -92,17 +91,6 @@ export function imageRoutes({ images, storageDriver }: ImageRoutesOptions): Rout
         context.json(200, await removeImage(images, context.param('name'), { force }));
       },
     },
-    ...[
-      ['POST', '/build'],
-      ['POST', '/build/prune'],
-    ].map(([method, path]): Route => ({
-      method: method as Route['method'],
-      path: path!,
-      ...(method === 'POST' ? { job: 'image.unsupported' } : {}),
-      handler: () => {
-        throw notImplemented(`${method} ${path!.replace(':name*', '{name}')} is not served yet`);
-      },
-    })),
   ];
 }
 

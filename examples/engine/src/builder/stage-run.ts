@@ -1,0 +1,136 @@
+/** One stage while its instructions are applied: its variables, arguments and history. Pure. */
+import { formatPlatform, type ContainerConfig, type Platform } from '@tare/image-spec';
+
+import type { StageMarks, WordContext } from './dockerfile/config-instructions.ts';
+import { parseDockerfile, type Instruction } from './dockerfile/parser.ts';
+import { declaredArgs, type BuildPlan } from './dockerfile/stages.ts';
+import type { StageState } from './state.ts';
+
+/** Arguments that need no declaration, stay out of the history and of cache keys. */
+export const PROXY_ARGS = new Set(
+  ['HTTP_PROXY', 'HTTPS_PROXY', 'FTP_PROXY', 'NO_PROXY', 'ALL_PROXY'].flatMap((name) => [
+    name,
+    name.toLowerCase(),
+  ]),
+);
+
+/** What changes in one stage besides its state: which arguments it has declared. */
+export class StageRun {
+  readonly marks: StageMarks = { cmdSet: false };
+  /** Names of arguments that were declared. */
+  readonly used = new Set<string>();
+  readonly #escape: string;
+  readonly #plan: BuildPlan;
+  readonly #given: Readonly<Record<string, string | null>>;
+  readonly #platformArgs: Readonly<Record<string, string>>;
+
+  constructor(
+    escape: string,
+    plan: BuildPlan,
+    given: Readonly<Record<string, string | null>>,
+    platformArgs: Readonly<Record<string, string>>,
+  ) {
+    this.#escape = escape;
+    this.#plan = plan;
+    this.#given = given;
+    this.#platformArgs = platformArgs;
+  }
+
+  /** Variables as instructions see them: ENV beats ARG. */
+  words({ config, args }: StageState): WordContext {
+    const env = new Map((config.Env ?? []).map((entry) => splitOnce(entry)));
+    return { escape: this.#escape, lookup: (name) => env.get(name) ?? args.get(name) };
+  }
+
+  /** The state after an ARG. */
+  declare(instruction: Instruction, state: StageState): StageState {
+    const args = new Map(state.args);
+    const words = {
+      ...this.words(state),
+      lookup: (name: string) => this.words({ ...state, args }).lookup(name),
+    };
+    for (const { name, value } of declaredArgs(instruction, words)) {
+      this.used.add(name);
+      const given = this.#given[name] ?? value ?? this.#plan.globalArgs.get(name) ?? this.#platformArgs[name];
+      if (given !== undefined) args.set(name, given);
+    }
+    return { ...state, args };
+  }
+
+  /** Variables of a RUN besides those of the image. */
+  env({ config, args }: StageState): string[] {
+    const own = new Set((config.Env ?? []).map((entry) => splitOnce(entry)[0]));
+    const proxies = Object.entries(this.#given).filter(
+      ([name, value]) => PROXY_ARGS.has(name) && value !== null,
+    );
+    return [...new Map([...proxies, ...args])]
+      .filter(([name]) => !own.has(name))
+      .map(([name, value]) => `${name}=${value}`);
+  }
+}
+
+/** The state after a step that is in the history alone, or made a layer. */
+export function withHistory(
+  state: StageState,
+  instruction: Instruction,
+  created: string,
+  empty = true,
+): StageState {
+  const step = { created, created_by: describe(instruction), ...(empty ? { empty_layer: true } : {}) };
+  return { ...state, history: [...state.history, step] };
+}
+
+/** An instruction in one line. */
+export function describe({ keyword, flags, args }: Instruction): string {
+  const shown = flags.map(({ name, value }) => `--${name}${value === undefined ? '' : `=${value}`}`);
+  return [keyword, ...shown, args].join(' ').trim();
+}
+
+/** The instructions that a base image has for those built on it. */
+export function triggersOf({ config }: StageState): readonly Instruction[] {
+  return parseDockerfile((config.OnBuild ?? []).join('\n')).instructions;
+}
+
+/** The config of an image whose triggers have fired. */
+export function withoutTriggers({ OnBuild: _triggers, ...config }: ContainerConfig): ContainerConfig {
+  return config;
+}
+
+/** An instruction with the variables in its here-documents expanded. */
+export function expandHeredocs(instruction: Instruction, words: WordContext): Instruction {
+  if (instruction.heredocs.length === 0) return instruction;
+  return {
+    ...instruction,
+    heredocs: instruction.heredocs.map((heredoc) =>
+      heredoc.expand ? { ...heredoc, content: expandText(heredoc.content, words) } : heredoc,
+    ),
+  };
+}
+
+/** Variables in a text whose quotes are letters. */
+function expandText(text: string, { lookup }: WordContext): string {
+  return text.replace(
+    /\\(\$)|\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})/g,
+    (_whole, escaped: string | undefined, bare: string | undefined, braced: string | undefined) =>
+      escaped ?? lookup(bare ?? braced ?? '') ?? '',
+  );
+}
+
+/** The arguments that every build has. */
+export function platformArgs(target: Platform, build: Platform): Record<string, string> {
+  return {
+    TARGETPLATFORM: formatPlatform(target),
+    TARGETOS: target.os,
+    TARGETARCH: target.architecture,
+    TARGETVARIANT: target.variant ?? '',
+    BUILDPLATFORM: formatPlatform(build),
+    BUILDOS: build.os,
+    BUILDARCH: build.architecture,
+    BUILDVARIANT: build.variant ?? '',
+  };
+}
+
+function splitOnce(entry: string): [string, string] {
+  const at = entry.indexOf('=');
+  return at < 0 ? [entry, ''] : [entry.slice(0, at), entry.slice(at + 1)];
+}

@@ -1,0 +1,177 @@
+/** `POST /build` as the classic builder spoke it, and the build cache. */
+import { parsePlatform } from '@tare/image-spec';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+import { buildImage } from '../../builder/build.ts';
+import { openContext } from '../../builder/context.ts';
+import { DockerfileError } from '../../builder/dockerfile/errors.ts';
+import { RunFailed, type RunLimits } from '../../builder/run-step.ts';
+import type { BuildParts } from '../../builder/state.ts';
+import { hostConfigSchema } from '../../containers/host-config.ts';
+import { EngineError, invalid } from '../../errors.ts';
+import { parseTagParameters } from '../../images/names.ts';
+import type { RegistryAuth } from '../../images/remote.ts';
+import { formatTime } from '../../time.ts';
+import type { RequestContext } from '../context.ts';
+import { decodeJson } from '../json.ts';
+import { decodeRegistryConfig } from '../registry-auth.ts';
+import type { Route } from '../route.ts';
+import { encodeProgress, type ProgressMessage } from '../streams.ts';
+
+/** The end-points. */
+export function buildRoutes(parts: BuildParts): Route[] {
+  return [
+    {
+      method: 'POST',
+      path: '/build',
+      job: 'image.build',
+      cancelOnDisconnect: true,
+      handler: (context) => build(context, parts),
+    },
+    {
+      method: 'POST',
+      path: '/build/prune',
+      job: 'build.prune',
+      handler: (context) => {
+        const removed = parts.cache.list();
+        for (const { key } of removed) parts.cache.remove(key);
+        context.json(200, {
+          CachesDeleted: removed.length > 0 ? removed.map(({ key }) => key) : null,
+          SpaceReclaimed: removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+        });
+      },
+    },
+  ];
+}
+
+/** What `system df` tells of the build cache. */
+export function cacheUsage({ cache }: Pick<BuildParts, 'cache'>): unknown[] {
+  return cache.list().map((step) => ({
+    ID: step.key.slice('sha256:'.length, 'sha256:'.length + 25),
+    Type: 'regular',
+    Description: step.description,
+    InUse: false,
+    Shared: false,
+    Size: step.sizeBytes,
+    CreatedAt: formatTime(BigInt(step.createdAt.getTime()) * 1_000_000n),
+    LastUsedAt: formatTime(BigInt(step.usedAt.getTime()) * 1_000_000n),
+    UsageCount: step.uses,
+  }));
+}
+
+const argsSchema = z.record(z.string(), z.string().nullable());
+const labelsSchema = z.record(z.string(), z.string());
+
+async function build(context: RequestContext, parts: BuildParts): Promise<void> {
+  const { query, job } = context;
+  if (query.get('version') === '2') {
+    throw invalid('this engine has no BuildKit: build with DOCKER_BUILDKIT=0');
+  }
+  const remote = query.get('remote') ?? '';
+  const names = query
+    .getAll('t')
+    .filter((name) => name !== '')
+    .map((name) => parseTagParameters(name, ''));
+  const platform = query.get('platform') ?? '';
+  const request = {
+    names,
+    target: query.get('target') ?? '',
+    buildArgs: json(context, 'buildargs', argsSchema) ?? {},
+    labels: json(context, 'labels', labelsSchema) ?? {},
+    platform: platform === '' ? undefined : parsePlatform(platform),
+    noCache: query.bool('nocache'),
+    pull: query.bool('pull'),
+    limits: limitsOf(context),
+    auth: authOf(context),
+  };
+  if (names[0]) job.about(query.get('t')!);
+  const quiet = query.bool('q');
+  let reply: ReturnType<RequestContext['stream']> | undefined;
+  const send = (message: ProgressMessage): void => {
+    reply ??= context.stream();
+    void reply.write(encodeProgress(message));
+  };
+  const output = {
+    write: (text: string): void => {
+      if (!quiet) send({ stream: text });
+      const line = text.trimEnd();
+      if (line !== '') job.report({ message: line });
+    },
+  };
+  try {
+    // the files go before the client hears that it is over
+    await using files = await openContext(await source(context, remote), {
+      trees: parts.trees,
+      syscalls: parts.syscalls,
+      directory: join(parts.directory, 'contexts', randomBytes(16).toString('hex')),
+      dockerfile: query.get('dockerfile') || 'Dockerfile',
+      signal: job.signal,
+    });
+    const id = await buildImage(parts, { ...request, context: files }, output, job);
+    if (context.speaks('1.30')) send({ aux: { ID: id } });
+    if (quiet) send({ stream: `${id}\n` });
+  } catch (error) {
+    throw buildError(error);
+  }
+  (reply ?? context.stream()).end();
+}
+
+/** Before the first step it is the reply's status, later the last message of the stream. */
+function buildError(error: unknown): unknown {
+  if (error instanceof RunFailed) {
+    return new EngineError('INVALID', error.message, { cause: error, detailCode: error.exitCode });
+  }
+  return error instanceof DockerfileError ? invalid(error.message, { cause: error }) : error;
+}
+
+/** The archive of the context: the body, or what a remote address gives. */
+async function source(context: RequestContext, remote: string): Promise<AsyncIterable<Uint8Array>> {
+  if (remote === '' || remote === 'client-session') return context.bodyStream();
+  if (!/^https?:\/\//.test(remote) || /\.git(?:#.*)?$/.test(remote)) {
+    throw invalid(
+      `${remote} cannot be built from: only http and https addresses of archives can, not git repositories`,
+    );
+  }
+  const response = await fetch(remote, { signal: context.job.signal });
+  if (!response.ok || response.body === null) {
+    throw invalid(`${remote} answered ${response.status} ${response.statusText}`);
+  }
+  return response.body;
+}
+
+function json<T>(context: RequestContext, name: string, schema: z.ZodType<T>): T | undefined {
+  const text = context.query.get(name) ?? '';
+  if (text === '' || text === 'null') return undefined;
+  try {
+    return decodeJson(text, schema);
+  } catch (error) {
+    throw invalid(`error reading ${name}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function limitsOf(context: RequestContext): RunLimits {
+  const { query } = context;
+  const number = (name: string): number | undefined => query.int(name, 0) || undefined;
+  const text = (name: string): string | undefined => query.get(name) || undefined;
+  const network = text('networkmode');
+  return hostConfigSchema.parse({
+    Memory: number('memory'),
+    MemorySwap: number('memswap'),
+    CpuShares: number('cpushares'),
+    CpuPeriod: number('cpuperiod'),
+    CpuQuota: number('cpuquota'),
+    CpusetCpus: text('cpusetcpus'),
+    CpusetMems: text('cpusetmems'),
+    CgroupParent: text('cgroupparent'),
+    ShmSize: number('shmsize'),
+    Ulimits: json(context, 'ulimits', z.array(z.unknown())),
+    ExtraHosts: text('extrahosts')?.split(','),
+    NetworkMode: network === 'default' ? undefined : network,
+  });
+}
+
+function authOf(context: RequestContext): Record<string, RegistryAuth> {
+  return decodeRegistryConfig(context.header('x-registry-config'));
+}
