@@ -82,6 +82,8 @@ interface Binding {
   sendmsg(fd: number, data: Uint8Array, fds: number[]): number | undefined;
   recvmsg(fd: number, maxBytes: number): { data: Uint8Array; fds: number[]; truncated: boolean } | undefined;
   bindPort(datagram: boolean, address: string, port: number): { fd: number; port: number };
+  /** Bound, and listening when it is no datagram socket; non-blocking. `netns` -1 is the process's own. */
+  openSocket(netns: number, datagram: boolean, address: string, port: number): { fd: number; port: number };
   peerCredentials(fd: number): { pid: number; uid: number; gid: number };
 
   // terminal.cc

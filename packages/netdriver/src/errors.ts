@@ -113,6 +113,14 @@ export class NetlinkDecodeError extends NetdriverError {
 }
 Object.defineProperty(NetlinkDecodeError.prototype, 'name', { value: 'NetlinkDecodeError', writable: true });
 
+/** Bytes that should have been a DNS query are not one (`MALFORMED_DNS`). */
+export class DnsDecodeError extends NetdriverError {
+  constructor(message: string) {
+    super('MALFORMED_DNS', message);
+  }
+}
+Object.defineProperty(DnsDecodeError.prototype, 'name', { value: 'DnsDecodeError', writable: true });
+
 /** The name of a positive errno: `'EEXIST'` for 17, `'E512'` for one that nobody has named. */
 export function errnoName(errno: number): string {
   const own = OWN_NAMES[errno];

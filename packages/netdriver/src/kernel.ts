@@ -10,8 +10,20 @@ export interface PortReservation {
   close(): void;
 }
 
+/** Sockets of network namespaces, as descriptors. */
+export interface SocketKernel {
+  /**
+   * Opens a socket bound to an address of a namespace (a borrowed descriptor), listening when it is for TCP. The caller
+   * hands the descriptor on, or closes it. Port 0 picks a free one.
+   */
+  openSocket(options: { protocol: 'tcp' | 'udp'; netns: number; address: string; port: number }): {
+    fd: number;
+    port: number;
+  };
+}
+
 /** The native calls behind the driver. The shipped one is `@tare/runtime-native`; tests record or replace it. */
-export interface NetworkKernel {
+export interface NetworkKernel extends SocketKernel {
   /** Opens a netlink socket in this process's network namespace, or in that of a borrowed descriptor. */
   openNetlink(options: { protocol: 'route' | 'netfilter'; netns?: number }): NetlinkTransport;
   /**

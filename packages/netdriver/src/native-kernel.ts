@@ -1,6 +1,12 @@
 /** The real kernel, by way of `@tare/runtime-native`. */
 
-import { openNetlink, openNetworkNamespace, reservePort, writeSysctls } from '@tare/runtime-native/netlink';
+import {
+  openNetlink,
+  openNetworkNamespace,
+  openSocket,
+  reservePort,
+  writeSysctls,
+} from '@tare/runtime-native/netlink';
 
 import type { NetworkKernel } from './kernel.ts';
 
@@ -9,6 +15,7 @@ export function nativeKernel(): NetworkKernel {
   return {
     openNetlink,
     openNetworkNamespace,
+    openSocket,
     reservePort,
     // a kernel without IPv6 has no settings for it
     writeSysctls: (netns, settings) => writeSysctls(netns, settings, { ignoreMissing: true }),

@@ -13,6 +13,7 @@
 #include "addon.h"
 #include "args.h"
 #include "errors.h"
+#include "work.h"
 
 namespace tare {
 namespace {
@@ -146,36 +147,86 @@ Failure Reserve(int fd, int family, const struct sockaddr* address, socklen_t si
   return {};
 }
 
+struct Address {
+  union {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+  };
+  socklen_t size;
+
+  int Family() const { return any.sa_family; }
+  uint16_t Port() const { return ntohs(Family() == AF_INET ? v4.sin_port : v6.sin6_port); }
+};
+
+Address ParseAddress(Napi::Env env, const std::string& text, uint16_t port) {
+  Address address = {};
+  if (inet_pton(AF_INET, text.c_str(), &address.v4.sin_addr) == 1) {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons(port);
+    address.size = sizeof address.v4;
+  } else if (inet_pton(AF_INET6, text.c_str(), &address.v6.sin6_addr) == 1) {
+    address.v6.sin6_family = AF_INET6;
+    address.v6.sin6_port = htons(port);
+    address.size = sizeof address.v6;
+  } else {
+    throw ArgumentError(env, "address", "an IP address");
+  }
+  return address;
+}
+
+Value SocketResult(Napi::Env env, int fd, const Address& address) {
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("fd", fd);
+  result.Set("port", address.Port());
+  return result;
+}
+
 // bindPort(datagram, address, port) → { fd, port }
 Value BindPort(const CallbackInfo& info) {
   Napi::Env env = info.Env();
   bool datagram = Bool(info, 0, "datagram");
   std::string text = Path(info, 1, "address");
   auto port = static_cast<uint16_t>(Uint(info, 2, "port"));
-  struct sockaddr_in v4 = {};
-  struct sockaddr_in6 v6 = {};
-  v4.sin_family = AF_INET;
-  v4.sin_port = htons(port);
-  v6.sin6_family = AF_INET6;
-  v6.sin6_port = htons(port);
-  bool is4 = inet_pton(AF_INET, text.c_str(), &v4.sin_addr) == 1;
-  if (!is4 && inet_pton(AF_INET6, text.c_str(), &v6.sin6_addr) != 1) throw ArgumentError(env, "address", "an IP address");
-  auto* address = is4 ? reinterpret_cast<struct sockaddr*>(&v4) : reinterpret_cast<struct sockaddr*>(&v6);
-  socklen_t size = is4 ? sizeof v4 : sizeof v6;
-  int family = is4 ? AF_INET : AF_INET6;
+  Address address = ParseAddress(env, text, port);
   std::string name = text + ":" + std::to_string(port);
-  int fd = socket(family, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
+  int fd = socket(address.Family(), (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
   if (fd < 0) throw ErrnoError(env, errno, "socket", name);
-  Failure failure = Reserve(fd, family, address, size, datagram);
-  if (!failure && getsockname(fd, address, &size) < 0) failure = {errno, "getsockname", ""};
+  Failure failure = Reserve(fd, address.Family(), &address.any, address.size, datagram);
+  if (!failure && getsockname(fd, &address.any, &address.size) < 0) failure = {errno, "getsockname", ""};
   if (failure) {
     close(fd);
     throw ErrnoError(env, failure.err, failure.syscall, name);
   }
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("fd", fd);
-  result.Set("port", ntohs(is4 ? v4.sin_port : v6.sin6_port));
-  return result;
+  return SocketResult(env, fd, address);
+}
+
+constexpr int kBacklog = 128;
+
+// openSocket(netns, datagram, address, port) → { fd, port }: bound, and listening when it is a stream
+Value OpenSocket(const CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  int netns = Int(info, 0, "netns");
+  bool datagram = Bool(info, 1, "datagram");
+  std::string text = Path(info, 2, "address");
+  auto port = static_cast<uint16_t>(Uint(info, 3, "port"));
+  Address address = ParseAddress(env, text, port);
+  std::string name = text + ":" + std::to_string(port);
+  int fd = -1;
+  Failure failure = InNetworkNamespace(netns, [&]() -> Failure {
+    int type = (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    fd = socket(address.Family(), type, 0);
+    if (fd < 0) return {errno, "socket", ""};
+    if (bind(fd, &address.any, address.size) < 0) return {errno, "bind", ""};
+    if (!datagram && listen(fd, kBacklog) < 0) return {errno, "listen", ""};
+    if (getsockname(fd, &address.any, &address.size) < 0) return {errno, "getsockname", ""};
+    return {};
+  });
+  if (failure) {
+    if (fd >= 0) close(fd);
+    throw ErrnoError(env, failure.err, failure.syscall, name);
+  }
+  return SocketResult(env, fd, address);
 }
 
 }  // namespace
@@ -186,6 +237,7 @@ void InitSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("sendmsg", Napi::Function::New<Sendmsg>(env));
   exports.Set("recvmsg", Napi::Function::New<Recvmsg>(env));
   exports.Set("bindPort", Napi::Function::New<BindPort>(env));
+  exports.Set("openSocket", Napi::Function::New<OpenSocket>(env));
   exports.Set("peerCredentials", Napi::Function::New<PeerCredentials>(env));
 }
 

@@ -21,6 +21,8 @@ export {
 } from './network-namespace.ts';
 export { encodePlan, formatPlan } from './plan/operations.ts';
 export type { Operation, OperationName, Plan } from './plan/operations.ts';
+export { openSocket } from './namespace-socket.ts';
+export type { OpenSocketOptions } from './namespace-socket.ts';
 export { reservePort } from './port-reservation.ts';
 export type { PortReservation, ReservePortOptions } from './port-reservation.ts';
 export {

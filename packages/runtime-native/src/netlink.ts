@@ -136,5 +136,7 @@ export {
   removeNetworkNamespace,
   writeSysctls,
 } from './network-namespace.ts';
+export { openSocket } from './namespace-socket.ts';
+export type { OpenSocketOptions } from './namespace-socket.ts';
 export { reservePort } from './port-reservation.ts';
 export type { PortReservation, ReservePortOptions } from './port-reservation.ts';

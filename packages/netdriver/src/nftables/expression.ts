@@ -136,6 +136,15 @@ export function masquerade(): Expression {
   return expression('masq', () => undefined);
 }
 
+/** Loads constant bytes. */
+export function constant(data: Uint8Array, register = REGISTER): Expression {
+  return expression('immediate', (w) =>
+    w
+      .be32(NFTA_IMMEDIATE.DREG, register)
+      .nested(NFTA_IMMEDIATE.DATA, (value) => value.bytes(NFTA_DATA.VALUE, data)),
+  );
+}
+
 /** Decides: drop, accept, or go on in another chain. */
 export function verdict(value: Verdict): Expression {
   return expression('immediate', (w) =>

@@ -3,6 +3,7 @@
 export { batch, BATCH } from './batch.ts';
 export {
   compare,
+  constant,
   ct,
   destinationNat,
   destinationType,
