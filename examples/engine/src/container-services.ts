@@ -17,6 +17,7 @@ import { NetworksTable } from './state/networks-table.ts';
 import { VolumesTable } from './state/volumes-table.ts';
 import { Volumes } from './volumes/volumes.ts';
 import { Containers } from './containers/containers.ts';
+import { NameServers, type NameServersOptions } from './containers/name-servers.ts';
 import { ContainerStore } from './containers/store.ts';
 import type { HostFacts } from './containers/validate.ts';
 import type { ContainerWorld } from './containers/world.ts';
@@ -24,10 +25,12 @@ import type { ContainerWorld } from './containers/world.ts';
 /** What the services are made of: the seams and the engine's common parts. */
 export interface ContainerServiceParts extends Omit<
   ContainerWorld,
-  'store' | 'networks' | 'volumes' | 'paths' | 'hostFacts' | 'openFilesMax'
+  'store' | 'networks' | 'volumes' | 'nameServers' | 'paths' | 'hostFacts' | 'openFilesMax'
 > {
   db: StateDb;
   networkDriver: NetworkDriver;
+  /** Opens the name server of a sandbox. */
+  openDns: NameServersOptions['open'];
   dataRoot: string;
   execRoot: string;
   /** Interface name of the default bridge. Default `tare0`. */
@@ -44,7 +47,8 @@ export interface ContainerServices {
 
 /** Makes the services. Nothing is touched before `containers.restore()`. Dispose of `containers` at the end. */
 export function containerServices(parts: ContainerServiceParts): ContainerServices {
-  const { db, networkDriver, dataRoot, execRoot, bridgeName = 'tare0', ...seams } = parts;
+  const { db, networkDriver, openDns, dataRoot, execRoot, bridgeName = 'tare0', ...seams } = parts;
+  const sandboxes = join(execRoot, 'netns');
   const { events } = seams;
   const store = new ContainerStore(new ContainersTable(db), events);
   const networks = new Networks({
@@ -60,12 +64,20 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
     root: join(dataRoot, 'volumes'),
     users: (name) => containers.usersOfVolume(name),
   });
+  const nameServers = new NameServers({
+    store,
+    networks,
+    open: openDns,
+    sandboxOf: (id) => join(sandboxes, id),
+    log: seams.log,
+  });
   const containers = new Containers({
     ...seams,
+    nameServers,
     store,
     networks,
     volumes,
-    paths: { containers: join(dataRoot, 'containers'), sandboxes: join(execRoot, 'netns') },
+    paths: { containers: join(dataRoot, 'containers'), sandboxes },
     hostFacts: hostFacts(),
     openFilesMax: openFilesMax(),
   });

@@ -58,6 +58,7 @@ export interface EngineParts {
     ContainerServiceParts,
     | 'runtime'
     | 'networkDriver'
+    | 'openDns'
     | 'sandboxes'
     | 'seccomp'
     | 'syscalls'

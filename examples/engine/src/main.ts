@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
 import { openLayerStore } from '@tare/layer-store';
-import { createBridgeDriver } from '@tare/netdriver';
+import { createBridgeDriver, openDnsServer } from '@tare/netdriver';
 import { createNativeRuntime, detectCgroups, initProgram, layerFs, sweepCgroups } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
 import { nativeRootSyscalls, nativeSandboxes, nativeSeccomp, nativeTrees } from './adapters.ts';
@@ -89,6 +89,7 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
     containers: {
       runtime: createNativeRuntime({ stateDirectory: join(config.execRoot, 'containers') }),
       networkDriver: resources.use(createBridgeDriver()),
+      openDns: openDnsServer,
       sandboxes: nativeSandboxes,
       seccomp: nativeSeccomp,
       syscalls: nativeRootSyscalls(layerFs),

@@ -1,6 +1,6 @@
 /** A container's networks: which it is on, its endpoints while it runs, and the /etc files that depend on them. */
 import { randomBytes } from 'node:crypto';
-import type { PortMapping } from '@tare/netdriver';
+import { DNS_ADDRESS, type PortMapping } from '@tare/netdriver';
 
 import { conflict, forbidden } from '../errors.ts';
 import { portMappings } from '../networks/ports.ts';
@@ -8,7 +8,14 @@ import { runAll } from '../settle.ts';
 import type { NetworkRecord } from '../state/networks-table.ts';
 import type { NetworkAttachment } from './container.ts';
 import type { EndpointSettings } from './create-request.ts';
-import { hostResolvConf, hostsFile, readIfThere, resolvConf, writeInPlace } from './etc-files.ts';
+import {
+  hostResolvConf,
+  hostsFile,
+  ownResolvConf,
+  readIfThere,
+  resolvConf,
+  writeInPlace,
+} from './etc-files.ts';
 import { containerHostname } from './spec-inputs.ts';
 import type { LiveContainer } from './store.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
@@ -132,7 +139,10 @@ export async function connectNetwork(
   }
   state.networks[network.name] = attachment;
   world.store.saveState(container);
-  if (container.handle) writeEtcFiles(world, container);
+  if (container.handle) {
+    await world.nameServers.settle(container);
+    writeEtcFiles(world, container);
+  }
 }
 
 /**
@@ -157,7 +167,10 @@ export async function disconnectNetwork(
   await detachOne(world, container, attachment);
   delete state.networks[network.name];
   world.store.saveState(container);
-  if (container.handle) writeEtcFiles(world, container);
+  if (container.handle) {
+    await world.nameServers.settle(container);
+    writeEtcFiles(world, container);
+  }
 }
 
 function refuseShared(mode = '', network: NetworkRecord): void {
@@ -198,6 +211,10 @@ export function writeEtcFiles(world: ContainerWorld, container: LiveContainer): 
 
   const choice = { servers: host.Dns ?? [], search: host.DnsSearch ?? [], options: host.DnsOptions ?? [] };
   const chosen = Object.values(choice).some((list) => list.length > 0);
+  if (world.nameServers.wanted(container)) {
+    writeInPlace(files.resolvConf, ownResolvConf(DNS_ADDRESS, hostResolvConf(), choice));
+    return;
+  }
   writeInPlace(
     files.resolvConf,
     hostNetwork && !chosen ? (readIfThere('/etc/resolv.conf') ?? '') : resolvConf(hostResolvConf(), choice),

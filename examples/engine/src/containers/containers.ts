@@ -380,6 +380,7 @@ export class Containers implements AsyncDisposable {
     await this.execs[Symbol.asyncDispose]();
     await this.#lifecycle[Symbol.asyncDispose]();
     for (const { handle } of this.#world.store.all()) await handle?.[Symbol.asyncDispose]();
+    await this.#world.nameServers[Symbol.asyncDispose]();
     await this.#world.networks[Symbol.asyncDispose]();
   }
 }

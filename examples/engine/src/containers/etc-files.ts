@@ -65,6 +65,30 @@ export function resolvConf(
   return `${result.join('\n')}\n`;
 }
 
+/**
+ * The text of /etc/resolv.conf of a container with a name server of its own: that one, with the search domains and
+ * options as {@link resolvConf} chooses them.
+ */
+export function ownResolvConf(
+  address: string,
+  host: string,
+  own: { search: readonly string[]; options: readonly string[] },
+): string {
+  const rest = resolvConf(host, { servers: [address], ...own })
+    .split('\n')
+    .filter((line) => line !== '' && !/^(nameserver|options) /.test(line));
+  // every name is tried as it is first: those of containers have no dots
+  const options = own.options.some((option) => option.startsWith('ndots:')) ? [] : ['ndots:0'];
+  const all = [...own.options, ...options];
+  return `${[`nameserver ${address}`, ...rest, ...(all.length > 0 ? [`options ${all.join(' ')}`] : [])].join('\n')}\n`;
+}
+
+/** The servers that the host itself asks; those of its loopback are among them, since it is the host that will ask. */
+export function hostNameServers(text = hostResolvConf()): string[] {
+  const servers = [...text.matchAll(/^\s*nameserver\s+(\S+)/gm)].map((match) => match[1]!);
+  return servers.length > 0 ? servers : [...PUBLIC_NAME_SERVERS];
+}
+
 /** The host's resolver configuration, behind systemd-resolved's stub when it is in use; empty when there is none. */
 export function hostResolvConf(read: (path: string) => string | undefined = readIfThere): string {
   const text = read('/etc/resolv.conf') ?? '';

@@ -44,6 +44,12 @@ export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecy
   await attempt('sweeping the runtime', () => sweepRuntime(world));
   // before the sweep of sandboxes, which its endpoints are in
   await attempt('restoring networks', () => world.networks.recover());
+  for (const container of running) {
+    if (lost.has(container) || !container.handle) continue;
+    await attempt(`restoring the name server of container ${container.id}`, () =>
+      world.nameServers.settle(container),
+    );
+  }
   for (const container of lost) {
     await attempt(`recording the end of container ${container.id}`, async () => {
       using _lock = await container.lock.acquire();

@@ -86,6 +86,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
 
   const spec = runtimeSpec(record, specInputs(world, record, rootfs));
   undo.defer(() => detachNetworks(world, container));
+  undo.defer(() => world.nameServers.close(container.id));
   const size = consoleSizeOf(host.ConsoleSize);
   const log = logFile(container, files.log);
   // the kernel does not care which comes first, and the client waits for both
@@ -104,7 +105,8 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
     const made = await creating.catch(() => undefined);
     await made?.delete({ force: true });
   });
-  const [handle] = await allSettled([creating, attachNetworks(world, container)]);
+  const connecting = attachNetworks(world, container).then(() => world.nameServers.settle(container));
+  const [handle] = await allSettled([creating, connecting]);
   writeEtcFiles(world, container);
   // endpoints survive a crash from here on: the next start finds them in the row
   world.store.saveState(container);
@@ -151,7 +153,10 @@ export async function tearDown(world: ContainerWorld, container: LiveContainer):
   const files = containerFiles(world.paths, container.id);
   const results = await Promise.allSettled([
     handle ? handle.delete({ force: true }) : Promise.resolve(),
-    detachNetworks(world, container).finally(() => world.sandboxes.remove(files.sandbox)),
+    world.nameServers
+      .close(container.id)
+      .finally(() => detachNetworks(world, container))
+      .finally(() => world.sandboxes.remove(files.sandbox)),
   ]);
   for (const result of results) {
     if (result.status === 'rejected') {

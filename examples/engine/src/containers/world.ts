@@ -10,6 +10,7 @@ import type { ImageResolver } from '../images/image.ts';
 import type { JobQueue } from '../jobs/job-queue.ts';
 import type { Networks } from '../networks/networks.ts';
 import type { Volumes } from '../volumes/volumes.ts';
+import type { NameServers } from './name-servers.ts';
 import type { RootSyscalls } from './root-files.ts';
 import type { ContainerStore } from './store.ts';
 import type { Trees } from './trees.ts';
@@ -52,6 +53,7 @@ export interface ContainerWorld {
   volumes: Volumes;
   images: ImageResolver;
   sandboxes: Sandboxes;
+  nameServers: NameServers;
   seccomp: SeccompProfiles;
   syscalls: RootSyscalls;
   trees: Trees;

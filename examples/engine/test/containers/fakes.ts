@@ -395,6 +395,7 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
       standard: () => ({ defaultAction: 'SCMP_ACT_ALLOW' }),
       parse: (profile) => JSON.parse(profile) as { defaultAction: 'SCMP_ACT_ALLOW' },
     },
+    openDns: () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() }),
     // files of containers are tried on real ones
     trees: {} as Parameters<typeof containerServices>[0]['trees'],
     syscalls: {
