@@ -4,11 +4,14 @@
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
+/** Debian's own name for its mirrors. */
+const DEBIAN = 'http://deb.debian.org/debian';
 const CACHE = join(import.meta.dirname, '..', '..', '.cache', 'debian');
 
 /** A program from a Debian package: where it lies, or why it cannot be had and what that costs. */
@@ -18,6 +21,8 @@ export interface Component {
   package: string;
   /** Path inside the package. */
   path: string;
+  /** Release of Debian it is from, when it is not that of this machine. */
+  suite?: string;
   /** What is not tested without it. */
   costs: string;
 }
@@ -40,6 +45,14 @@ export const COMPONENTS = {
     package: 'docker.io',
     path: 'usr/bin/docker',
     costs: 'the end-to-end tests with the stock docker CLI',
+  },
+  compose: {
+    name: 'docker-compose',
+    package: 'docker-compose',
+    // the one of bookworm is the old program in Python
+    suite: 'trixie',
+    path: 'usr/libexec/docker/cli-plugins/docker-compose',
+    costs: 'the end-to-end test with docker compose',
   },
   runtimeSpec: {
     name: 'config-schema.json',
@@ -69,6 +82,11 @@ export async function fetchComponents(): Promise<{ component: Component; reason:
   for (const component of Object.values(COMPONENTS)) {
     if (componentPath(component) !== undefined) continue;
     try {
+      const { suite } = component as Component;
+      if (suite !== undefined) {
+        await fetchFromSuite(component.package, suite);
+        continue;
+      }
       await fetchPackage(component.package).catch(async (error: unknown) => {
         if (listsUpdated) throw error;
         listsUpdated = true;
@@ -113,12 +131,13 @@ export async function firstDependency(name: string): Promise<string> {
   return found;
 }
 
-async function fetchPackage(name: string): Promise<void> {
+async function fetchPackage(name: string, options: readonly string[] = []): Promise<void> {
   await mkdir(CACHE, { recursive: true });
   const work = await mkdtemp(join(CACHE, '.fetch-'));
   try {
     // as root apt would drop to its own user, who cannot write here
-    await run('apt-get', ['download', '-qq', '-o', 'APT::Sandbox::User=root', name], { cwd: work });
+    const asRoot = ['-o', 'APT::Sandbox::User=root'];
+    await run('apt-get', ['download', '-qq', ...asRoot, ...options, name], { cwd: work });
     const archive = (await readdir(work)).find((file) => file.endsWith('.deb'));
     if (archive === undefined) throw new Error(`apt-get download ${name} left no .deb file`);
     await run('dpkg-deb', ['-x', join(work, archive), join(work, 'root')]);
@@ -128,5 +147,29 @@ async function fetchPackage(name: string): Promise<void> {
     });
   } finally {
     await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** Fetches from another release, with package lists of its own: those of the machine stay as they are. */
+async function fetchFromSuite(name: string, suite: string): Promise<void> {
+  const apt = await mkdtemp(join(tmpdir(), 'apt-'));
+  try {
+    for (const directory of ['lists/partial', 'cache/archives/partial']) {
+      await mkdir(join(apt, directory), { recursive: true });
+    }
+    const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
+    await writeFile(join(apt, 'sources.list'), `deb [signed-by=${keyring}] ${DEBIAN} ${suite} main\n`);
+    const settings = {
+      'Dir::Etc::sourcelist': join(apt, 'sources.list'),
+      'Dir::Etc::sourceparts': '/dev/null',
+      'Dir::State::lists': join(apt, 'lists'),
+      'Dir::Cache': join(apt, 'cache'),
+      'APT::Sandbox::User': 'root',
+    };
+    const options = Object.entries(settings).flatMap(([key, value]) => ['-o', `${key}=${value}`]);
+    await run('apt-get', ['update', '-qq', ...options]);
+    await fetchPackage(name, options);
+  } finally {
+    await rm(apt, { recursive: true, force: true });
   }
 }

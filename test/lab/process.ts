@@ -14,11 +14,17 @@ export interface Finished {
 export async function run(
   command: string,
   args: string[],
-  options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv; timeoutMs?: number } = {},
+  options: {
+    input?: string | Uint8Array;
+    env?: NodeJS.ProcessEnv;
+    cwd?: string;
+    timeoutMs?: number;
+  } = {},
 ): Promise<Finished> {
   const child = spawn(command, args, {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: options.env ?? process.env,
+    cwd: options.cwd,
     timeout: options.timeoutMs ?? 30_000,
     killSignal: 'SIGKILL',
   });
