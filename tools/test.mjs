@@ -106,10 +106,15 @@ function tests() {
   }
 }
 
-/** What was skipped, one line for each group: its title says why. */
+/** What was skipped, one line for each group that was left out whole or for each test: the title says why. */
 function skipReasons({ testResults }) {
-  const skipped = testResults
-    .flatMap(({ assertionResults }) => assertionResults)
-    .filter(({ status }) => status === 'pending' || status === 'skipped');
-  return new Set(skipped.map(({ ancestorTitles, title }) => ancestorTitles.at(0) ?? title));
+  const results = testResults.flatMap(({ assertionResults }) => assertionResults);
+  const isSkipped = ({ status }) => status === 'pending' || status === 'skipped';
+  const groupOf = ({ ancestorTitles, title }) => ancestorTitles.at(0) ?? title;
+  const groupsThatRan = new Set(results.filter((result) => !isSkipped(result)).map(groupOf));
+  return new Set(
+    results
+      .filter(isSkipped)
+      .map((result) => (groupsThatRan.has(groupOf(result)) ? result.fullName : groupOf(result))),
+  );
 }

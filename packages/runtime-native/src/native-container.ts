@@ -31,7 +31,7 @@ import { securityModules } from './security-modules.ts';
 import type { Spec } from './spec/config.ts';
 import type { LinuxResources } from './spec/linux.ts';
 import { StateDirectory, writeExit } from './state.ts';
-import type { ContainerRecord } from './state.ts';
+import type { ContainerRecord, ProcessId } from './state.ts';
 import { seccompFilter } from './seccomp-filter.ts';
 
 const SIGKILL = 9;
@@ -287,9 +287,22 @@ export class NativeContainer implements Container {
         `cannot execute a process in container ${this.id}: it is paused`,
       );
     }
-    const { spec } = this.#record;
     const target = this.#state.pid(this.id);
     if (!target) throw new RuntimeError('NOT_FOUND', `container ${this.id} is gone`);
+    const placement = placementOf(this.#cgroup);
+    try {
+      return await this.#launchExec(options, target, placement);
+    } catch (error) {
+      const busy = RuntimeError.is(error) && error.syscall === 'clone3' && error.errnoCode === 'EBUSY';
+      const leaf = busy ? this.#cgroup.leafOf(target.pid) : undefined;
+      if (leaf === undefined) throw error;
+      // an init system in there has divided the cgroup, and nobody may live in it but in its parts
+      return this.#launchExec(options, target, { ...placement, birth: leaf });
+    }
+  }
+
+  async #launchExec(options: ExecOptions, target: ProcessId, cgroups: CgroupPlacement): Promise<ExecProcess> {
+    const { spec } = this.#record;
     const { seccomp = true } = options;
     const plan = encodePlan(
       compileExec(
@@ -297,7 +310,7 @@ export class NativeContainer implements Container {
         parseExec(options),
         { pid: target.pid, startTicks: BigInt(target.startTicks) },
         {
-          cgroups: placementOf(this.#cgroup),
+          cgroups,
           seccomp: seccomp ? execFilter(spec) : undefined,
           available: availableCapabilities(),
           securityModules: securityModules(),

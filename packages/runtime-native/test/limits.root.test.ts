@@ -1,8 +1,9 @@
 /** Limits that bite. */
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
+import { detectCgroups } from '../src/cgroups/layout.ts';
 import type { LinuxResources, Spec } from '../src/spec/index.ts';
-import { runToEnd, shellSpec } from '../src/testing/index.ts';
+import { collect, runToEnd, shellSpec } from '../src/testing/index.ts';
 import { describeContainers, leftovers, makeLab } from './rootfs.ts';
 import type { Lab } from './rootfs.ts';
 
@@ -91,4 +92,36 @@ describeContainers('limits of a container', () => {
     expect(await container.pids()).toEqual([container.pid]);
     await container.delete({ force: true });
   });
+
+  it.runIf(detectCgroups().kind === 'v2')(
+    'find room for an exec where an init system has divided the cgroup (needs cgroup version 2 alone)',
+    async () => {
+      // as systemd does: itself in a part, the controllers to the parts
+      const script =
+        'cd /sys/fs/cgroup && mkdir init.scope && echo 1 > init.scope/cgroup.procs && ' +
+        'echo +pids > cgroup.subtree_control && echo ready && exec sleep 1000';
+      const spec = shellSpec(lab.rootfs, script, ({ mounts }) => {
+        const cgroup = mounts!.find(({ type }) => type === 'cgroup')!;
+        cgroup.options = cgroup.options!.filter((option) => option !== 'ro');
+      });
+      const container = await lab.runtime.create('c', { spec });
+      const attachment = await container.attach();
+      await container.start();
+      for await (const { data } of attachment.output) {
+        expect(Buffer.from(data).toString()).toBe('ready\n');
+        break;
+      }
+      {
+        await using process = await container.exec({
+          args: ['cat', '/proc/self/cgroup'],
+          env: ['PATH=/bin'],
+        });
+        expect((await collect(await process.attach())).stdout).toBe('0::/init.scope\n');
+      }
+      expect(await container.pids()).toEqual([container.pid]);
+      await container.pause();
+      expect((await container.state()).status).toBe('paused');
+      await container.delete({ force: true });
+    },
+  );
 });

@@ -44,6 +44,11 @@ export interface Cgroup {
   add(pid: number): void;
   /** Every process of the cgroup and of those that the container made below it. */
   pids(): number[];
+  /**
+   * The version 2 folder where a process of the cgroup is now: the cgroup's or one below it, which the container made.
+   * Undefined where there is no version 2, or when the process is gone.
+   */
+  leafOf(pid: number): string | undefined;
   /** Stops every process until {@link thaw}; resolves when they have stopped. @throws {RuntimeError} `CGROUP_FAILED` */
   freeze(options?: { signal?: AbortSignal }): Promise<void>;
   thaw(): Promise<void>;
@@ -247,6 +252,12 @@ class HostCgroup implements Cgroup {
 
   pids(): number[] {
     return listPids(this.#processFolder());
+  }
+
+  leafOf(pid: number): string | undefined {
+    const path = /^0::(.*)$/m.exec(readOptional(`/proc/${pid}/cgroup`) ?? '')?.[1];
+    if (this.#v2 === undefined || !`${path}/`.startsWith(`${this.path}/`)) return undefined;
+    return this.#v2 + path!.slice(this.path.length);
   }
 
   /** The hierarchy that is asked for processes. A container cannot leave the ones of limits, unlike the unified one. */

@@ -10,6 +10,12 @@ import type { Cgroup } from '../../src/cgroups/cgroups.ts';
 import { detectCgroups } from '../../src/cgroups/layout.ts';
 import { describeAsRoot } from '../root.ts';
 
+/** Files of version 2 that the spec's limits go to. */
+const V2_LIMITS = (
+  'memory.max memory.swap.max memory.low memory.high cpu.weight cpu.max cpu.max.burst cpuset.cpus cpuset.mems ' +
+  'pids.max hugetlb.2MB.max hugetlb.2MB.rsvd.max io.max cgroup.max.depth'
+).split(' ');
+
 /** Own for each run, so that two runs on one machine do not meet. */
 const parent = `/tare-test-${process.pid}`;
 
@@ -115,6 +121,83 @@ describeAsRoot('a cgroup', () => {
     expect(cgroup.stats().memory?.limitBytes).toBeUndefined();
     cgroup.apply({ pids: { limit: 0 } });
     expect(cgroup.stats().pids?.limit).toBeUndefined();
+  });
+
+  test.runIf(layout.kind === 'v2')('takes every limit that version 2 has a file for (needs it alone)', () => {
+    const cgroup = make();
+    const disk = readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .find((line) => line.includes(' - ext4 '))!
+      .split(' ')[2]!;
+    const [major, minor] = disk.split(':').map(Number) as [number, number];
+    cgroup.apply({
+      memory: { limit: 64 << 20, swap: 96 << 20, reservation: 32 << 20 },
+      cpu: { shares: 512, quota: 20_000, period: 50_000, burst: 10_000, cpus: '0', mems: '0' },
+      pids: { limit: 17 },
+      hugepageLimits: [{ pageSize: '2MB', limit: 4 << 20 }],
+      blockIO: {
+        throttleReadBpsDevice: [{ major, minor, rate: 1 << 20 }],
+        throttleWriteBpsDevice: [{ major, minor, rate: 2 << 20 }],
+        throttleReadIOPSDevice: [{ major, minor, rate: 100 }],
+        throttleWriteIOPSDevice: [{ major, minor, rate: 200 }],
+      },
+      unified: { 'memory.high': String(48 << 20), 'cgroup.max.depth': '3' },
+    });
+    const limits = (): Record<string, string> =>
+      Object.fromEntries(
+        V2_LIMITS.map((name) => [name, readFileSync(`${cgroup.placement.v2}/${name}`, 'utf8').trim()]),
+      );
+    expect(limits()).toEqual({
+      'memory.max': String(64 << 20),
+      'memory.swap.max': String(32 << 20),
+      'memory.low': String(32 << 20),
+      'memory.high': String(48 << 20),
+      'cpu.weight': '59',
+      'cpu.max': '20000 50000',
+      'cpu.max.burst': '10000',
+      'cpuset.cpus': '0',
+      'cpuset.mems': '0',
+      'pids.max': '17',
+      'hugetlb.2MB.max': String(4 << 20),
+      'hugetlb.2MB.rsvd.max': String(4 << 20),
+      'io.max': `${disk} rbps=1048576 wbps=2097152 riops=100 wiops=200`,
+      'cgroup.max.depth': '3',
+    });
+    // away again
+    cgroup.apply({
+      memory: { limit: -1, swap: -1, reservation: -1 },
+      cpu: { quota: -1, burst: 0 },
+      pids: { limit: -1 },
+      blockIO: { throttleReadBpsDevice: [{ major, minor, rate: 0 }] },
+    });
+    expect(limits()).toMatchObject({
+      'memory.max': 'max',
+      'memory.swap.max': 'max',
+      'memory.low': 'max',
+      'cpu.max': 'max 50000',
+      'cpu.max.burst': '0',
+      'pids.max': 'max',
+      'io.max': `${disk} rbps=max wbps=2097152 riops=100 wiops=200`,
+    });
+  });
+
+  test.runIf(layout.kind === 'v2').each([
+    ['memory.swappiness', { memory: { swappiness: 60 } }],
+    ['memory.disableOOMKiller', { memory: { disableOOMKiller: true } }],
+    ['cpu.realtimeRuntime', { cpu: { realtimeRuntime: 950_000 } }],
+    ['network.classID', { network: { classID: 1 } }],
+  ])('says that version 2 has no %s (needs it alone)', (field, resources) => {
+    expect(() => make().apply(resources)).toThrowError(
+      expect.objectContaining({ code: 'UNSUPPORTED', field: expect.stringContaining(field.split('.')[0]!) }),
+    );
+  });
+
+  test.runIf(layout.kind === 'v2')('hands every controller of version 2 down (needs it alone)', () => {
+    const cgroup = createCgroup(`${parent}/a/b/c`);
+    cgroups.push(cgroup, openCgroup(`${parent}/a`));
+    const controllers = (folder: string): string[] =>
+      readFileSync(`${folder}/cgroup.controllers`, 'utf8').trim().split(' ').sort();
+    expect(controllers(cgroup.placement.v2!)).toEqual(controllers('/sys/fs/cgroup'));
   });
 
   test('names the file and the value that the kernel refuses', () => {
