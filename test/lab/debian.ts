@@ -23,6 +23,8 @@ export interface Component {
   path: string;
   /** Release of Debian it is from, when it is not that of this machine. */
   suite?: string;
+  /** Packages that it needs besides, fetched with it. */
+  needs?: readonly string[];
   /** What is not tested without it. */
   costs: string;
 }
@@ -54,6 +56,22 @@ export const COMPONENTS = {
     path: 'usr/libexec/docker/cli-plugins/docker-compose',
     costs: 'the end-to-end test with docker compose',
   },
+  dockerPy: {
+    name: 'docker-py',
+    package: 'python3-docker',
+    path: 'usr/lib/python3/dist-packages/docker/__init__.py',
+    needs: [
+      'python3-requests',
+      'python3-urllib3',
+      'python3-websocket',
+      'python3-packaging',
+      'python3-idna',
+      'python3-chardet',
+      'python3-certifi',
+      'python3-six',
+    ],
+    costs: 'the end-to-end test with docker-py',
+  },
   runtimeSpec: {
     name: 'config-schema.json',
     package: 'golang-github-opencontainers-specs-dev',
@@ -72,6 +90,11 @@ export function componentPath(component: Component): string | undefined {
     .find((path) => component.name === 'docker' && existsSync(path));
 }
 
+/** The folders of a component's packages, its own first. */
+export function componentFolders({ package: own, needs = [] }: Component): string[] {
+  return [own, ...needs].map((name) => join(CACHE, name));
+}
+
 /**
  * Fetches what is missing through apt-get. Returns the components that cannot be had, each with the reason.
  * Two processes may do this at once: a package appears in the cache whole, by rename.
@@ -87,13 +110,18 @@ export async function fetchComponents(): Promise<{ component: Component; reason:
         await fetchFromSuite(component.package, suite);
         continue;
       }
-      await fetchPackage(component.package).catch(async (error: unknown) => {
-        if (listsUpdated) throw error;
-        listsUpdated = true;
-        // a bare machine has no package lists yet
-        await run('apt-get', ['update', '-qq']);
-        await fetchPackage(component.package);
-      });
+      const { needs = [] } = component as Component;
+      // itself last: it is there when all is
+      for (const name of [...needs, component.package]) {
+        if (existsSync(join(CACHE, name))) continue;
+        await fetchPackage(name).catch(async (error: unknown) => {
+          if (listsUpdated) throw error;
+          listsUpdated = true;
+          // a bare machine has no package lists yet
+          await run('apt-get', ['update', '-qq']);
+          await fetchPackage(name);
+        });
+      }
     } catch (error) {
       missing.push({ component, reason: error instanceof Error ? error.message.trim() : String(error) });
     }
