@@ -17,8 +17,17 @@ const attach = entry(
   'Attach local standard input, output, and error streams to a running container',
   () => import('./commands/attach.ts'),
 );
+const commit = entry("Create a new image from a container's changes", () => import('./commands/commit.ts'));
 const create = entry('Create a new container', () => import('./commands/create.ts'));
+const diff = entry(
+  "Inspect changes to files or directories on a container's filesystem",
+  () => import('./commands/diff.ts'),
+);
 const exec = entry('Execute a command in a running container', () => import('./commands/exec.ts'));
+const exportContainer = entry(
+  "Export a container's filesystem as a tar archive",
+  () => import('./commands/export.ts'),
+);
 const kill = entry('Kill one or more running containers', () => import('./commands/kill.ts'));
 const logs = entry('Fetch the logs of a container', () => import('./commands/logs.ts'));
 const pause = entry('Pause all processes within one or more containers', () => import('./commands/pause.ts'));
@@ -49,9 +58,19 @@ const wait = entry(
 
 const history = entry('Show the history of an image', () => import('./commands/history.ts'));
 const images = entry('List images', () => import('./commands/images.ts'));
+const importImage = entry(
+  'Import the contents from a tarball to create a filesystem image',
+  () => import('./commands/import.ts'),
+);
+const load = entry('Load an image from a tar archive or STDIN', () => import('./commands/load.ts'));
 const pull = entry('Download an image from a registry', () => import('./commands/pull.ts'));
 const push = entry('Upload an image to a registry', () => import('./commands/push.ts'));
 const rmi = entry('Remove one or more images', () => import('./commands/rmi.ts'));
+const save = entry(
+  'Save one or more images to a tar archive (streamed to STDOUT by default)',
+  () => import('./commands/save.ts'),
+);
+const search = entry('Search a registry for images', () => import('./commands/search.ts'));
 const tag = entry('Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE', () => import('./commands/tag.ts'));
 
 const events = entry('Get real time events from the server', () => import('./commands/events.ts'));
@@ -69,8 +88,11 @@ export const commandTable: Readonly<Record<string, Entry>> = {
     summary: 'Manage containers',
     commands: {
       attach,
+      commit,
       create,
+      diff,
       exec,
+      export: exportContainer,
       inspect: part(
         'Display detailed information on one or more containers',
         async () => (await import('./commands/inspect.ts')).container,
@@ -99,30 +121,37 @@ export const commandTable: Readonly<Record<string, Entry>> = {
       wait,
     },
   },
+  commit,
   create,
+  diff,
   daemon: entry('Run the Tare daemon', () => import('./commands/daemon.ts')),
   events,
   exec,
+  export: exportContainer,
   history,
   image: {
     summary: 'Manage images',
     commands: {
       history,
+      import: importImage,
       inspect: part(
         'Display detailed information on one or more images',
         async () => (await import('./commands/inspect.ts')).image,
       ),
       list: alias(images),
+      load,
       ls: images,
       prune: part('Remove unused images', async () => (await import('./commands/prune.ts')).image),
       pull,
       push,
       remove: alias(rmi),
       rm: rmi,
+      save,
       tag,
     },
   },
   images,
+  import: importImage,
   info,
   inspect: entry('Return low-level information on Docker objects', () => import('./commands/inspect.ts')),
   jobs: entry(
@@ -130,6 +159,7 @@ export const commandTable: Readonly<Record<string, Entry>> = {
     () => import('./commands/jobs.ts'),
   ),
   kill,
+  load,
   login: entry('Authenticate to a registry', () => import('./commands/login.ts')),
   logout: entry('Log out from a registry', () => import('./commands/logout.ts')),
   logs,
@@ -166,6 +196,8 @@ export const commandTable: Readonly<Record<string, Entry>> = {
   rm,
   rmi,
   run,
+  save,
+  search,
   start,
   stats,
   stop,

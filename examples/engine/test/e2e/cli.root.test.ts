@@ -99,6 +99,17 @@ describe.skipIf(missing !== undefined)(`tare beside docker${missing ? ` (skipped
     ['kills what has ended', () => ['kill', 'ended']],
     ['attaches to what has ended', () => ['attach', 'ended']],
     ['starts and attaches again', () => ['start', '-a', 'ended']],
+    ['searches a registry', ({ registry }) => ['search', `${registry}config`]],
+    ['searches by template', ({ registry }) => ['search', '--format', '{{json .}}', `${registry}config`]],
+    ['lists changes', () => ['diff', 'ended']],
+    ['lists changes of nobody', () => ['diff', 'nosuch']],
+    ['saves what is not there', () => ['save', 'nosuch']],
+    ['exports to nowhere', () => ['export', '-o', '/nosuch/file', 'ended']],
+    ['loads what is no archive', () => ['load', '-i', '/etc/passwd']],
+    ['loads what is not there', () => ['load', '-i', '/nosuch']],
+    ['commits', () => ['commit', '-m', 'message', '-c', 'CMD ["x"]', 'ended', 'committed:by-cli']],
+    ['commits nobody', () => ['commit', 'nosuch']],
+    ['imports what is not there', () => ['import', '/nosuch']],
   ];
 
   test.for(same)('%s', async ([, args]) => {
