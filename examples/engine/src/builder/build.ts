@@ -121,7 +121,7 @@ class Build {
     });
     this.#steps = this.#plan.needed.reduce(
       (sum, index) => sum + 1 + this.#plan.stages[index]!.instructions.length,
-      Object.keys(request.labels).length > 0 ? 1 : 0,
+      0,
     );
     const epoch = request.buildArgs['SOURCE_DATE_EPOCH'];
     this.#epochNs = epoch && /^\d{1,12}$/.test(epoch) ? BigInt(epoch) * 1_000_000_000n : undefined;

@@ -56,6 +56,7 @@ const wait = entry(
   () => import('./commands/wait.ts'),
 );
 
+const build = entry('Build an image from a Dockerfile', () => import('./commands/build.ts'));
 const history = entry('Show the history of an image', () => import('./commands/history.ts'));
 const images = entry('List images', () => import('./commands/images.ts'));
 const importImage = entry(
@@ -84,6 +85,14 @@ const volumeRm = part('Remove one or more volumes', async () => (await import('.
 /** The whole command line. */
 export const commandTable: Readonly<Record<string, Entry>> = {
   attach,
+  build,
+  builder: {
+    summary: 'Manage builds',
+    commands: {
+      build,
+      prune: part('Remove build cache', async () => (await import('./commands/prune.ts')).builder),
+    },
+  },
   container: {
     summary: 'Manage containers',
     commands: {
@@ -132,6 +141,7 @@ export const commandTable: Readonly<Record<string, Entry>> = {
   image: {
     summary: 'Manage images',
     commands: {
+      build,
       history,
       import: importImage,
       inspect: part(

@@ -46,6 +46,8 @@ export interface ConfigFile {
   format(command: 'ps' | 'images' | 'networks' | 'volumes' | 'stats'): string | undefined;
   /** Credentials for a registry host such as `docker.io` or `localhost:5000`; undefined when there are none. */
   credentials(registry: string): Promise<Credentials | undefined>;
+  /** Every credential there is, by the key it is kept under: what a build may need is known only when it is met. */
+  allCredentials(): Promise<Record<string, Credentials>>;
   /** Remembers credentials. */
   store(registry: string, credentials: Required<Pick<Credentials, 'username' | 'password'>>): Promise<void>;
   /** Forgets them, if there are any. */
@@ -76,18 +78,30 @@ export function loadConfig(directory: string | undefined, environment: Environme
     renameSync(temporary, path);
   };
 
+  const credentials = async (registry: string): Promise<Credentials | undefined> => {
+    const key = authKey(registry);
+    const helper = helperFor(key);
+    if (helper) return fromHelper(helper, key, environment);
+    const stored =
+      json.auths?.[key] ?? json.auths?.[`https://${registry}`] ?? json.auths?.[`https://${registry}/v1/`];
+    return stored && decode(stored, key);
+  };
+
   return {
     path,
     httpHeaders: json.HttpHeaders,
     detachKeys: json.detachKeys,
     format: (command) => json[`${command}Format`],
-    async credentials(registry) {
-      const key = authKey(registry);
-      const helper = helperFor(key);
-      if (helper) return fromHelper(helper, key, environment);
-      const stored =
-        json.auths?.[key] ?? json.auths?.[`https://${registry}`] ?? json.auths?.[`https://${registry}/v1/`];
-      return stored && decode(stored, key);
+    credentials,
+    async allCredentials() {
+      const keys = new Set([...Object.keys(json.auths ?? {}), ...Object.keys(json.credHelpers ?? {})]);
+      const all: Record<string, Credentials> = {};
+      for (const key of keys) {
+        const registry = key === hubKey ? 'docker.io' : key.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
+        const found = await credentials(registry);
+        if (found) all[key] = found;
+      }
+      return all;
     },
     async store(registry, { username, password }) {
       const key = authKey(registry);
@@ -184,6 +198,16 @@ function runHelper(helper: string, verb: string, input: string, environment: Env
 
 /** The `X-Registry-Auth` header: base64url of the credentials, `{}` for none. */
 export function encodeAuth(credentials: Credentials | undefined): string {
-  const text = Buffer.from(JSON.stringify(credentials ?? {})).toString('base64');
+  return base64url(credentials ?? {});
+}
+
+/** The `X-Registry-Config` header: base64url of {@link ConfigFile.allCredentials}. */
+export function encodeRegistryConfig(credentials: Readonly<Record<string, Credentials>>): string {
+  return base64url(credentials);
+}
+
+/** With padding, unlike Node's own: Go's decoders want it. */
+function base64url(value: unknown): string {
+  const text = Buffer.from(JSON.stringify(value)).toString('base64');
   return text.replaceAll('+', '-').replaceAll('/', '_');
 }

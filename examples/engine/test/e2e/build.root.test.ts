@@ -1,7 +1,7 @@
 /** Building with the stock CLI's classic builder. */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -351,6 +351,38 @@ describe.skipIf(missing !== undefined)(`build${missing ? ` (skipped: ${missing})
     expect(empty.json()).toEqual({ message: 'the Dockerfile (Dockerfile) cannot be empty' });
     const none = await lab.api('POST', '/build?dockerfile=../../etc/passwd', new TarBuilder().build());
     expect(none.json()).toEqual({ message: 'Cannot locate specified Dockerfile: ../../etc/passwd' });
+  });
+
+  test('tare builds what docker builds, with its own context, names and image id file', async () => {
+    const directory = await context({
+      'sub/Dockerfile.own': 'FROM busybox\nARG v\nCOPY . /ctx\nRUN echo $v > /v',
+      'sub/Dockerfile.own.dockerignore': '*.log\n!kept.log\nsub',
+      'a.log': '',
+      'kept.log': '',
+      'deep/b.log': 'only at the top',
+      text: 'text',
+    });
+    await symlink('text', join(directory, 'link'));
+    const file = join(directory, 'sub/Dockerfile.own');
+    const iidfile = join(directory, '../iid');
+    const flags = ['-t', 'built', '-f', file, '--build-arg', 'v=1', '--label', 'l=2', '--iidfile', iidfile];
+    const built = await lab.tare(['build', ...flags, directory]);
+    expect(built.stderr).toBe('');
+    expect(built.stdout).toMatch(/^Step 1\/4 : FROM [^]*Successfully tagged built:latest\n$/);
+    expect(await run('sh', '-c', 'cat /v; cd /ctx; find . | sort; readlink link')).toBe(
+      '1\n.\n./deep\n./deep/b.log\n./kept.log\n./link\n./text\ntext',
+    );
+    expect((await readFile(iidfile, 'utf8')).trim()).toBe((await inspect()).Id);
+
+    const piped = await lab.tare(['build', '-q', '-'], { input: `FROM ${lab.busybox}\nCMD ["x"]` });
+    expect(piped.stdout).toMatch(/^sha256:[0-9a-f]{64}\n$/);
+    const failed = await lab.tare(['build', '-'], { input: `FROM ${lab.busybox}\nRUN exit 7` });
+    expect(failed.code).toBe(7);
+    expect(failed.stderr).toContain('returned a non-zero code: 7');
+    const nowhere = await lab.tare(['build', '/nosuch']);
+    expect(nowhere.stderr).toContain('unable to prepare context: path "/nosuch" not found');
+    const without = await lab.tare(['build', folder]);
+    expect(without.stderr).toContain('Dockerfile: no such file or directory');
   });
 
   test('the same build with a fixed epoch gives the same image', async () => {

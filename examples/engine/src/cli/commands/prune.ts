@@ -58,6 +58,29 @@ async function pruneImages(cli: Cli, all: boolean, filters: Filters): Promise<Pr
   return { heading: 'Deleted Images:', lines, bytes: answer.SpaceReclaimed ?? 0 };
 }
 
+/** `builder prune`. */
+export const builder = defineCommand({
+  usage: '[OPTIONS]',
+  summary: 'Remove build cache',
+  args: { min: 0 },
+  flags: {
+    all: toggle('Remove all unused build cache, not just dangling ones', { short: 'a' }),
+    filter: filterFlag('Provide filter values', ''),
+    force: toggle('Do not prompt for confirmation', { short: 'f' }),
+  },
+  async run({ cli, flags }) {
+    const what = flags.all ? 'all build cache' : 'all dangling build cache';
+    await confirm(cli, `WARNING! This will remove ${what}.`, flags.force);
+    const { CachesDeleted, SpaceReclaimed } = await cli.client.json<{
+      CachesDeleted: string[] | null;
+      SpaceReclaimed: number;
+    }>('POST', '/build/prune', { query: { all: flags.all, filters: encodeFilters(flags.filter) } });
+    const lines = CachesDeleted ?? [];
+    if (lines.length > 0) cli.stdout.write(`Deleted build cache objects:\n${lines.join('\n')}\n\n`);
+    cli.print(`Total reclaimed space: ${decimalSize(SpaceReclaimed)}`);
+  },
+});
+
 /** Asks unless `force`; anything but yes ends the command. */
 async function confirm(cli: Cli, warning: string, force: boolean): Promise<void> {
   if (force) return;

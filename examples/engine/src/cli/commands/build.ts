@@ -1,0 +1,103 @@
+/** `tare build`: builds an image of a Dockerfile. */
+import { writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { pack } from 'tar-stream';
+import { asReadable, packContext, type ContextToSend } from '../build-context.ts';
+import type { Cli } from '../cli.ts';
+import { defineCommand } from '../command.ts';
+import { encodeRegistryConfig } from '../config-file.ts';
+import { UsageError } from '../errors.ts';
+import { list, string, toggle } from '../flags.ts';
+import { displayProgress, readProgress } from '../progress.ts';
+import { parseImageName } from '../values/image-name.ts';
+
+/** `build`. */
+export const command = defineCommand({
+  usage: '[OPTIONS] PATH | URL | -',
+  summary: 'Build an image from a Dockerfile',
+  args: { min: 1 },
+  flags: {
+    addHost: list('Add a custom host-to-IP mapping ("host:ip")'),
+    buildArg: list('Set build-time variables'),
+    file: string('Name of the Dockerfile (default is "PATH/Dockerfile")', { short: 'f' }),
+    iidfile: string('Write the image ID to the file'),
+    label: list('Set metadata for an image'),
+    network: string('Set the networking mode for the RUN instructions during build', { initial: 'default' }),
+    noCache: toggle('Do not use cache when building the image'),
+    platform: string('Set platform if server is multi-platform capable'),
+    pull: toggle('Always attempt to pull a newer version of the image'),
+    quiet: toggle('Suppress the build output and print image ID on success', { short: 'q' }),
+    tag: list('Name and optionally a tag in the "name:tag" format', { short: 't' }),
+    target: string('Set the target build stage to build'),
+  },
+  async run({ cli, flags, args: [source] }) {
+    for (const name of flags.tag) parseImageName(name);
+    const isUrl = /^https?:\/\//.test(source!);
+    const context = isUrl ? undefined : await contextOf(cli, source!, flags.file);
+    const response = await cli.client.call('POST', '/build', {
+      query: {
+        t: flags.tag,
+        remote: isUrl ? source : undefined,
+        dockerfile: context?.dockerfile ?? flags.file,
+        q: flags.quiet,
+        nocache: flags.noCache,
+        pull: flags.pull,
+        rm: true,
+        target: flags.target,
+        platform: flags.platform || cli.environment['DOCKER_DEFAULT_PLATFORM'],
+        networkmode: flags.network,
+        extrahosts: flags.addHost.join(','),
+        buildargs: JSON.stringify(assignments(flags.buildArg, cli.environment)),
+        labels: JSON.stringify(assignments(flags.label, {})),
+      },
+      headers: {
+        'Content-Type': 'application/x-tar',
+        'X-Registry-Config': encodeRegistryConfig(await cli.config.allCredentials()),
+      },
+      ...(context ? { body: context.archive } : {}),
+    });
+    let id = '';
+    const onAux = (aux: unknown): void => {
+      id = (aux as { ID?: string }).ID ?? id;
+    };
+    if (flags.quiet) for await (const { aux } of readProgress(response)) onAux(aux ?? {});
+    else await displayProgress(response, cli.stdout, onAux);
+    if (flags.quiet) cli.print(id);
+    if (flags.iidfile !== '') await writeFile(resolve(cli.workingDirectory, flags.iidfile), id);
+  },
+});
+
+/** A directory, or what comes by standard input: a Dockerfile alone, or an archive. */
+async function contextOf(cli: Cli, source: string, file: string): Promise<ContextToSend> {
+  if (source !== '-') {
+    if (file !== '-') return packContext(source, file, cli.workingDirectory);
+    throw new UsageError('a Dockerfile from standard input needs the context from there, too: tare build -');
+  }
+  const input = await buffer(cli.stdin as unknown as Readable);
+  if (isArchive(input)) return { archive: Readable.from([input]), dockerfile: file || 'Dockerfile' };
+  const archive = pack();
+  archive.entry({ name: 'Dockerfile', mode: 0o644 }, input);
+  archive.finalize();
+  return { archive: asReadable(archive), dockerfile: 'Dockerfile' };
+}
+
+function isArchive(bytes: Buffer): boolean {
+  const compressed =
+    (bytes[0] === 0x1f && bytes[1] === 0x8b) || bytes.subarray(0, 4).toString('hex') === '28b52ffd';
+  return compressed || bytes.toString('latin1', 257, 262) === 'ustar';
+}
+
+/** `NAME=value`; a name alone takes its value from the environment, and is left to the default when it has none there. */
+function assignments(
+  given: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): Record<string, string | null> {
+  return Object.fromEntries(
+    given.map((text) => {
+      const at = text.indexOf('=');
+      return at < 0 ? [text, environment[text] ?? null] : [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
+}
