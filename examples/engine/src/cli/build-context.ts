@@ -103,7 +103,7 @@ async function addDirectory(archive: Pack, root: string, path: string, rules: Ig
   }
 }
 
-function addEntry(archive: Pack, header: Header): Promise<void> {
+function addEntry(archive: Pack, header: Partial<Header> & { name: string }): Promise<void> {
   const { promise, resolve: done, reject } = Promise.withResolvers<void>();
   archive.entry(header, (error) => (error ? reject(error) : done()));
   return promise;
