@@ -5,7 +5,7 @@ import { join, posix } from 'node:path';
 import { readFromRoot, type RootSyscalls } from '../containers/root-files.ts';
 import type { Trees } from '../containers/trees.ts';
 import { invalid } from '../errors.ts';
-import { ignorePatterns, ignoreRules, type IgnoreRules } from './ignore-file.ts';
+import { ignorePatterns, ignoreRules, type IgnoreRules } from '../ignore-file.ts';
 
 /** What a context is made with. */
 export interface ContextOptions {

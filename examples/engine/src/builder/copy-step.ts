@@ -11,7 +11,7 @@ import { expandIn, type WordContext } from './dockerfile/config-instructions.ts'
 import { DockerfileError } from './dockerfile/errors.ts';
 import type { Instruction } from './dockerfile/parser.ts';
 import { splitWords } from './dockerfile/words.ts';
-import { ignoreRules } from './ignore-file.ts';
+import { ignoreRules } from '../ignore-file.ts';
 import { kindOf, statIn } from './stat.ts';
 import type { BuildParts } from './state.ts';
 

@@ -5,7 +5,7 @@ import { join, relative, resolve, sep } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack, type Header, type Pack } from 'tar-stream';
-import { ignorePatterns, ignoreRules, type IgnoreRules } from '../builder/ignore-file.ts';
+import { ignorePatterns, ignoreRules, type IgnoreRules } from '../ignore-file.ts';
 import { CliError } from './errors.ts';
 
 /** A context to send. */
