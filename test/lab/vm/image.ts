@@ -38,10 +38,13 @@ export interface BootImage {
 
 /** Pure cgroup v2 and a kernel two years older than the newest one that people run: Debian 12 has 6.1. */
 const KERNEL = 'linux-image-cloud-amd64';
-/** What Node is linked with, a shell and its programs, and those of GNU's that tests ask for what busybox cannot tell. */
+/**
+ * What Node is linked with; busybox; a shell and an unshare(1) that, unlike busybox's, run the programs on the PATH; and
+ * those of GNU's that tests ask for what busybox cannot tell.
+ */
 const PACKAGES = (
-  'libc6 libstdc++6 libgcc-s1 busybox-static ' +
-  'tar coreutils findutils libacl1 libattr1 libgmp10 libselinux1 libpcre2-8-0'
+  'libc6 libstdc++6 libgcc-s1 busybox-static dash util-linux libmount1 libblkid1 ' +
+  'tar coreutils findutils diffutils libacl1 libattr1 libgmp10 libselinux1 libpcre2-8-0'
 ).split(' ');
 /** Parts of the kernel's modules: what container and network tests use, and the disks. */
 const MODULES = (

@@ -1,6 +1,8 @@
 /** What reaches the disk, compared with the archive and with what GNU tar makes of it. Needs root. */
 import { execFileSync } from 'node:child_process';
 import { closeSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { layerFs } from '@tare/runtime-native/syscalls';
 import { describe, expect, test } from 'vitest';
@@ -75,7 +77,7 @@ describe.skipIf(!isRoot)('unpacking as root', () => {
   test('unpacks a real tree that GNU tar packed, and reports the diffID and sizes', async () => {
     using place = new Place();
     using again = new Place();
-    const source = '/usr/share/perl';
+    const source = dirname(createRequire(import.meta.url).resolve('vitest/package.json'));
     const tar = execFileSync('tar', ['--format=posix', '-C', source, '-cf', '-', '.'], {
       maxBuffer: 2 ** 30,
     });
