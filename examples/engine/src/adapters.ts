@@ -9,8 +9,16 @@ import {
   readlinkSync,
   readSync,
 } from 'node:fs';
-import { posix } from 'node:path';
-import { encodeTarHeader, extractTar, packTree, TAR_END, tarEntry, tarPadding } from '@tare/layer-store';
+import { basename, dirname, posix } from 'node:path';
+import {
+  encodeTarHeader,
+  extractTar,
+  packTree,
+  TAR_END,
+  tarEntry,
+  tarPadding,
+  type LayerFs,
+} from '@tare/layer-store';
 import { bringUpLoopback } from '@tare/netdriver';
 import {
   AT_FDCWD,
@@ -18,6 +26,7 @@ import {
   defaultSeccompProfile,
   mount,
   openMount,
+  mountTable,
   parseSeccompProfile,
   removeNetworkNamespace,
   RESOLVE,
@@ -26,7 +35,8 @@ import {
 } from '@tare/runtime-native';
 import type { RootSyscalls } from './containers/root-files.ts';
 import type { TreePart, Trees } from './containers/trees.ts';
-import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
+import type { ContainerWorld, Sandboxes, SeccompProfiles } from './containers/world.ts';
+import type { HostMounts } from './volumes/volumes.ts';
 
 /** Network namespaces bound to files. */
 export const nativeSandboxes: Sandboxes = {
@@ -40,6 +50,27 @@ export const nativeSeccomp: SeccompProfiles = {
   standard: (capabilities) => defaultSeccompProfile({ capabilities }),
   parse: (profile, capabilities) => parseSeccompProfile(profile, { capabilities }),
 };
+
+/** Mounts of the namespace that the engine runs in. */
+export const nativeHostMounts: HostMounts = {
+  mount: (mounts, target) =>
+    mount(
+      mounts.map(({ options, ...rest }) => ({ ...rest, options: [...options] })),
+      target,
+    ),
+  unmount: (target) => {
+    while (unmount(target, { lazy: true }));
+  },
+  table: mountTable,
+};
+
+/** Copying a tree is packing and unpacking it: one that follows no link, and keeps everything. */
+export function copyTreeWith(fs: LayerFs): ContainerWorld['copyTree'] {
+  return async (from, to, { signal }) => {
+    // by its name in its parent: the directory that an archive is unpacked into keeps its owner and mode
+    await extractTar(packTree(from, { fs, as: basename(to), signal }), dirname(to), { fs, signal });
+  };
+}
 
 /** From `<fcntl.h>`; node:fs does not name it. */
 const O_PATH = 0o10000000;

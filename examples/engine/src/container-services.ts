@@ -60,6 +60,7 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
   });
   const volumes = new Volumes({
     table: new VolumesTable(db),
+    hostMounts: seams.hostMounts,
     events,
     root: join(dataRoot, 'volumes'),
     users: (name) => containers.usersOfVolume(name),
@@ -77,7 +78,11 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
     store,
     networks,
     volumes,
-    paths: { containers: join(dataRoot, 'containers'), sandboxes },
+    paths: {
+      containers: join(dataRoot, 'containers'),
+      sandboxes,
+      mounts: join(execRoot, 'mounts'),
+    },
     hostFacts: hostFacts(),
     openFilesMax: openFilesMax(),
   });

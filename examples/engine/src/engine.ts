@@ -63,6 +63,8 @@ export interface EngineParts {
     | 'seccomp'
     | 'syscalls'
     | 'trees'
+    | 'hostMounts'
+    | 'copyTree'
     | 'cgroupVersion'
     | 'cgroupParent'
     | 'init'

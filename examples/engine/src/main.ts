@@ -6,7 +6,14 @@ import { openLayerStore } from '@tare/layer-store';
 import { createBridgeDriver, openDnsServer } from '@tare/netdriver';
 import { createNativeRuntime, detectCgroups, initProgram, layerFs, sweepCgroups } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
-import { nativeRootSyscalls, nativeSandboxes, nativeSeccomp, nativeTrees } from './adapters.ts';
+import {
+  copyTreeWith,
+  nativeHostMounts,
+  nativeRootSyscalls,
+  nativeSandboxes,
+  nativeSeccomp,
+  nativeTrees,
+} from './adapters.ts';
 import { DAEMON_USAGE, loadConfig, type Config } from './config.ts';
 import { Engine, type EngineParts } from './engine.ts';
 import { messageOf } from './errors.ts';
@@ -94,6 +101,8 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
       seccomp: nativeSeccomp,
       syscalls: nativeRootSyscalls(layerFs),
       trees: nativeTrees(layerFs),
+      hostMounts: nativeHostMounts,
+      copyTree: copyTreeWith(layerFs),
       cgroupParent: CGROUP_PARENT,
       init: { program: initProgram, always: config.init },
       cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,

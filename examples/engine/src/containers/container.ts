@@ -7,10 +7,10 @@ import type { HostConfig } from './host-config.ts';
 
 /** One mount of a container, as resolved at creation. */
 export interface MountPoint {
-  type: 'bind' | 'volume' | 'tmpfs';
-  /** Volume name; absent for binds and tmpfs. */
+  type: 'bind' | 'volume' | 'tmpfs' | 'image';
+  /** Volume name; absent for the others. */
   name?: string;
-  /** Absolute path on the host; empty for tmpfs. */
+  /** Absolute path on the host; empty for tmpfs; for an image its reference. */
   source: string;
   /** Absolute path in the container. */
   destination: string;
@@ -29,6 +29,12 @@ export interface MountPoint {
   readOnlyNonRecursive?: boolean;
   /** The volume was made for this container alone; `rm -v` removes it. */
   anonymous?: boolean;
+  /** Does not begin with what the image has at its destination. */
+  noCopy?: boolean;
+  /** The part of the volume or image that is mounted, relative to its root. */
+  subpath?: string;
+  /** Id of the image of an image mount. */
+  imageId?: string;
   /** Came from `Mounts`, not from `Binds` or the image. */
   explicit?: boolean;
 }

@@ -333,7 +333,10 @@ export class Containers implements AsyncDisposable {
   usersOf(imageId: string): ImageUser[] {
     return this.#world.store
       .allClaimed()
-      .filter(({ record }) => record.imageId === imageId)
+      .filter(
+        ({ record }) =>
+          record.imageId === imageId || record.mounts.some((mount) => mount.imageId === imageId),
+      )
       .map(({ id, state }) => ({ containerId: id, running: state.running }));
   }
 

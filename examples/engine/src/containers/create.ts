@@ -1,6 +1,7 @@
 /** `POST /containers/create`: everything a container owns before it first starts. */
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { arch } from 'node:os';
+import { posix } from 'node:path';
 
 import { invalid, notFound, notImplemented } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
@@ -13,7 +14,9 @@ import type { CreateRequest, EndpointSettings } from './create-request.ts';
 import { writeInPlace } from './etc-files.ts';
 import type { HostConfig } from './host-config.ts';
 import { mergeConfig, pathAndArgs, type ImageDefaults } from './merge-config.ts';
+import { copyUp } from './copy-up.ts';
 import { containerMounts } from './mounts.ts';
+import { imageViewKey, removeSnapshots } from './mount-sources.ts';
 import { newId, parseName, randomName } from './names.ts';
 import { removeAnonymousVolumes } from './remove.ts';
 import { rlimits, parseDeviceRule } from './resources.ts';
@@ -71,7 +74,9 @@ export async function createContainer(
     inherited: inheritedMounts(world, hostConfig.VolumesFrom ?? []),
     volumeDriver: hostConfig.VolumeDriver ?? '',
     newVolumeName: newId,
-  });
+  }).map((mount) =>
+    mount.type === 'image' ? { ...mount, imageId: world.images.resolve(mount.source).id } : mount,
+  );
   // last before the first change: no other request runs between this check and the row
   if (name !== '') world.store.checkName(name);
   const record: ContainerRecord = {
@@ -89,15 +94,16 @@ export async function createContainer(
   const container = world.store.insert(record, networks);
   job.onFailure(async () => {
     await rm(containerFiles(world.paths, id).directory, { recursive: true, force: true });
-    await world.snapshotter.remove(id);
+    await removeSnapshots(world, record);
     world.store.forget(container);
     await removeAnonymousVolumes(world, record.mounts);
   });
   await allSettled([
     world.snapshotter.prepare(id, image.chainId, { signal: job.signal }),
-    prepareMounts(world, hostConfig, record.mounts),
+    prepareMounts(world, record, job.signal),
     prepareFiles(world, id),
   ]);
+  await copyUp(world, record, job.signal);
   world.store.saveRecord(container);
   world.store.ready(container);
   world.store.publish(container, 'create');
@@ -227,26 +233,34 @@ function inheritedMounts(world: ContainerWorld, volumesFrom: readonly string[]):
     return record.mounts.map(({ anonymous: _theirs, ...mount }) => ({
       ...mount,
       readWrite: mount.readWrite && mode !== 'ro',
+      noCopy: true,
     }));
   });
 }
 
-/** Makes volumes, and the directories of binds that are not there. */
+/** Makes volumes, the directories of binds that are not there, and the views of images. */
 async function prepareMounts(
   world: ContainerWorld,
-  host: HostConfig,
-  mounts: readonly MountPoint[],
+  { id, hostConfig, mounts }: ContainerRecord,
+  signal: AbortSignal,
 ): Promise<void> {
-  for (const mount of mounts) {
+  for (const [index, mount] of mounts.entries()) {
+    const request = hostConfig.Mounts?.find(
+      ({ Target = '' }) => posix.resolve('/', Target) === mount.destination,
+    );
     if (mount.type === 'volume') {
-      const request = host.Mounts?.find(
-        ({ Target, Source }) => Target === mount.destination && Source === mount.name,
-      );
-      await world.volumes.forMount(mount.name!, mount.anonymous === true, request?.VolumeOptions?.Labels);
+      const options = request?.VolumeOptions;
+      await world.volumes.forMount(mount.name!, {
+        anonymous: mount.anonymous === true,
+        labels: options?.Labels,
+        options: options?.DriverConfig?.Options,
+      });
       mount.source = world.volumes.mountpoint(mount.name!);
     } else if (mount.type === 'bind') {
-      const request = host.Mounts?.find(({ Target }) => Target === mount.destination);
       await prepareBind(mount, request?.BindOptions?.CreateMountpoint === true);
+    } else if (mount.type === 'image') {
+      const { chainId } = world.images.resolve(mount.imageId!);
+      await world.snapshotter.view(imageViewKey(id, index), chainId, { signal });
     }
   }
 }

@@ -80,7 +80,10 @@ function parseBind(raw: string, sources: MountSources): MountPoint {
   }
   checkVolumeName(first);
   // dockerd shows the shared label mode for named volumes that have none
-  return volume(first, destination, sources, { mode: mode === '' ? 'z' : mode, readWrite });
+  return {
+    ...volume(first, destination, sources, { mode: mode === '' ? 'z' : mode, readWrite }),
+    ...(words.has('nocopy') ? { noCopy: true } : {}),
+  };
 }
 
 function isMode(mode: string): boolean {
@@ -92,66 +95,150 @@ function isMode(mode: string): boolean {
   );
 }
 
+/** Which options each type takes. */
+const OPTIONS_OF = {
+  bind: 'BindOptions',
+  volume: 'VolumeOptions',
+  tmpfs: 'TmpfsOptions',
+  image: 'ImageOptions',
+} as const;
+
 function parseMount(request: MountRequest, sources: MountSources): MountPoint {
-  const { Type: type = '', Source: source = '', Target: target = '', ReadOnly: readOnly = false } = request;
+  const { Type: type = '', Target: target = '' } = request;
   const refused = (why: string): Error => invalid(`invalid mount config for type "${type}": ${why}`);
-  const destination = cleanDestination(type, target);
-  switch (type) {
-    case 'bind': {
-      if (source === '') throw refused('field Source must not be empty');
-      if (!source.startsWith('/'))
-        throw refused(`invalid mount path: '${source}' mount path must be absolute`);
-      if (request.VolumeOptions) throw refused('field VolumeOptions must not be specified');
-      const options = request.BindOptions ?? {};
-      const propagation = options.Propagation || 'rprivate';
-      if (!PROPAGATIONS.has(propagation)) throw refused(`invalid propagation mode: ${propagation}`);
-      return {
-        type: 'bind',
-        source: posix.normalize(source),
-        destination,
-        mode: '',
-        readWrite: !readOnly,
-        propagation,
-        explicit: true,
-        ...(options.NonRecursive ? { nonRecursive: true } : {}),
-        ...(options.ReadOnlyNonRecursive ? { readOnlyNonRecursive: true } : {}),
-      };
-    }
-    case 'volume': {
-      if (request.VolumeOptions?.Subpath) throw refused('field Subpath is not supported by this engine yet');
-      if (source === '') return { ...anonymousVolume(destination, sources), readWrite: !readOnly };
-      checkVolumeName(source);
-      const driver = request.VolumeOptions?.DriverConfig?.Name;
-      return {
-        ...volume(source, destination, sources, { mode: 'z', readWrite: !readOnly }),
-        ...(driver ? { driver } : {}),
-        explicit: true,
-      };
-    }
-    case 'tmpfs': {
-      if (source !== '') throw refused('field Source must not be specified');
-      const options = request.TmpfsOptions ?? {};
-      const extra = (options.Options ?? []).map((pair) => pair.join('='));
-      if (options.Mode) extra.push(`mode=${options.Mode.toString(8)}`);
-      if (options.SizeBytes) extra.push(`size=${options.SizeBytes}`);
-      if (readOnly) extra.push('ro');
-      return {
-        type: 'tmpfs',
-        source: '',
-        destination,
-        mode: '',
-        readWrite: !readOnly,
-        propagation: '',
-        tmpfsOptions: extra,
-        explicit: true,
-      };
-    }
-    case 'image':
-    case 'cluster':
-      throw refused(`mounts of this type are not supported by this engine`);
-    default:
-      throw refused('mount type unknown');
+  if (!Object.hasOwn(OPTIONS_OF, type)) {
+    throw refused(
+      type === 'cluster' || type === 'npipe'
+        ? 'mounts of this type are not supported by this engine'
+        : 'mount type unknown',
+    );
   }
+  const destination = cleanDestination(type, target);
+  const own = OPTIONS_OF[type as keyof typeof OPTIONS_OF];
+  const foreign = Object.values(OPTIONS_OF).find((key) => key !== own && request[key] !== undefined);
+  if (foreign) throw refused(`field ${foreign} must not be specified`);
+  switch (own) {
+    case 'BindOptions':
+      return bindMount(request, destination, refused);
+    case 'VolumeOptions':
+      return volumeMount(request, destination, sources, refused);
+    case 'TmpfsOptions':
+      return tmpfsMount(request, destination, refused);
+    case 'ImageOptions':
+      return imageMount(request, destination, refused);
+  }
+}
+
+type Refuse = (why: string) => Error;
+
+function bindMount(request: MountRequest, destination: string, refused: Refuse): MountPoint {
+  const { Source: source = '', ReadOnly: readOnly = false, BindOptions: options = {} } = request;
+  if (source === '') throw refused('field Source must not be empty');
+  if (!source.startsWith('/')) throw refused(`invalid mount path: '${source}' mount path must be absolute`);
+  const propagation = options.Propagation || 'rprivate';
+  if (!PROPAGATIONS.has(propagation)) throw refused(`invalid propagation mode: ${propagation}`);
+  if (!readOnly && (options.ReadOnlyNonRecursive || options.ReadOnlyForceRecursive)) {
+    const which = options.ReadOnlyNonRecursive ? 'ReadOnlyNonRecursive' : 'ReadOnlyForceRecursive';
+    throw refused(`mount options conflict: !ReadOnly && BindOptions.${which}`);
+  }
+  if (options.ReadOnlyForceRecursive) {
+    if (options.ReadOnlyNonRecursive) {
+      throw refused('mount options conflict: ReadOnlyForceRecursive && BindOptions.ReadOnlyNonRecursive');
+    }
+    if (options.NonRecursive) {
+      throw refused('mount options conflict: ReadOnlyForceRecursive && BindOptions.NonRecursive');
+    }
+    if (propagation !== 'rprivate') {
+      throw refused('mount options conflict: BindOptions.ReadOnlyForceRecursive needs propagation rprivate');
+    }
+  }
+  return {
+    type: 'bind',
+    source: posix.normalize(source),
+    destination,
+    mode: '',
+    readWrite: !readOnly,
+    propagation,
+    explicit: true,
+    ...(options.NonRecursive ? { nonRecursive: true } : {}),
+    ...(options.ReadOnlyNonRecursive ? { readOnlyNonRecursive: true } : {}),
+  };
+}
+
+function volumeMount(
+  request: MountRequest,
+  destination: string,
+  sources: MountSources,
+  refused: Refuse,
+): MountPoint {
+  const { Source: source = '', ReadOnly: readOnly = false, VolumeOptions: options = {} } = request;
+  const subpath = options.Subpath ? checkSubpath(options.Subpath, refused) : undefined;
+  const more = {
+    readWrite: !readOnly,
+    ...(options.NoCopy ? { noCopy: true } : {}),
+    ...(subpath === undefined ? {} : { subpath }),
+  };
+  if (source === '') {
+    if (subpath !== undefined) throw refused('must not set Subpath when using anonymous volumes');
+    return { ...anonymousVolume(destination, sources), ...more };
+  }
+  checkVolumeName(source);
+  const driver = options.DriverConfig?.Name;
+  return {
+    ...volume(source, destination, sources, { mode: 'z', readWrite: !readOnly }),
+    ...more,
+    ...(driver ? { driver } : {}),
+    explicit: true,
+  };
+}
+
+function tmpfsMount(request: MountRequest, destination: string, refused: Refuse): MountPoint {
+  const { Source: source = '', ReadOnly: readOnly = false, TmpfsOptions: options = {} } = request;
+  if (source !== '') throw refused('field Source must not be specified');
+  if ((options.SizeBytes ?? 0) < 0) throw refused('field SizeBytes must not be negative');
+  const extra = (options.Options ?? []).map((pair) => {
+    if (!['exec', 'noexec'].includes(pair[0] ?? '') || pair.length !== 1) {
+      throw refused(`invalid option: ${JSON.stringify(pair)}; exec and noexec are allowed`);
+    }
+    return pair[0]!;
+  });
+  if (options.Mode) extra.push(`mode=${options.Mode.toString(8)}`);
+  if (options.SizeBytes) extra.push(`size=${options.SizeBytes}`);
+  if (readOnly) extra.push('ro');
+  return {
+    type: 'tmpfs',
+    source: '',
+    destination,
+    mode: '',
+    readWrite: !readOnly,
+    propagation: '',
+    tmpfsOptions: extra,
+    explicit: true,
+  };
+}
+
+function imageMount(request: MountRequest, destination: string, refused: Refuse): MountPoint {
+  const { Source: source = '', ImageOptions: options = {} } = request;
+  if (source === '') throw refused('field Source must not be empty');
+  return {
+    type: 'image',
+    source,
+    destination,
+    mode: '',
+    readWrite: false,
+    propagation: '',
+    explicit: true,
+    ...(options.Subpath ? { subpath: checkSubpath(options.Subpath, refused) } : {}),
+  };
+}
+
+/** A path that stays inside by its words alone; links are dealt with when it is opened. */
+function checkSubpath(subpath: string, refused: Refuse): string {
+  const clean = posix.normalize(subpath);
+  if (subpath.startsWith('/') || clean === '..' || clean.startsWith('../') || subpath.includes('\0')) {
+    throw refused('subpath must be a relative path within the volume');
+  }
+  return clean.replace(/\/$/, '');
 }
 
 function cleanDestination(type: string, target: string): string {

@@ -4,6 +4,7 @@ import { rm } from 'node:fs/promises';
 import { conflict } from '../errors.ts';
 import type { Filters } from '../filters.ts';
 import { runAll } from '../settle.ts';
+import { removeSnapshots } from './mount-sources.ts';
 import { tearDown } from './start.ts';
 import type { LiveContainer } from './store.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
@@ -33,7 +34,7 @@ export async function removeContainer(
   try {
     await runAll([
       () => tearDown(world, container),
-      () => world.snapshotter.remove(container.id),
+      () => removeSnapshots(world, record),
       () => rm(containerFiles(world.paths, container.id).directory, { recursive: true, force: true }),
     ]);
   } catch (error) {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { messageOf } from '../errors.ts';
 import { lostStatus, type Lifecycle } from './lifecycle.ts';
+import { ownerOfSnapshot, removeSnapshots, sweepMounts } from './mount-sources.ts';
 import { removeAnonymousVolumes } from './remove.ts';
 import { shouldRestart } from './restart-policy.ts';
 import { tearDown } from './start.ts';
@@ -37,6 +38,10 @@ export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecy
       attempt(`restoring container ${container.id}`, async () => {
         // until the contrary is shown
         lost.add(container);
+        world.volumes.reacquire(
+          container.record.mounts.flatMap(({ name }) => name ?? []),
+          container.id,
+        );
         if (await reconnect(world, container, lifecycle)) lost.delete(container);
       }),
     ),
@@ -64,6 +69,9 @@ export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecy
     });
   }
   await attempt('sweeping sandboxes', () => sweepSandboxes(world));
+  await attempt('sweeping mounts', () =>
+    sweepMounts(world, (id) => world.store.get(id)?.handle !== undefined),
+  );
   await attempt('sweeping snapshots', () => sweepSnapshots(world));
   await attempt('sweeping directories', () => sweepDirectories(world));
   await attempt('sweeping volumes', () => world.volumes.sweep());
@@ -108,7 +116,7 @@ async function sweepRuntime(world: ContainerWorld): Promise<void> {
 
 async function sweepContainer(world: ContainerWorld, container: LiveContainer): Promise<void> {
   await tearDown(world, container);
-  await world.snapshotter.remove(container.id);
+  await removeSnapshots(world, container.record);
   await rm(containerFiles(world.paths, container.id).directory, { recursive: true, force: true });
   world.store.forget(container);
 }
@@ -123,7 +131,8 @@ async function sweepSandboxes(world: ContainerWorld): Promise<void> {
 async function sweepSnapshots(world: ContainerWorld): Promise<void> {
   const stray: string[] = [];
   for await (const { name, kind } of world.snapshotter.list()) {
-    if (kind !== 'committed' && CONTAINER_ID.test(name) && !world.store.get(name)) stray.push(name);
+    const owner = kind === 'committed' ? undefined : ownerOfSnapshot(name);
+    if (owner !== undefined && !world.store.get(owner)) stray.push(name);
   }
   for (const name of stray) await world.snapshotter.remove(name);
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import type { Spec } from '@tare/runtime-native/spec';
 
 import { conflict } from '../errors.ts';
+import { openMountSources } from './mount-sources.ts';
 import { rootSpec } from './runtime-spec.ts';
 import type { LiveContainer } from './store.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
@@ -36,16 +37,22 @@ export async function withRoot<T>(
     }).filter(([, source]) => existsSync(source)),
   );
   const name = `${record.id}-files`;
-  const spec: Spec = rootSpec(record, { etcFiles, cgroupsPath: `${world.cgroupParent}/${name}` });
-  const still = await world.runtime.create(name, {
-    spec,
-    rootfs: await world.snapshotter.mounts(record.id),
-    stdio: { terminal: false, openStdin: false, stdinOnce: false },
+  await using resources = new AsyncDisposableStack();
+  resources.defer(() => world.volumes.release(record.id));
+  const sources = await openMountSources(world, record);
+  resources.use(sources);
+  const spec: Spec = rootSpec(record, {
+    etcFiles,
+    mountSources: sources.byDestination,
+    cgroupsPath: `${world.cgroupParent}/${name}`,
   });
-  try {
-    return await work(`/proc/${still.pid}/root`);
-  } finally {
-    await still.delete({ force: true });
-    await still[Symbol.asyncDispose]();
-  }
+  const still = resources.use(
+    await world.runtime.create(name, {
+      spec,
+      rootfs: await world.snapshotter.mounts(record.id),
+      stdio: { terminal: false, openStdin: false, stdinOnce: false },
+    }),
+  );
+  resources.defer(() => still.delete({ force: true }));
+  return await work(`/proc/${still.pid}/root`);
 }

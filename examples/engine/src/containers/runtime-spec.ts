@@ -26,6 +26,8 @@ export interface SpecInputs {
    * Namespaces shared with others: a path to join, or `'host'`. Those left out are the container's own.
    */
   namespaces: Partial<Record<'network' | 'pid' | 'ipc' | 'uts' | 'cgroup', { path: string } | 'host'>>;
+  /** Sources of mounts by their destination, where they are not the mount's own. */
+  mountSources: ReadonlyMap<string, string>;
   /** Device nodes besides the default ones, with their cgroup access. */
   devices: readonly (DeviceSpec & { access?: string })[];
   deviceNumbers: DeviceNumbers;
@@ -104,7 +106,7 @@ export function runtimeSpec(record: ContainerRecord, inputs: SpecInputs): Spec {
 /** The spec of a container that is never started: `record`'s root and mounts, and nothing else of it. */
 export function rootSpec(
   record: ContainerRecord,
-  { cgroupsPath, ...inputs }: Pick<SpecInputs, 'etcFiles'> & { cgroupsPath: string },
+  { cgroupsPath, ...inputs }: Pick<SpecInputs, 'etcFiles' | 'mountSources'> & { cgroupsPath: string },
 ): Spec {
   return {
     ociVersion: '1.2.0',
@@ -157,11 +159,11 @@ function specMounts(record: ContainerRecord, inputs: SpecInputs): MountSpec[] {
 /** The mounts that are the container's own, parents before what is below them. */
 function ownMounts(
   record: ContainerRecord,
-  inputs: Pick<SpecInputs, 'etcFiles'> & Partial<Pick<SpecInputs, 'init'>>,
+  inputs: Pick<SpecInputs, 'etcFiles' | 'mountSources'> & Partial<Pick<SpecInputs, 'init'>>,
 ): MountSpec[] {
   const { hostConfig: host } = record;
   const own: MountSpec[] = [
-    ...record.mounts.map(mountSpec),
+    ...record.mounts.map((mount) => mountSpec(mount, inputs.mountSources.get(mount.destination))),
     ...Object.entries(host.Tmpfs ?? {}).map(([destination, options]) => ({
       destination,
       type: 'tmpfs',
@@ -208,8 +210,8 @@ function systemMounts(record: ContainerRecord, inputs: SpecInputs): MountSpec[] 
   return result;
 }
 
-function mountSpec(mount: MountPoint): MountSpec {
-  const { destination, source, readWrite } = mount;
+function mountSpec(mount: MountPoint, source = mount.source): MountSpec {
+  const { destination, readWrite } = mount;
   if (mount.type === 'tmpfs') {
     return { destination, type: 'tmpfs', source: 'tmpfs', options: tmpfsOptions(mount.tmpfsOptions ?? []) };
   }

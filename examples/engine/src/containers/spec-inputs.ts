@@ -40,6 +40,7 @@ export function specInputs(
   world: ContainerWorld,
   record: ContainerRecord,
   rootfs: Parameters<typeof readFromLayers>[0],
+  mountSources: SpecInputs['mountSources'] = new Map(),
 ): SpecInputs {
   const { config, hostConfig: host } = record;
   const owner = networkOwner(world, host);
@@ -57,6 +58,7 @@ export function specInputs(
       '/etc/hostname': fileOwner.hostname,
       '/etc/hosts': fileOwner.hosts,
     },
+    mountSources,
     namespaces: namespaces(world, record, owner),
     devices: containerDevices(host),
     deviceNumbers: blockDevice,

@@ -6,6 +6,7 @@ import { allSettled } from '../settle.ts';
 import { formatTime, nowNs } from '../time.ts';
 import { attachNetworks, detachNetworks, writeEtcFiles } from './attachments.ts';
 import { initialHealth } from './health.ts';
+import { openMountSources } from './mount-sources.ts';
 import { containerStartFailure } from './runtime-errors.ts';
 import { consoleSizeOf, runtimeSpec } from './runtime-spec.ts';
 import { networkOwner, specInputs } from './spec-inputs.ts';
@@ -84,7 +85,9 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   if (ownSandbox) undo.defer(() => world.sandboxes.remove(files.sandbox));
   writeEtcFiles(world, container);
 
-  const spec = runtimeSpec(record, specInputs(world, record, rootfs));
+  undo.defer(() => world.volumes.release(record.id));
+  await using sources = await openMountSources(world, record);
+  const spec = runtimeSpec(record, specInputs(world, record, rootfs, sources.byDestination));
   undo.defer(() => detachNetworks(world, container));
   undo.defer(() => world.nameServers.close(container.id));
   const size = consoleSizeOf(host.ConsoleSize);
@@ -152,7 +155,9 @@ export async function tearDown(world: ContainerWorld, container: LiveContainer):
   container.handle = undefined;
   const files = containerFiles(world.paths, container.id);
   const results = await Promise.allSettled([
-    handle ? handle.delete({ force: true }) : Promise.resolve(),
+    (handle ? handle.delete({ force: true }) : Promise.resolve()).finally(() =>
+      world.volumes.release(container.id),
+    ),
     world.nameServers
       .close(container.id)
       .finally(() => detachNetworks(world, container))

@@ -9,7 +9,7 @@ import type { EventBus } from '../events/event-bus.ts';
 import type { ImageResolver } from '../images/image.ts';
 import type { JobQueue } from '../jobs/job-queue.ts';
 import type { Networks } from '../networks/networks.ts';
-import type { Volumes } from '../volumes/volumes.ts';
+import type { HostMounts, Volumes } from '../volumes/volumes.ts';
 import type { NameServers } from './name-servers.ts';
 import type { RootSyscalls } from './root-files.ts';
 import type { ContainerStore } from './store.ts';
@@ -40,6 +40,8 @@ export interface ContainerPaths {
   containers: string;
   /** Holds one network namespace file per running container. */
   sandboxes: string;
+  /** Holds what is mounted on the host for one container: while it starts, or as long as it runs. */
+  mounts: string;
 }
 
 /** Everything that verbs need. */
@@ -57,6 +59,9 @@ export interface ContainerWorld {
   seccomp: SeccompProfiles;
   syscalls: RootSyscalls;
   trees: Trees;
+  hostMounts: HostMounts;
+  /** Copies an open directory onto another one, with owners, modes, times, attributes and hard links. */
+  copyTree(from: number, to: string, options: { signal: AbortSignal }): Promise<void>;
   events: EventBus;
   jobs: JobQueue;
   log: Logger;
@@ -76,7 +81,15 @@ export interface ContainerWorld {
 export function containerFiles(
   paths: ContainerPaths,
   id: string,
-): { directory: string; hosts: string; hostname: string; resolvConf: string; log: string; sandbox: string } {
+): {
+  directory: string;
+  hosts: string;
+  hostname: string;
+  resolvConf: string;
+  log: string;
+  sandbox: string;
+  mounts: string;
+} {
   const directory = join(paths.containers, id);
   return {
     directory,
@@ -85,5 +98,6 @@ export function containerFiles(
     resolvConf: join(directory, 'resolv.conf'),
     log: join(directory, `${id}-json.log`),
     sandbox: join(paths.sandboxes, id),
+    mounts: join(paths.mounts, id),
   };
 }

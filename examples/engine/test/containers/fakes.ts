@@ -28,6 +28,7 @@ import { containersMigrations } from '../../src/state/containers-table.ts';
 import { StateDb } from '../../src/state/db.ts';
 import { networksMigrations } from '../../src/state/networks-table.ts';
 import { volumesMigrations } from '../../src/state/volumes-table.ts';
+import type { HostMounts } from '../../src/volumes/volumes.ts';
 
 /** A process that runs until the test, or a signal it dies of, ends it. */
 export class FakeProcess implements ExecProcess, Container {
@@ -317,6 +318,19 @@ export class FakeHost implements Disposable {
     destroy: () => Promise.resolve(),
   };
 
+  /** Targets of mounts, which nothing is really mounted at. */
+  readonly mounted: string[] = [];
+  readonly hostMounts: HostMounts = {
+    mount: (mounts, target) => {
+      if (mounts.some(({ source }) => source === '/missing')) throw coded('ENOENT');
+      this.mounted.push(target);
+    },
+    unmount: (target) => {
+      if (this.mounted.includes(target)) this.mounted.splice(this.mounted.indexOf(target), 1);
+    },
+    table: () => ['/', ...this.mounted].map((target) => ({ target, propagation: [] })),
+  };
+
   /** What the containers of an engine that has none may leave. */
   leftovers(): object {
     return {
@@ -324,6 +338,7 @@ export class FakeHost implements Disposable {
       snapshots: this.snapshots.size,
       endpoints: this.endpoints.size,
       sandboxes: this.sandboxes.size,
+      mounted: this.mounted.length,
     };
   }
 
@@ -404,6 +419,8 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
       },
       isOpaque: () => false,
     },
+    hostMounts: host.hostMounts,
+    copyTree: () => Promise.resolve(),
     cgroupVersion: 2,
     cgroupParent: '/tare',
     init: { program: () => '/init', always: false },

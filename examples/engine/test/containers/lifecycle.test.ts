@@ -80,7 +80,7 @@ describe('create', () => {
     host.failing.add('prepare');
     await expect(engine.create({ Volumes: { '/v': {} } }, 'web')).rejects.toThrow('disk full');
     host.failing.clear();
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0, mounted: 0 });
     expect(engine.volumes.list(new Filters())).toEqual([]);
     await engine.create({}, 'web');
   });
@@ -101,7 +101,7 @@ describe('start and exit', () => {
       'network disconnect',
       'destroy',
     ]);
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0, mounted: 0 });
   });
 
   it('records how it ended', async () => {
@@ -139,7 +139,7 @@ describe('start and exit', () => {
     process_(id).end(4);
     expect(await removed).toEqual({ exitCode: 4 });
     expect(() => engine.containers.find(id)).toThrow(`No such container: ${id}`);
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0, mounted: 0 });
   });
 
   it('leaves nothing of a start that failed but its error', async () => {
@@ -152,7 +152,7 @@ describe('start and exit', () => {
     );
     expect(state(id)).toMatchObject({ running: false, exitCode: 127, startedAt: undefined });
     expect(state(id).error).toContain('executable file not found');
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 1, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 1, endpoints: 0, sandboxes: 0, mounted: 0 });
   });
 
   it('says which port is taken, and undoes everything', async () => {
@@ -172,7 +172,7 @@ describe('start and exit', () => {
     const id = await engine.create();
     host.failing.add(step);
     await expect(engine.containers.start(id)).rejects.toThrow();
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 1, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 1, endpoints: 0, sandboxes: 0, mounted: 0 });
   });
 });
 
@@ -222,7 +222,7 @@ describe('stop and kill', () => {
       'cannot remove container "/web": container is running: stop the container before removing or force remove',
     );
     await engine.containers.remove('web', { force: true, volumes: false });
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0, mounted: 0 });
   });
 
   it('restarts without removing what removes itself', async () => {
@@ -283,7 +283,9 @@ describe('attach', () => {
     await engine.containers.start(id);
     const process = process_(id);
     process.say('oops\n', 'stderr');
+    // the client's end of input may have come already
     process.onEndOfInput = () => process.end(0);
+    if (process.stdin.includes('EOF')) process.end(0);
     expect(await ended).toBe('\x01\0\0\0\0\0\0\x06hello\n\x02\0\0\0\0\0\0\x05oops\n');
     await attached;
     expect(process.stdin).toEqual(['input', 'EOF']);
@@ -440,7 +442,7 @@ describe('a new engine', () => {
     const exit = engine.containers.wait('web', 'not-running', never);
     process_(id).end(9);
     expect(await exit).toEqual({ exitCode: 9 });
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 1, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 1, endpoints: 0, sandboxes: 0, mounted: 0 });
   });
 
   it('learns of an end that nobody saw', async () => {
@@ -459,7 +461,7 @@ describe('a new engine', () => {
     host.processes.clear();
     await next();
     expect(state(id)).toMatchObject({ running: false, exitCode: 255, pid: 0 });
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 1, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 1, endpoints: 0, sandboxes: 0, mounted: 0 });
   });
 
   it('sweeps what nobody owns, and nothing else', async () => {
@@ -480,7 +482,7 @@ describe('a new engine', () => {
     const removed = actionsUntil('destroy');
     expect(await removed).toContain('destroy');
     expect(() => engine.containers.find(id)).toThrow('No such container');
-    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0 });
+    expect(host.leftovers()).toEqual({ processes: 0, snapshots: 0, endpoints: 0, sandboxes: 0, mounted: 0 });
   });
 
   it('starts what its policy wants running', async () => {

@@ -33,6 +33,7 @@ const inputs: SpecInputs = {
     '/etc/hostname': '/c/hostname',
     '/etc/resolv.conf': '/c/resolv.conf',
   },
+  mountSources: new Map(),
   namespaces: { network: { path: '/run/netns/x' } },
   devices: [],
   deviceNumbers: () => ({ major: 8, minor: 0 }),

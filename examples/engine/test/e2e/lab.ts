@@ -174,6 +174,21 @@ async function fillRegistry(registry: LabRegistry): Promise<void> {
     layers: [[{ path: 'unshared', content: 'no other image has this layer' }]],
     config: { Cmd: ['/unshared'] },
   });
+  await push('stateful', {
+    layers: [
+      base,
+      [
+        { path: 'data', type: 'directory', uid: 1000, gid: 1001, mode: 0o750 },
+        { path: 'data/old', content: 'from the lower layer' },
+        { path: 'data/seed', content: 'seed', uid: 1000, mode: 0o600 },
+        { path: 'data/link', type: 'symlink', linkname: 'seed' },
+        { path: 'opt/part/file', content: 'in part' },
+        { path: 'opt/out', type: 'symlink', linkname: '../..' },
+      ],
+      [{ path: 'data/.wh.old', content: '' }],
+    ],
+    config: { Cmd: ['sh'], Env: ['PATH=/usr/sbin:/usr/bin:/sbin:/bin'], Volumes: { '/data': {} } },
+  });
   await push('configured', {
     layers: [
       base,

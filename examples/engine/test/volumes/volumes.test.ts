@@ -50,11 +50,43 @@ describe('volumes', () => {
       'plugin "nfs" not found',
     );
     await expect(
-      engine.volumes.create({ ...request('data'), options: { type: 'tmpfs' } }),
+      engine.volumes.create({ ...request('data'), options: { type: 'nfs', device: ':/x' } }),
     ).rejects.toMatchObject({ code: 'NOT_IMPLEMENTED' });
     await expect(engine.volumes.create({ ...request('data'), options: { bogus: '1' } })).rejects.toThrow(
       'invalid option: "bogus"',
     );
+  });
+
+  it('with options are mounted for those who run, once', async () => {
+    const options = { type: 'tmpfs', device: 'tmpfs', o: 'size=1m' };
+    await engine.volumes.create({ ...request('memory'), options });
+    await engine.volumes.acquire('memory', 'a');
+    await engine.volumes.acquire('memory', 'b');
+    expect(host.mounted).toEqual([engine.volumes.mountpoint('memory')]);
+    await engine.volumes.release('a');
+    expect(host.mounted).toHaveLength(1);
+    await engine.volumes.release('b');
+    expect(host.mounted).toEqual([]);
+    expect(await engine.volumes.size('memory')).toBe(-1);
+  });
+
+  it('are not removed over what somebody mounted into them', async () => {
+    await engine.volumes.create(request('data'));
+    host.mounted.push(`${engine.volumes.mountpoint('data')}/elsewhere`);
+    await expect(engine.volumes.remove('data')).rejects.toThrow('elsewhere is mounted: unmount it first');
+    host.mounted.length = 0;
+    await engine.volumes.remove('data');
+  });
+
+  it('show nothing of a filling that failed', async () => {
+    await engine.volumes.create(request('data'));
+    const failing = engine.volumes.populate('data', (directory) => {
+      writeFileSync(join(directory, 'half'), '');
+      return Promise.reject(new Error('disk full'));
+    });
+    await expect(failing).rejects.toThrow('disk full');
+    expect(readdirSync(engine.volumes.mountpoint('data'))).toEqual([]);
+    expect(readdirSync(dirname(engine.volumes.mountpoint('data')))).toEqual(['_data']);
   });
 
   it('cannot be removed while a container has them', async () => {
