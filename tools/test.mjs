@@ -9,6 +9,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { COMPONENTS, componentPath, fetchComponents } from '../test/lab/debian.ts';
+import { prepareMachine } from '../test/lab/vm/machine.ts';
 
 const root = join(import.meta.dirname, '..');
 const args = process.argv.slice(2).filter((arg) => arg !== '--full');
@@ -42,6 +43,14 @@ async function reportComponents() {
   for (const { component, reason } of missing) {
     process.stdout.write(`not here: ${component.name} (Debian package ${component.package}): ${reason}\n`);
     process.stdout.write(`  not tested without it: ${component.costs}\n`);
+  }
+  // made here: the tests themselves run without a way to Debian
+  if (args.length === 0 || args.some((arg) => arg.includes('vm'))) {
+    await prepareMachine().catch((error) =>
+      process.stdout.write(
+        `not here: a virtual machine: ${error.message}\n  not tested without it: a second kernel\n`,
+      ),
+    );
   }
   const found = Object.values(COMPONENTS).filter((component) => componentPath(component) !== undefined);
   process.stdout.write(`real components: ${found.map(({ name }) => name).join(', ') || 'none'}\n`);
