@@ -14,6 +14,7 @@
  * not. The names of `.new-…` and `.old-…` hold pid and start time of their maker: once that is gone, anybody sweeps.
  */
 import {
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -90,6 +91,19 @@ export function ownProcess(): ProcessId {
   return (self ??= { pid: process.pid, startTicks: startTicks(process.pid) ?? 0 });
 }
 
+/** A monitor renames a file twice in its life; a test does it all the time. */
+const REMOVE_ATTEMPTS = 100;
+
+/**
+ * Removes a directory in which the monitors of exec'd processes may still record how these ended: rmSync gives up, and
+ * says nothing, when a file gets another name under its hands.
+ */
+function removeTree(path: string): void {
+  for (let attempt = 0; attempt < REMOVE_ATTEMPTS && existsSync(path); attempt++) {
+    rmSync(path, { recursive: true, force: true });
+  }
+}
+
 /** The containers below one state directory. Every call is a few synchronous file operations on small files. */
 export class StateDirectory {
   readonly path: string;
@@ -134,7 +148,7 @@ export class StateDirectory {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     } finally {
-      if (temporary) rmSync(temporary, { recursive: true, force: true });
+      if (temporary) removeTree(temporary);
     }
   }
 

@@ -2,14 +2,25 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
 
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
 import { createCgroup } from '../src/cgroups/cgroups.ts';
 import type { Container } from '../src/runtime.ts';
-import { startTicks } from '../src/state.ts';
+import { StateDirectory, startTicks } from '../src/state.ts';
+import type { ContainerRecord } from '../src/state.ts';
 import { collect, runToEnd, shellSpec } from '../src/testing/index.ts';
 import { describeContainers, leftovers, makeLab } from './rootfs.ts';
 import type { Lab } from './rootfs.ts';
@@ -194,5 +205,27 @@ describeContainers('a container and the end of its maker', () => {
     await container.kill(SIGKILL);
     expect((await process.wait()).exitCode).toBe(137);
     await process[Symbol.asyncDispose]();
+  });
+
+  it('leaves nothing of its directory, also while a monitor records in there how an exec ended', async () => {
+    const state = new StateDirectory(join(lab.directory, 'state-of-removals'));
+    const record = { version: 1, spec: shellSpec(lab.rootfs, 'true'), cgroup: '/c' } as ContainerRecord;
+    for (let round = 0; round < 20; round++) {
+      const directory = state.create('c', record);
+      writeFileSync(join(directory, 'exit'), '');
+      const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+      const source = `
+        const { renameSync } = require('node:fs');
+        const [one, other] = ['exit', 'exit.tmp'].map((name) => '/proc/self/fd/${descriptor}/' + name);
+        require('node:worker_threads').parentPort.postMessage('ready');
+        for (;;) try { renameSync(one, other); renameSync(other, one); } catch { break; }`;
+      const monitor = new Worker(source, { eval: true });
+      await once(monitor, 'message');
+      state.remove('c');
+      const left = readdirSync(state.path);
+      await monitor.terminate();
+      closeSync(descriptor);
+      expect(left).toEqual([]);
+    }
   });
 });
