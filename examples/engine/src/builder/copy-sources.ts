@@ -4,6 +4,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
 import { followLinks } from '../containers/trees.ts';
+import { download, downloadFailure } from '../download.ts';
 import type { CopyPlace, CopyRequest } from './copy-step.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
 import { hasWildcards, namePattern } from './glob.ts';
@@ -149,18 +150,9 @@ async function unpackArchive(
 
 async function downloaded(request: CopyRequest, url: string, signal: AbortSignal): Promise<CopyItem> {
   const { instruction, checksum } = request;
-  let response: Response;
-  try {
-    response = await fetch(url, { signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    const { cause } = error as { cause?: Error };
-    throw new DockerfileError(
-      `ADD failed: cannot fetch ${url}: ${cause?.message ?? String(error)}`,
-      instruction,
-    );
-  }
-  if (!response.ok) throw new DockerfileError(`ADD failed: ${url} answered ${response.status}`, instruction);
+  const response = await download(url, signal).catch((error: unknown) => {
+    throw new DockerfileError(`ADD failed: ${downloadFailure(error)}`, instruction, { cause: error });
+  });
   const content = Buffer.from(await response.arrayBuffer());
   if (checksum !== undefined) {
     const actual = `sha256:${createHash('sha256').update(content).digest('hex')}`;

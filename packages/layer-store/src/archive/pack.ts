@@ -15,7 +15,7 @@ import { RESOLVE, type LayerFs } from '../fs.ts';
 import { inDirectory, O_PATH } from '../node-fs.ts';
 import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
 import { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName } from '../tar/whiteout.ts';
-import { encodeTarHeader, TAR_END, tarPadding } from '../tar/write.ts';
+import { encodeTarHeader, TAR_END, tarEntry, tarPadding } from '../tar/write.ts';
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 const read = promisify(fs.read);
@@ -355,20 +355,7 @@ class Packer implements Disposable {
 
 /** Whiteouts are the same wherever and whenever they are made. */
 function emptyFile(name: ByteString): TarEntry {
-  return {
-    name,
-    type: 'file',
-    mode: 0,
-    uid: 0,
-    gid: 0,
-    size: 0,
-    mtimeNs: 0n,
-    atimeNs: undefined,
-    linkName: '',
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: new Map(),
-  };
+  return tarEntry('file', '', { name, mode: 0 });
 }
 
 function reopen(directory: number): number {

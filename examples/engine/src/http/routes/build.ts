@@ -10,6 +10,7 @@ import { DockerfileError } from '../../builder/dockerfile/errors.ts';
 import { RunFailed, type RunLimits } from '../../builder/run-step.ts';
 import type { BuildParts } from '../../builder/state.ts';
 import { hostConfigSchema } from '../../containers/host-config.ts';
+import { download } from '../../download.ts';
 import { EngineError, invalid } from '../../errors.ts';
 import { parseTagParameters } from '../../images/names.ts';
 import type { RegistryAuth } from '../../images/remote.ts';
@@ -134,11 +135,7 @@ async function source(context: RequestContext, remote: string): Promise<AsyncIte
       `${remote} cannot be built from: only http and https addresses of archives can, not git repositories`,
     );
   }
-  const response = await fetch(remote, { signal: context.job.signal });
-  if (!response.ok || response.body === null) {
-    throw invalid(`${remote} answered ${response.status} ${response.statusText}`);
-  }
-  return response.body;
+  return (await download(remote, context.job.signal)).body;
 }
 
 function json<T>(context: RequestContext, name: string, schema: z.ZodType<T>): T | undefined {

@@ -1,6 +1,5 @@
 /** Images as archives, and images of what is there: save, load, import, commit. */
 import { parsePlatform, type Reference } from '@tare/image-spec';
-import { z } from 'zod';
 
 import {
   commitContainer,
@@ -10,7 +9,8 @@ import {
   type LayerMaker,
 } from '../../builder/commit.ts';
 import { containerConfigSchema } from '../../containers/create-request.ts';
-import { invalid, notFound, systemError } from '../../errors.ts';
+import { download } from '../../download.ts';
+import { invalid } from '../../errors.ts';
 import type { Images } from '../../images/images.ts';
 import { loadImages, type BlobCreator } from '../../images/load.ts';
 import { parseTagParameters } from '../../images/names.ts';
@@ -110,27 +110,12 @@ export async function importFrom(context: RequestContext, options: ImageFilesOpt
   await replyWithProgress(context, async (onMessage) => {
     let archive: AsyncIterable<Uint8Array> = context.bodyStream();
     if (source !== '-') {
+      if (!/^https?:\/\//.test(source)) {
+        throw invalid(`${source} is no http or https URL to import from`);
+      }
       onMessage({ status: `Downloading from ${source}` });
-      archive = await download(source, signal);
+      archive = (await download(source, signal)).body;
     }
     onMessage({ status: await importImage(options, archive, request, signal) });
   });
-}
-
-const urlSchema = z.url({ protocol: /^https?$/ });
-
-async function download(url: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-  if (!urlSchema.safeParse(url).success) throw invalid(`${url} is no http or https URL to import from`);
-  let response: Response;
-  try {
-    response = await fetch(url, { signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    const { cause } = error as { cause?: Error };
-    throw systemError(`cannot fetch ${url}: ${cause?.message ?? (error as Error).message}`, { cause: error });
-  }
-  if (!response.ok || response.body === null) {
-    throw notFound(`cannot fetch ${url}: the server answered ${response.status} ${response.statusText}`);
-  }
-  return response.body;
 }
