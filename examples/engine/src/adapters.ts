@@ -9,16 +9,8 @@ import {
   readlinkSync,
   readSync,
 } from 'node:fs';
-import { basename, dirname, posix } from 'node:path';
-import {
-  encodeTarHeader,
-  extractTar,
-  packTree,
-  TAR_END,
-  tarEntry,
-  tarPadding,
-  type LayerFs,
-} from '@tare/layer-store';
+import { posix } from 'node:path';
+import { encodeTarHeader, extractTar, packTree, TAR_END, tarEntry, tarPadding } from '@tare/layer-store';
 import { bringUpLoopback } from '@tare/netdriver';
 import {
   AT_FDCWD,
@@ -35,7 +27,7 @@ import {
 } from '@tare/runtime-native';
 import type { RootSyscalls } from './containers/root-files.ts';
 import type { TreePart, Trees } from './containers/trees.ts';
-import type { ContainerWorld, Sandboxes, SeccompProfiles } from './containers/world.ts';
+import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
 import type { HostMounts } from './volumes/volumes.ts';
 
 /** Network namespaces bound to files. */
@@ -63,14 +55,6 @@ export const nativeHostMounts: HostMounts = {
   },
   table: mountTable,
 };
-
-/** Copying a tree is packing and unpacking it: one that follows no link, and keeps everything. */
-export function copyTreeWith(fs: LayerFs): ContainerWorld['copyTree'] {
-  return async (from, to, { signal }) => {
-    // by its name in its parent: the directory that an archive is unpacked into keeps its owner and mode
-    await extractTar(packTree(from, { fs, as: basename(to), signal }), dirname(to), { fs, signal });
-  };
-}
 
 /** From `<fcntl.h>`; node:fs does not name it. */
 const O_PATH = 0o10000000;

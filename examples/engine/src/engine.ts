@@ -64,7 +64,6 @@ export interface EngineParts {
     | 'syscalls'
     | 'trees'
     | 'hostMounts'
-    | 'copyTree'
     | 'cgroupVersion'
     | 'cgroupParent'
     | 'init'

@@ -7,7 +7,6 @@ import { createBridgeDriver, openDnsServer } from '@tare/netdriver';
 import { createNativeRuntime, detectCgroups, initProgram, layerFs, sweepCgroups } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
 import {
-  copyTreeWith,
   nativeHostMounts,
   nativeRootSyscalls,
   nativeSandboxes,
@@ -102,7 +101,6 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
       syscalls: nativeRootSyscalls(layerFs),
       trees: nativeTrees(layerFs),
       hostMounts: nativeHostMounts,
-      copyTree: copyTreeWith(layerFs),
       cgroupParent: CGROUP_PARENT,
       init: { program: initProgram, always: config.init },
       cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,

@@ -1,82 +1,48 @@
 /** A new volume begins with what the image has in its place. */
-import { closeSync, fstatSync } from 'node:fs';
-import { mkdir, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { posix } from 'node:path';
 
 import type { LiveContainer } from './store.ts';
-import { containerFiles, type ContainerWorld } from './world.ts';
+import { followLinks } from './trees.ts';
+import type { ContainerWorld } from './world.ts';
+
+const S_IFMT = 0o170000;
+const S_IFDIR = 0o040000;
 
 /**
  * Fills the empty ones among a new container's volumes: owner and mode of the image's directory, and what is in it.
  *
- * The container's root is mounted read-only for the time of the copying, when there is anything to fill.
+ * The container's root is opened for the time of the copying, and only when there is something to fill.
  */
 export async function copyUp(
   world: ContainerWorld,
   record: LiveContainer['record'],
   signal: AbortSignal,
 ): Promise<void> {
-  const candidates = record.mounts.filter(
-    ({ type, noCopy, subpath }) => type === 'volume' && noCopy !== true && subpath === undefined,
-  );
-  if (candidates.length === 0) return;
-  await using root = new MountedRoot(world, record.id);
-  for (const { name = '', destination } of candidates) {
-    await world.volumes.populate(name, async (directory) => {
-      await root.mount();
-      return root.copy(destination, directory, signal);
-    });
+  for (const { type, name = '', destination, noCopy, subpath } of record.mounts) {
+    if (type !== 'volume' || noCopy || subpath !== undefined) continue;
+    await world.volumes.populate(name, (directory) => copy(world, record.id, destination, directory, signal));
   }
 }
 
-/** A container's root on the host, mounted when it is first asked for. */
-class MountedRoot implements AsyncDisposable {
-  readonly #world: ContainerWorld;
-  readonly #id: string;
-  readonly #undo = new AsyncDisposableStack();
-  #path: string | undefined;
-
-  constructor(world: ContainerWorld, id: string) {
-    this.#world = world;
-    this.#id = id;
+/** @returns false when the image has no directory there */
+async function copy(
+  world: ContainerWorld,
+  id: string,
+  from: string,
+  to: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { trees } = world;
+  using root = trees.open(await world.snapshotter.mounts(id));
+  const path = followLinks(trees, root.path, from);
+  try {
+    if ((trees.stat(root.path, path).mode & S_IFMT) !== S_IFDIR) return false;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
   }
-
-  async mount(): Promise<void> {
-    if (this.#path !== undefined) return;
-    const { mounts } = containerFiles(this.#world.paths, this.#id);
-    const path = join(mounts, 'root');
-    await mkdir(path, { recursive: true, mode: 0o700 });
-    this.#undo.defer(() => rmdir(mounts));
-    this.#undo.defer(() => rmdir(path));
-    const root = await this.#world.snapshotter.mounts(this.#id);
-    this.#world.hostMounts.mount(
-      root.map(({ options, ...mount }) => ({ ...mount, options: [...options, 'ro'] })),
-      path,
-    );
-    this.#undo.defer(() => this.#world.hostMounts.unmount(path));
-    this.#path = path;
-  }
-
-  /** @returns false when the image has no directory there */
-  async copy(from: string, to: string, signal: AbortSignal): Promise<boolean> {
-    let fd: number;
-    try {
-      fd = this.#world.syscalls.openInRoot(this.#path!, from);
-    } catch (error) {
-      const { code = '' } = error as NodeJS.ErrnoException;
-      if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(code)) return false;
-      throw error;
-    }
-    try {
-      if (!fstatSync(fd).isDirectory()) return false;
-      await this.#world.copyTree(fd, to, { signal });
-      return true;
-    } finally {
-      closeSync(fd);
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#undo.disposeAsync();
-  }
+  // by its name in its parent: the directory that an archive is unpacked into keeps its own owner and mode
+  const archive = trees.pack(root.path, path, posix.basename(to), { signal });
+  await trees.extract(archive, posix.dirname(to), '/', { sameKind: false, signal });
+  return true;
 }

@@ -60,8 +60,6 @@ export interface ContainerWorld {
   syscalls: RootSyscalls;
   trees: Trees;
   hostMounts: HostMounts;
-  /** Copies an open directory onto another one, with owners, modes, times, attributes and hard links. */
-  copyTree(from: number, to: string, options: { signal: AbortSignal }): Promise<void>;
   events: EventBus;
   jobs: JobQueue;
   log: Logger;

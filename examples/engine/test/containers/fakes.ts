@@ -412,7 +412,13 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
     },
     openDns: () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() }),
     // files of containers are tried on real ones
-    trees: {} as Parameters<typeof containerServices>[0]['trees'],
+    // here no image has any
+    trees: {
+      open: () => ({ path: '/nowhere', [Symbol.dispose]: () => {} }),
+      stat: () => {
+        throw coded('ENOENT');
+      },
+    } as unknown as Parameters<typeof containerServices>[0]['trees'],
     syscalls: {
       openInRoot: () => {
         throw Object.assign(new Error('ENOENT'), { code: 'ENOENT' });
@@ -420,7 +426,6 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
       isOpaque: () => false,
     },
     hostMounts: host.hostMounts,
-    copyTree: () => Promise.resolve(),
     cgroupVersion: 2,
     cgroupParent: '/tare',
     init: { program: () => '/init', always: false },

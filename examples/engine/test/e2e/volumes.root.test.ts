@@ -150,6 +150,29 @@ describe.skipIf(missing !== undefined)(`volumes${missing ? ` (skipped: ${missing
     expect(hostMounts()).toEqual([]);
   });
 
+  test('cp reads what a stopped container has of images and parts of volumes', async () => {
+    await lab.ok(['run', '--rm', '-v', 'cp:/v', lab.busybox, 'sh', '-c', 'mkdir /v/a; echo part > /v/a/f']);
+    await lab.ok([
+      'create',
+      '--name',
+      'still',
+      '--mount',
+      `type=image,src=${stateful},dst=/i`,
+      '--mount',
+      'type=volume,src=cp,dst=/p,volume-subpath=a',
+      lab.busybox,
+    ]);
+    const copied = async (path: string) => {
+      const target = join(folder, 'copied');
+      await lab.ok(['cp', `still:${path}`, target]);
+      return readFile(target, 'utf8');
+    };
+    expect(await copied('/i/opt/part/file')).toBe('in part');
+    expect(await copied('/p/f')).toBe('part\n');
+    await lab.ok(['rm', 'still']);
+    expect(hostMounts()).toEqual([]);
+  });
+
   test('a volume of type tmpfs is shared by those who run, and empty after the last of them', async () => {
     const options = ['-o', 'type=tmpfs', '-o', 'device=tmpfs', '-o', 'o=size=1m,mode=1770'];
     await lab.ok(['volume', 'create', ...options, 'memory']);
