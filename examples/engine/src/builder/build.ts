@@ -1,11 +1,9 @@
 /** Builds images: stages beside each other, steps from the cache or by running them. */
 import {
   chainIds,
-  familiarReference,
   formatPlatform,
   isEmptyLayer,
   platformOfProcess,
-  withDefaultTag,
   type ContainerConfig,
   type Digest,
   type Platform,
@@ -22,8 +20,7 @@ import type { Job } from '../jobs/job.ts';
 import { formatTime, nowNs } from '../time.ts';
 import { ENGINE_VERSION } from '../version.ts';
 import { nameImage } from './commit.ts';
-import type { BuildContext } from './context.ts';
-import { copyDigest, copyParts, parseCopy } from './copy-step.ts';
+import { copyDigest, copyParts, parseCopy, type CopyRequest } from './copy-step.ts';
 import { applyToConfig, CONFIG_KEYWORDS } from './dockerfile/config-instructions.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
 import { parseDockerfile, type Instruction } from './dockerfile/parser.ts';
@@ -36,41 +33,73 @@ import {
   platformArgs,
   PROXY_ARGS,
   StageRun,
+  stepOf,
   triggersOf,
   withHistory,
   withoutTriggers,
 } from './stage-run.ts';
-import { withStageRoot, type BuildOutput, type BuildParts, type StageState } from './state.ts';
+import {
+  asStep,
+  withStageRoot,
+  type BuildOutput,
+  type BuildParts,
+  type BuildSecrets,
+  type BuildStep,
+  type NamedContext,
+  type StageState,
+  type StepOutput,
+} from './state.ts';
 
 /** What a client asks for. */
 export interface BuildRequest {
-  context: BuildContext;
-  /** Names for the result. */
-  names: readonly Reference[];
+  /** Text of the Dockerfile. */
+  dockerfile: string;
+  /** The files to build from; asked for when a step needs them. They stay for as long as the build. */
+  context: () => Promise<string>;
+  /** Files and images by names of the client's. Default: none. */
+  contexts?: ReadonlyMap<string, NamedContext>;
+  secrets?: BuildSecrets | undefined;
   target: string;
   buildArgs: Readonly<Record<string, string | null>>;
   labels: Readonly<Record<string, string>>;
   platform: Platform | undefined;
-  noCache: boolean;
+  /** Names of stages; true for all. */
+  noCache: boolean | readonly string[];
   /** Ask registries for newer base images. */
   pull: boolean;
   limits: RunLimits;
-  /** Credentials by registry. */
-  auth: Readonly<Record<string, RegistryAuth>>;
+  /** Credentials for a registry. */
+  auth(registry: string): Promise<RegistryAuth | undefined>;
 }
 
-/** Builds. @returns the image's id @throws {DockerfileError} @throws {RunFailed} @throws {EngineError} */
-export async function buildImage(
+/** The result of a build, before it is an image. Dispose of it to let go of what it is made of. */
+export interface Solved extends AsyncDisposable {
+  readonly state: StageState;
+  /** Arguments that the client gave and no instruction declared. */
+  readonly unusedArgs: readonly string[];
+  /** Makes it an image, with names. @returns its id */
+  toImage(names: readonly Reference[]): Promise<Digest>;
+}
+
+/** Does all steps that the target needs. @throws {DockerfileError} @throws {RunFailed} @throws {EngineError} */
+export async function solve(
   parts: BuildParts,
   request: BuildRequest,
   output: BuildOutput,
   job: Job,
-): Promise<Digest> {
+): Promise<Solved> {
   const build = new Build(parts, request, output, job);
   try {
-    return await build.run();
-  } finally {
+    const state = await build.run();
+    return {
+      state,
+      unusedArgs: build.unusedArgs(),
+      toImage: (names) => build.toImage(state, names),
+      [Symbol.asyncDispose]: () => build.end(),
+    };
+  } catch (error) {
     await build.end();
+    throw error;
   }
 }
 
@@ -87,15 +116,13 @@ class Build {
   readonly #usedArgs = new Set<string>();
   readonly #platform: Platform;
   readonly #epochNs: bigint | undefined;
-  #step = 0;
-  readonly #steps: number;
 
   constructor(parts: BuildParts, request: BuildRequest, output: BuildOutput, job: Job) {
     this.#parts = parts;
     this.#request = request;
     this.#output = output;
     this.#job = job;
-    const file = parseDockerfile(request.context.dockerfile);
+    const file = parseDockerfile(request.dockerfile);
     if (
       file.syntax !== undefined &&
       !/^docker(?:\.io\/docker)?\/dockerfile(?:-upstream)?(?::|@|$)/.test(file.syntax)
@@ -110,8 +137,7 @@ class Build {
       buildId: job.id,
       platform: this.#platform,
       pull: request.pull,
-      auth: request.auth,
-      output,
+      auth: (registry) => request.auth(registry),
       signal: job.signal,
     });
     this.#plan = planStages(file, {
@@ -119,30 +145,18 @@ class Build {
       platformArgs: this.#platformArgs,
       target: request.target,
     });
-    this.#steps = this.#plan.needed.reduce(
-      (sum, index) => sum + 1 + this.#plan.stages[index]!.instructions.length,
-      0,
-    );
     const epoch = request.buildArgs['SOURCE_DATE_EPOCH'];
     this.#epochNs = epoch && /^\d{1,12}$/.test(epoch) ? BigInt(epoch) * 1_000_000_000n : undefined;
   }
 
-  async run(): Promise<Digest> {
+  async run(): Promise<StageState> {
     // all that the target needs begins at once; each waits for what it needs itself
     const states = this.#plan.needed.map((index) => this.#stage(index));
     const failed = await Promise.allSettled(states).then((results) =>
       results.find((result) => result.status === 'rejected'),
     );
     if (failed) throw failed.reason;
-    const state = await this.#stage(this.#plan.target);
-    const id = await this.#export(state);
-    this.#warnOfUnusedArgs();
-    this.#output.write(`Successfully built ${id.slice('sha256:'.length, 'sha256:'.length + 12)}\n`);
-    for (const name of this.#request.names) {
-      nameImage(this.#parts.images, id, name);
-      this.#output.write(`Successfully tagged ${familiarReference(withDefaultTag(name))}\n`);
-    }
-    return id;
+    return this.#stage(this.#plan.target);
   }
 
   async end(): Promise<void> {
@@ -160,41 +174,74 @@ class Build {
   }
 
   async #runStage(stage: Stage): Promise<StageState> {
-    const base = await this.#base(stage);
+    const from = stepOf(this.#plan, stage, -1);
+    const base = await this.#base(stage, from);
     const run = new StageRun(this.#escape, this.#plan, this.#request.buildArgs, this.#platformArgs);
     let state: StageState = { ...base, config: withoutTriggers(base.config) };
-    for (const instruction of triggersOf(base))
-      state = await this.#apply(stage, run, state, instruction, 'trigger');
-    for (const instruction of stage.instructions)
-      state = await this.#apply(stage, run, state, instruction, 'step');
+    for (const [i, instruction] of triggersOf(base).entries()) {
+      const trigger: BuildStep = {
+        id: `${from.id}.${i}`,
+        name: `${from.name} (${describe(instruction)})`,
+        text: describe(instruction),
+        kind: 'trigger',
+        inputs: [from.id],
+      };
+      state = await this.#apply(stage, run, state, instruction, trigger);
+    }
+    for (const [i, instruction] of stage.instructions.entries())
+      state = await this.#apply(stage, run, state, instruction, stepOf(this.#plan, stage, i));
     for (const name of run.used) this.#usedArgs.add(name);
     return state;
   }
 
-  async #base({ base, from }: Stage): Promise<StageState> {
-    if (base.kind === 'stage') {
-      const state = await this.#stage(base.index);
-      this.#announce(from);
-      return state;
-    }
-    this.#announce(from);
-    if (base.kind === 'scratch') {
-      const { architecture, os, variant } = this.#platform;
-      const platform = { architecture, os, ...(variant === undefined ? {} : { variant }) };
-      return { config: {}, layers: [], chain: [], history: [], platform, author: undefined, args: new Map() };
-    }
-    const image = await this.#fileSystems.image(base.reference, base.platform, from);
-    const { architecture, os, variant, history = [], author, config = {} } = image.config;
-    this.#output.write(` ---> ${image.id.slice('sha256:'.length, 'sha256:'.length + 12)}\n`);
-    return {
-      config: { ...config },
-      layers: await layersOf(this.#parts.images, image, this.#job.signal),
-      chain: image.chain,
-      history,
-      platform: { architecture, os, ...(variant === undefined ? {} : { variant }) },
-      author,
-      args: new Map(),
-    };
+  async #base({ base, from, name }: Stage, step: BuildStep): Promise<StageState> {
+    const named =
+      base.kind === 'scratch'
+        ? undefined
+        : base.kind === 'stage'
+          ? this.#named(this.#plan.stages[base.index]!.name)
+          : this.#named(base.reference);
+    // a stage that the client has put something else in the place of is not waited for
+    const earlier = base.kind === 'stage' && named === undefined ? await this.#stage(base.index) : undefined;
+    return asStep(this.#output, step, async (output) => {
+      if (earlier !== undefined) return earlier;
+      if (base.kind === 'scratch') return this.#scratch();
+      if (named?.kind === 'directory') return this.#directoryAsBase(await named.open());
+      const reference = named?.reference ?? (base.kind === 'image' ? base.reference : (name ?? ''));
+      const platform = base.kind === 'image' ? base.platform : undefined;
+      const image = await this.#fileSystems.image(reference, platform, from, output);
+      const { architecture, os, variant, history = [], author, config = {} } = image.config;
+      output.say(` ---> ${image.id.slice('sha256:'.length, 'sha256:'.length + 12)}`);
+      return {
+        config: { ...config },
+        layers: await layersOf(this.#parts.images, image, this.#job.signal),
+        chain: image.chain,
+        history,
+        platform: { architecture, os, ...(variant === undefined ? {} : { variant }) },
+        author,
+        args: new Map(),
+      };
+    });
+  }
+
+  #scratch(): StageState {
+    const { architecture, os, variant } = this.#platform;
+    const platform = { architecture, os, ...(variant === undefined ? {} : { variant }) };
+    return { config: {}, layers: [], chain: [], history: [], platform, author: undefined, args: new Map() };
+  }
+
+  /** A directory of the client's as the first layer. */
+  async #directoryAsBase(root: string): Promise<StageState> {
+    const { signal } = this.#job;
+    const tree = { kind: 'tree' as const, root, path: '/', name: '' };
+    const layer = await this.#parts.layers.importLayer(this.#parts.trees.layer([tree], signal), { signal });
+    return this.#withLayer(this.#scratch(), layer, undefined);
+  }
+
+  #named(name: string | undefined): NamedContext | undefined {
+    const { contexts } = this.#request;
+    if (contexts === undefined || name === undefined) return undefined;
+    return contexts.get(name) ?? contexts.get(name.toLowerCase());
   }
 
   async #apply(
@@ -202,34 +249,34 @@ class Build {
     run: StageRun,
     state: StageState,
     instruction: Instruction,
-    kind: 'step' | 'trigger',
+    step: BuildStep,
   ): Promise<StageState> {
     this.#job.signal.throwIfAborted();
-    if (kind === 'step') this.#announce(instruction);
-    else this.#output.write(`Trigger: ${instruction.keyword} ${instruction.args}\n`);
     const { keyword } = instruction;
-    switch (keyword) {
-      case 'ARG':
-        return withHistory(run.declare(instruction, state), instruction, this.#now());
-      case 'MAINTAINER':
-        return withHistory({ ...state, author: instruction.args }, instruction, this.#now());
-      case 'COPY':
-      case 'ADD':
-        return this.#copy(stage, run, state, instruction);
-      case 'RUN':
-        return this.#run(stage, run, state, instruction);
-      default: {
-        if (!CONFIG_KEYWORDS.has(keyword))
-          throw new DockerfileError(`${keyword} cannot stand here`, instruction);
-        const config: ContainerConfig = { ...state.config };
-        applyToConfig(config, instruction, run.words(state), run.marks);
-        const next = withHistory({ ...state, config }, instruction, this.#now());
-        return keyword === 'WORKDIR' ? this.#makeWorkingDirectory(next, instruction) : next;
+    const work: Work = { stage, run, state, instruction };
+    if (keyword === 'COPY' || keyword === 'ADD') return this.#copy(work, step);
+    return asStep(this.#output, step, async (output) => {
+      switch (keyword) {
+        case 'ARG':
+          return withHistory(run.declare(instruction, state), instruction, this.#now());
+        case 'MAINTAINER':
+          return withHistory({ ...state, author: instruction.args }, instruction, this.#now());
+        case 'RUN':
+          return this.#run(work, output);
+        default: {
+          if (!CONFIG_KEYWORDS.has(keyword))
+            throw new DockerfileError(`${keyword} cannot stand here`, instruction);
+          const config: ContainerConfig = { ...state.config };
+          applyToConfig(config, instruction, run.words(state), run.marks);
+          const next = withHistory({ ...state, config }, instruction, this.#now());
+          return keyword === 'WORKDIR' ? this.#makeWorkingDirectory({ ...work, state: next }, output) : next;
+        }
       }
-    }
+    });
   }
 
-  async #makeWorkingDirectory(state: StageState, instruction: Instruction): Promise<StageState> {
+  async #makeWorkingDirectory(work: Work, output: StepOutput): Promise<StageState> {
+    const { state, instruction } = work;
     const path = state.config.WorkingDir ?? '/';
     const { trees } = this.#parts;
     const mtimeNs = this.#epochNs ?? nowNs();
@@ -249,86 +296,114 @@ class Build {
     if (missing.length === 0) return state;
     const directories = missing.map((name) => ({ kind: 'directory' as const, name, mtimeNs }));
     const key = this.#key(state, { directories: missing });
-    const layer = await this.#cached(key, describe(instruction), () =>
+    const layer = await this.#cached(key, work, output, () =>
       this.#parts.layers.importLayer(trees.layer(directories, this.#job.signal), {
         signal: this.#job.signal,
       }),
     );
-    return this.#withLayer({ ...state, history: state.history.slice(0, -1) }, layer, instruction);
+    return this.#withLayer({ ...state, history: state.history.slice(0, -1) }, layer, instruction, output);
   }
 
-  async #copy(stage: Stage, run: StageRun, state: StageState, instruction: Instruction): Promise<StageState> {
+  async #copy(work: Work, step: BuildStep): Promise<StageState> {
+    const { stage, run, state, instruction } = work;
     const words = run.words(state);
     const request = parseCopy(expandHeredocs(instruction, words), words);
-    const { signal } = this.#job;
-    const scratch = join(this.#parts.directory, 'contexts');
-    const copy = async (source: string): Promise<StageState> =>
-      withStageRoot(this.#parts, state.chain.at(-1), async (target) => {
-        const { parts, temporary } = await copyParts(this.#parts, request, {
-          source,
-          target,
-          workingDirectory: state.config.WorkingDir ?? '/',
-          nowNs: this.#epochNs ?? nowNs(),
-          scratch,
-          signal,
-        });
-        try {
-          const key = this.#key(state, { files: await copyDigest(this.#parts, parts, signal) });
-          const clamped = parts.map((part) =>
-            this.#epochNs === undefined ? part : { ...part, mtimeNs: this.#epochNs },
-          );
-          const layer = await this.#cached(key, describe(instruction), () =>
-            this.#parts.layers.importLayer(this.#parts.trees.layer(clamped, signal), { signal }),
-          );
-          return await this.#withLayer(state, layer, instruction);
-        } finally {
-          for (const path of temporary) await rm(path, { recursive: true, force: true });
-        }
-      });
-    if (request.from === undefined) return copy(this.#request.context.directory);
-    const chainId = await this.#fileSystem(stage, request.from, instruction);
-    return withStageRoot(this.#parts, chainId, copy);
+    // what it copies from is waited for before the step begins: that is not its own time
+    const source = await this.#source(stage, request.from, instruction);
+    return asStep(this.#output, step, async (output) => {
+      const copy = (root: string): Promise<StageState> => this.#copyFrom(root, request, work, output);
+      if (source.kind === 'directory') return copy(source.path);
+      return withStageRoot(this.#parts, source.chainId, copy);
+    });
   }
 
-  async #run(stage: Stage, run: StageRun, state: StageState, instruction: Instruction): Promise<StageState> {
+  async #copyFrom(
+    source: string,
+    request: CopyRequest,
+    work: Work,
+    output: StepOutput,
+  ): Promise<StageState> {
+    const { state, instruction } = work;
+    const { signal } = this.#job;
+    return withStageRoot(this.#parts, state.chain.at(-1), async (target) => {
+      const { parts, temporary } = await copyParts(this.#parts, request, {
+        source,
+        target,
+        workingDirectory: state.config.WorkingDir ?? '/',
+        nowNs: this.#epochNs ?? nowNs(),
+        scratch: join(this.#parts.directory, 'contexts'),
+        signal,
+      });
+      try {
+        const key = this.#key(state, { files: await copyDigest(this.#parts, parts, signal) });
+        const clamped = parts.map((part) =>
+          this.#epochNs === undefined ? part : { ...part, mtimeNs: this.#epochNs },
+        );
+        const layer = await this.#cached(key, work, output, () =>
+          this.#parts.layers.importLayer(this.#parts.trees.layer(clamped, signal), { signal }),
+        );
+        return await this.#withLayer(state, layer, instruction, output);
+      } finally {
+        for (const path of temporary) await rm(path, { recursive: true, force: true });
+      }
+    });
+  }
+
+  async #run(work: Work, output: StepOutput): Promise<StageState> {
+    const { stage, run, state, instruction } = work;
     const request = parseRun(instruction, state, run.env(state), run.words(state));
-    const sources: (Digest | string | undefined)[] = [];
+    const sources: unknown[] = [];
     for (const { type, from } of request.mounts) {
-      if (type === 'bind' && from !== undefined)
-        sources.push(await this.#fileSystem(stage, from, instruction));
-      else if (type === 'bind') sources.push(await this.#contextDigest());
+      if (type !== 'bind') continue;
+      const source = await this.#source(stage, from, instruction);
+      sources.push(source.kind === 'stage' ? source.chainId : await this.#digestOf(source.path));
     }
     const key = this.#key(state, { run: runKey(request, state), sources });
-    const layer = await this.#cached(key, describe(instruction), () =>
+    const layer = await this.#cached(key, work, output, () =>
       this.#parts.jobs.run(
         'build.run',
         (job) =>
           runStep(this.#parts, request, state, {
             limits: this.#request.limits,
             job,
-            output: this.#output,
-            sourceOf: async (from) =>
-              from === undefined
-                ? this.#request.context.directory
-                : this.#fileSystems.mount(await this.#fileSystem(stage, from, instruction)),
+            output,
+            secrets: this.#request.secrets,
+            sourceOf: async (from) => {
+              const source = await this.#source(stage, from, instruction);
+              return source.kind === 'directory' ? source.path : this.#fileSystems.mount(source.chainId);
+            },
           }),
         { parent: this.#job, subject: describe(instruction) },
       ),
     );
-    return this.#withLayer(state, layer, instruction);
+    return this.#withLayer(state, layer, instruction, output);
   }
 
-  /** ChainID of what a `from` names: an earlier stage, or an image. */
-  async #fileSystem(stage: Stage, from: string, instruction: Instruction): Promise<Digest | undefined> {
-    const earlier = findStage(this.#plan.stages, from, stage.index);
-    if (earlier) return (await this.#stage(earlier.index)).chain.at(-1);
-    if (/^\d+$/.test(from))
+  /** What a `from` names: something of the client's, an earlier stage, or an image. */
+  async #source(stage: Stage, from: string | undefined, instruction: Instruction): Promise<Source> {
+    if (from === undefined) return { kind: 'directory', path: await this.#request.context() };
+    const named = this.#named(from);
+    if (named?.kind === 'directory') return { kind: 'directory', path: await named.open() };
+    const earlier = named ? undefined : findStage(this.#plan.stages, from, stage.index);
+    if (earlier) return { kind: 'stage', chainId: (await this.#stage(earlier.index)).chain.at(-1) };
+    if (named === undefined && /^\d+$/.test(from))
       throw new DockerfileError(`invalid from flag value ${from}: no such stage`, instruction);
-    return (await this.#fileSystems.image(from, undefined, instruction)).chainId;
+    const reference = named?.reference ?? from;
+    const step: BuildStep = {
+      id: `image ${reference}`,
+      name: `FROM ${reference}`,
+      text: '',
+      kind: 'transfer',
+      inputs: [],
+    };
+    const image = await asStep(this.#output, step, (output) =>
+      this.#fileSystems.image(reference, undefined, instruction, output),
+    );
+    return { kind: 'stage', chainId: image.chainId };
   }
 
-  async #contextDigest(): Promise<string> {
-    const whole = [{ kind: 'tree' as const, root: this.#request.context.directory, path: '/', name: '' }];
+  #digestOf(root: string): Promise<string> {
+    const whole = [{ kind: 'tree' as const, root, path: '/', name: '' }];
     return copyDigest(this.#parts, whole, this.#job.signal);
   }
 
@@ -337,23 +412,37 @@ class Build {
     return `sha256:${createHash('sha256').update(text).digest('hex')}`;
   }
 
-  async #cached(key: string, description: string, work: () => Promise<NewLayer>): Promise<NewLayer> {
+  async #cached(
+    key: string,
+    { stage, instruction }: Work,
+    output: StepOutput,
+    work: () => Promise<NewLayer>,
+  ): Promise<NewLayer> {
     const { cache, images } = this.#parts;
-    const known = this.#request.noCache ? undefined : cache.get(key);
+    const { noCache } = this.#request;
+    const without = typeof noCache === 'boolean' ? noCache : noCache.includes(stage.name ?? '');
+    const known = without ? undefined : cache.get(key);
     if (known && (await images.content.has(known.layer.descriptor))) {
       cache.use(key, new Date());
-      this.#output.write(' ---> Using cache\n');
+      output.cached();
       return known.layer;
     }
     const { descriptor, diffId } = await work();
-    cache.put(key, { descriptor, diffId }, description, new Date());
+    cache.put(key, { descriptor, diffId }, describe(instruction), new Date());
     return { descriptor, diffId };
   }
 
   /** The stage with a layer on top, unpacked: the next step may need it. */
-  async #withLayer(state: StageState, layer: NewLayer, instruction: Instruction): Promise<StageState> {
+  async #withLayer(
+    state: StageState,
+    layer: NewLayer,
+    instruction: Instruction | undefined,
+    output?: StepOutput,
+  ): Promise<StageState> {
     const { images, unpacker } = this.#parts;
-    if (isEmptyLayer(layer.diffId)) return withHistory(state, instruction, this.#now());
+    const told = (next: StageState, empty: boolean): StageState =>
+      instruction ? withHistory(next, instruction, this.#now(), empty) : next;
+    if (isEmptyLayer(layer.diffId)) return told(state, true);
     const layers = [...state.layers, layer];
     const chain = await chainIds(layers.map(({ diffId }) => diffId));
     const chainId = chain.at(-1)!;
@@ -363,11 +452,12 @@ class Build {
       const onProgress = (): void => undefined;
       await unpacker.unpackLayer({ ...layer, chainId }, chain.at(-2), { signal, onProgress });
     }
-    this.#output.write(` ---> ${chainId.slice('sha256:'.length, 'sha256:'.length + 12)}\n`);
-    return withHistory({ ...state, layers, chain }, instruction, this.#now(), false);
+    output?.made(chainId);
+    return told({ ...state, layers, chain }, false);
   }
 
-  async #export(state: StageState): Promise<Digest> {
+  /** The result as an image. */
+  async toImage(state: StageState, names: readonly Reference[]): Promise<Digest> {
     const { labels } = this.#request;
     const config: ContainerConfig = { ...state.config };
     if (Object.keys(labels).length > 0) config.Labels = { ...config.Labels, ...labels };
@@ -389,6 +479,7 @@ class Build {
       this.#job.signal,
     );
     images.emit('create', id, id, config.Labels ?? {});
+    for (const name of names) nameImage(images, id, name);
     return id;
   }
 
@@ -396,21 +487,24 @@ class Build {
     return formatTime(this.#epochNs ?? nowNs());
   }
 
-  #announce(instruction: Instruction): void {
-    this.#step += 1;
-    this.#output.write(`Step ${this.#step}/${this.#steps} : ${describe(instruction)}\n`);
-  }
-
-  #warnOfUnusedArgs(): void {
-    const unused = Object.keys(this.#request.buildArgs).filter(
+  unusedArgs(): string[] {
+    return Object.keys(this.#request.buildArgs).filter(
       (name) =>
         !this.#usedArgs.has(name) &&
         !PROXY_ARGS.has(name) &&
         !this.#plan.globalArgs.has(name) &&
         !/^(BUILDKIT_|SOURCE_DATE_EPOCH$)/.test(name),
     );
-    if (unused.length > 0) {
-      this.#output.write(`[Warning] One or more build-args [${unused.join(' ')}] were not consumed\n`);
-    }
   }
 }
+
+/** What one instruction is applied to. */
+interface Work {
+  stage: Stage;
+  run: StageRun;
+  state: StageState;
+  instruction: Instruction;
+}
+
+/** Where files are copied or mounted from. */
+type Source = { kind: 'directory'; path: string } | { kind: 'stage'; chainId: Digest | undefined };

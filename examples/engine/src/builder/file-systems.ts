@@ -9,7 +9,7 @@ import type { Image } from '../images/image.ts';
 import type { RegistryAuth } from '../images/remote.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
 import type { Instruction } from './dockerfile/parser.ts';
-import type { BuildOutput, BuildParts } from './state.ts';
+import type { BuildParts, StepOutput } from './state.ts';
 
 /** What they are looked for with. */
 export interface FileSystemOptions {
@@ -18,8 +18,8 @@ export interface FileSystemOptions {
   platform: Platform;
   /** Ask registries for newer images. */
   pull: boolean;
-  auth: Readonly<Record<string, RegistryAuth>>;
-  output: BuildOutput;
+  /** Credentials for a registry. */
+  auth(registry: string): Promise<RegistryAuth | undefined>;
   signal: AbortSignal;
 }
 
@@ -43,7 +43,12 @@ export class FileSystems implements AsyncDisposable {
   }
 
   /** The image of a FROM or --from: here, or pulled. It stays for as long as the build. */
-  async image(text: string, platform: string | undefined, place: Instruction): Promise<Image> {
+  async image(
+    text: string,
+    platform: string | undefined,
+    place: Instruction,
+    output: StepOutput,
+  ): Promise<Image> {
     const { images, puller } = this.#parts;
     const here = (): Image | undefined => {
       try {
@@ -56,15 +61,15 @@ export class FileSystems implements AsyncDisposable {
     let image = this.#options.pull ? undefined : here();
     if (!image) {
       const reference = withDefaultTag(parseReference(text));
-      const auth = this.#options.auth[reference.registry];
+      const auth = await this.#options.auth(reference.registry);
       await puller.pull(
         { reference, auth, ...(platform === undefined ? {} : { platform: this.#options.platform }) },
-        (message) => {
-          if (message.id === undefined || /complete|exists/.test(message.status)) {
-            this.#options.output.write(
-              `${message.id === undefined ? '' : `${message.id}: `}${message.status}\n`,
-            );
-          }
+        ({ id, status, progressDetail }) => {
+          const done = /complete|exists/.test(status);
+          if (id === undefined || done) output.say(id === undefined ? status : `${id}: ${status}`);
+          if (id === undefined) return;
+          const { current = 0, total } = progressDetail ?? {};
+          output.progress(id, { current, total, done });
         },
         { signal: this.#options.signal },
       );

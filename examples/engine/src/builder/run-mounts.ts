@@ -1,6 +1,6 @@
 /** `RUN --mount`: files that are there while a command runs, and no part of what it makes. */
-import { createHash } from 'node:crypto';
-import { chmod, chown, mkdir } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, chown, cp, mkdir, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
 import type { HostConfig } from '../containers/host-config.ts';
@@ -8,7 +8,8 @@ import { followLinks } from '../containers/trees.ts';
 import { expandIn, type WordContext } from './dockerfile/config-instructions.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
 import type { Instruction } from './dockerfile/parser.ts';
-import type { BuildParts } from './state.ts';
+import { SecretMounts } from './secret-mounts.ts';
+import type { BuildParts, BuildSecrets } from './state.ts';
 
 /** One `--mount`. */
 export interface RunMount {
@@ -25,6 +26,8 @@ export interface RunMount {
   uid: number;
   gid: number;
   sizeBytes: number | undefined;
+  /** With a secret: the variable that has it. */
+  env: string | undefined;
 }
 
 /** Reads the value of one flag. @throws {DockerfileError} */
@@ -42,8 +45,11 @@ export function parseMount(instruction: Instruction, text: string, words: WordCo
   if (!isMountType(type))
     throw new DockerfileError(`unsupported mount type ${JSON.stringify(type)}`, instruction);
   const id = get('id');
-  const target =
-    get('target', 'dst', 'destination') ?? (type === 'secret' && id ? `/run/secrets/${id}` : undefined);
+  const env = type === 'secret' ? get('env') : undefined;
+  const target = get('target', 'dst', 'destination');
+  if (type === 'secret' && id === undefined && target === undefined && env === undefined) {
+    throw new DockerfileError('--mount=type=secret needs an id, a target or an env', instruction);
+  }
   if (target === undefined && type !== 'ssh' && type !== 'secret') {
     throw new DockerfileError(`--mount=type=${type} needs a target`, instruction);
   }
@@ -52,9 +58,6 @@ export function parseMount(instruction: Instruction, text: string, words: WordCo
     throw new DockerfileError(`unsupported sharing value ${JSON.stringify(sharing)}`, instruction);
   }
   const writable = get('rw', 'readwrite') === 'true';
-  if (type === 'bind' && writable) {
-    throw new DockerfileError('--mount=type=bind,rw is not supported by this builder yet', instruction);
-  }
   const mode = get('mode');
   const size = get('size');
   return {
@@ -62,14 +65,15 @@ export function parseMount(instruction: Instruction, text: string, words: WordCo
     target: target ?? '',
     source: get('source', 'src') ?? '/',
     from: get('from'),
-    id: id ?? target ?? '',
-    readOnly: type === 'bind' || get('ro', 'readonly') === 'true',
+    id: id ?? (type === 'ssh' ? 'default' : type === 'secret' ? posix.basename(target ?? env ?? '') : (target ?? '')),
+    readOnly: type === 'bind' ? !writable : get('ro', 'readonly') === 'true',
     sharing,
     required: get('required') === 'true',
     mode: mode === undefined ? undefined : Number.parseInt(mode, 8),
     uid: Number(get('uid') ?? 0),
     gid: Number(get('gid') ?? 0),
     sizeBytes: size !== undefined && /^\d+$/.test(size) ? Number(size) : undefined,
+    env,
   };
 }
 
@@ -83,34 +87,48 @@ const cacheLocks = new Map<string, Promise<void>>();
 /** A path of the host with the files that a bind mount is from: the context's, a stage's or an image's. */
 export type SourceOf = (from: string | undefined) => Promise<string>;
 
+/** What mounts are made with. */
+export interface MountPlace {
+  sourceOf: SourceOf;
+  secrets: BuildSecrets | undefined;
+}
+
+/** Mounts as a container's. */
+export interface ContainerMounts {
+  mounts: NonNullable<HostConfig['Mounts']>;
+  /** Where they are: no part of the layer. */
+  mountPoints: string[];
+  /** Variables that go with them. */
+  env: string[];
+}
+
 /**
  * The mounts as those of a container, and where in its file system they are.
  *
- * @param locks - gets what gives caches back that are not shared
+ * @param held - gets what gives caches back that are not shared, and what removes secrets
  * @throws {DockerfileError} for a required secret that was not given
  */
 export async function containerMounts(
   parts: BuildParts,
   { mounts, instruction }: { mounts: readonly RunMount[]; instruction: Instruction },
-  sourceOf: SourceOf,
-  locks: AsyncDisposableStack,
-): Promise<{ mounts: NonNullable<HostConfig['Mounts']>; mountPoints: string[] }> {
-  const result: NonNullable<HostConfig['Mounts']> = [];
-  const mountPoints: string[] = [];
+  place: MountPlace,
+  held: AsyncDisposableStack,
+): Promise<ContainerMounts> {
+  const result: ContainerMounts = { mounts: [], mountPoints: [], env: [] };
+  const secrets = new SecretMounts(parts, place, held);
   for (const mount of mounts) {
-    const target = posix.resolve('/', mount.target);
     if (mount.type === 'secret' || mount.type === 'ssh') {
-      if (mount.required) {
-        throw new DockerfileError(
-          `the ${mount.type} ${mount.id || 'default'} was not given to this build`,
-          instruction,
-        );
+      const given =
+        mount.type === 'ssh' ? await secrets.agent(mount, result) : await secrets.secret(mount, result);
+      if (!given && mount.required) {
+        throw new DockerfileError(`${mount.type} ${mount.id}: not found`, instruction);
       }
       continue;
     }
-    mountPoints.push(target);
+    const target = posix.resolve('/', mount.target);
+    result.mountPoints.push(target);
     if (mount.type === 'tmpfs') {
-      result.push({
+      result.mounts.push({
         Type: 'tmpfs',
         Target: target,
         ...(mount.sizeBytes === undefined ? {} : { TmpfsOptions: { SizeBytes: mount.sizeBytes } }),
@@ -119,11 +137,28 @@ export async function containerMounts(
     }
     const source =
       mount.type === 'cache'
-        ? await cacheDirectory(parts, mount, locks)
-        : await bindSource(parts, mount, sourceOf);
-    result.push({ Type: 'bind', Source: source, Target: target, ReadOnly: mount.readOnly });
+        ? await cacheDirectory(parts, mount, held)
+        : await bindSource(parts, mount, place.sourceOf);
+    if (mount.type === 'bind' && !mount.readOnly) {
+      const copy = await writableCopy(parts, source, held);
+      result.mounts.push({ Type: 'bind', Source: copy, Target: target, ReadOnly: false });
+      continue;
+    }
+    result.mounts.push({ Type: 'bind', Source: source, Target: target, ReadOnly: mount.readOnly });
   }
-  return { mounts: result, mountPoints };
+  return result;
+}
+
+/** What a command writes to a bind mount is thrown away: it gets files of its own. */
+async function writableCopy(
+  { directory }: BuildParts,
+  source: string,
+  held: AsyncDisposableStack,
+): Promise<string> {
+  const copy = join(directory, 'contexts', `rw-${randomBytes(8).toString('hex')}`);
+  held.defer(() => rm(copy, { recursive: true, force: true }));
+  await cp(source, copy, { recursive: true, preserveTimestamps: true, verbatimSymlinks: true });
+  return copy;
 }
 
 async function bindSource({ trees }: BuildParts, mount: RunMount, sourceOf: SourceOf): Promise<string> {
@@ -134,7 +169,7 @@ async function bindSource({ trees }: BuildParts, mount: RunMount, sourceOf: Sour
 async function cacheDirectory(
   { directory }: BuildParts,
   { id, sharing, mode = 0o755, uid, gid }: RunMount,
-  locks: AsyncDisposableStack,
+  held: AsyncDisposableStack,
 ): Promise<string> {
   const name = createHash('sha256').update(id).digest('hex');
   let path = join(directory, 'cache', name);
@@ -146,7 +181,7 @@ async function cacheDirectory(
     while (cacheLocks.has(path)) await cacheLocks.get(path);
     const { promise, resolve } = Promise.withResolvers<void>();
     cacheLocks.set(path, promise);
-    locks.defer(() => {
+    held.defer(() => {
       cacheLocks.delete(path);
       resolve();
     });

@@ -11,15 +11,18 @@ import { command, type WordContext } from './dockerfile/config-instructions.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
 import type { Instruction } from './dockerfile/parser.ts';
 import { containerMounts, parseMount, type RunMount, type SourceOf } from './run-mounts.ts';
-import type { BuildOutput, BuildParts, StageState } from './state.ts';
+import type { BuildParts, BuildSecrets, StageState, StepOutput } from './state.ts';
 
 /** A command that ended with something else than 0. */
 export class RunFailed extends Error {
   readonly exitCode: number;
+  /** What was run, its arguments joined by spaces. */
+  readonly commandLine: string;
 
-  constructor(line: string, exitCode: number) {
-    super(`The command '${line}' returned a non-zero code: ${exitCode}`);
+  constructor(commandLine: string, exitCode: number) {
+    super(`The command '${commandLine}' returned a non-zero code: ${exitCode}`);
     this.exitCode = exitCode;
+    this.commandLine = commandLine;
   }
 }
 Object.defineProperty(RunFailed.prototype, 'name', { value: 'RunFailed', writable: true });
@@ -115,8 +118,9 @@ export function runKey(request: RunRequest, { config }: StageState): unknown {
 export interface RunPlace {
   limits: RunLimits;
   job: Job;
-  output: BuildOutput;
+  output: StepOutput;
   sourceOf: SourceOf;
+  secrets: BuildSecrets | undefined;
 }
 
 /** Runs the command and makes its layer. @throws {RunFailed} */
@@ -144,7 +148,7 @@ export async function runStep(
   let container: string | undefined;
   try {
     await using locks = new AsyncDisposableStack();
-    const { mounts, mountPoints } = await containerMounts(parts, request, place.sourceOf, locks);
+    const { mounts, mountPoints, env } = await containerMounts(parts, request, place, locks);
     const host: HostConfig = { ...place.limits, Mounts: mounts };
     if (request.network !== 'default') host.NetworkMode = request.network;
     const created = await containers.create({
@@ -152,7 +156,7 @@ export async function runStep(
         Image: image,
         Entrypoint: [request.argv[0]!],
         Cmd: request.argv.slice(1),
-        Env: [...request.env],
+        Env: [...request.env, ...env],
         HostConfig: host,
       },
       name: '',
@@ -161,7 +165,7 @@ export async function runStep(
       job,
     });
     container = created.id;
-    place.output.write(` ---> Running in ${container.slice(0, 12)}\n`);
+    place.output.say(` ---> Running in ${container.slice(0, 12)}`);
     const exit = containers.wait(container, 'next-exit', signal);
     // its rejection is awaited below, or nobody's concern once the start has failed
     exit.catch(() => undefined);
@@ -206,13 +210,13 @@ async function removeContainer({ containers }: BuildParts, id: string): Promise<
 }
 
 /** A connection that only takes. */
-function sink(output: BuildOutput): Duplex {
+function sink(output: StepOutput): Duplex {
   return new Duplex({
     read() {
       // nothing is ever sent to the container
     },
     write(chunk: Buffer, _encoding, done) {
-      output.write(chunk.toString('utf8'));
+      output.write(chunk);
       done();
     },
   });

@@ -3,8 +3,8 @@ import { formatPlatform, type ContainerConfig, type Platform } from '@tare/image
 
 import type { StageMarks, WordContext } from './dockerfile/config-instructions.ts';
 import { parseDockerfile, type Instruction } from './dockerfile/parser.ts';
-import { declaredArgs, type BuildPlan } from './dockerfile/stages.ts';
-import type { StageState } from './state.ts';
+import { declaredArgs, findStage, sourcesOf, type BuildPlan, type Stage } from './dockerfile/stages.ts';
+import type { BuildStep, StageState } from './state.ts';
 
 /** Arguments that need no declaration, stay out of the history and of cache keys. */
 export const PROXY_ARGS = new Set(
@@ -78,6 +78,37 @@ export function withHistory(
 ): StageState {
   const step = { created, created_by: describe(instruction), ...(empty ? { empty_layer: true } : {}) };
   return { ...state, history: [...state.history, step] };
+}
+
+/** Instructions that change files; the others change what is known of the image. */
+const FILE_KEYWORDS = new Set(['RUN', 'COPY', 'ADD', 'WORKDIR']);
+
+/** What clients are told of an instruction. @param index - in its stage; -1 for the FROM */
+export function stepOf({ stages, needed }: BuildPlan, stage: Stage, index: number): BuildStep {
+  const { instructions, from, base } = stage;
+  const isFile = (instruction: Instruction): boolean => FILE_KEYWORDS.has(instruction.keyword);
+  const instruction = instructions[index] ?? from;
+  const number = 1 + instructions.slice(0, index + 1).filter(isFile).length;
+  const total = 1 + instructions.filter(isFile).length;
+  const title =
+    stage.name ?? (needed.length > 1 ? `stage-${stage.index}` : '');
+  const before = instructions.slice(0, Math.max(index, 0)).findLastIndex(isFile);
+  const inputs = index >= 0 ? [`${stage.index}:${before}`] : [];
+  if (index < 0 && base.kind === 'stage') {
+    const last = stages[base.index]!.instructions.findLastIndex(isFile);
+    inputs.push(`${base.index}:${last}`);
+  }
+  for (const text of sourcesOf(instruction)) {
+    const source = findStage(stages, text, stage.index);
+    if (source) inputs.push(`${source.index}:${source.instructions.findLastIndex(isFile)}`);
+  }
+  return {
+    id: `${stage.index}:${index}`,
+    name: `[${title === '' ? '' : `${title} `}${number}/${total}] ${describe(instruction)}`,
+    text: describe(instruction),
+    kind: index < 0 || isFile(instruction) ? 'file' : 'config',
+    inputs,
+  };
 }
 
 /** An instruction in one line. */

@@ -41,10 +41,73 @@ export interface StageState {
   args: ReadonlyMap<string, string>;
 }
 
+/** A step of a build, as its clients are told of it. */
+export interface BuildStep {
+  /** Unique in the build. */
+  id: string;
+  /** For people: `[builder 2/3] RUN make`. */
+  name: string;
+  /** The instruction as written. */
+  text: string;
+  /**
+   * `file`: changes the file system; `config`: changes what is known of the image alone; `trigger`: an instruction that
+   * the base image brought; `transfer`: something is fetched or written, which is no instruction.
+   */
+  kind: 'file' | 'config' | 'trigger' | 'transfer';
+  /** Ids of the steps it waits for. */
+  inputs: readonly string[];
+}
+
+/** What tells a client of one step. `end` is its last call. */
+export interface StepOutput {
+  /** A piece of what a command writes, with its line ends. */
+  write(data: Uint8Array): void;
+  /** Something of many that move: a layer, the files of a context. */
+  progress(id: string, bytes: { current: number; total?: number | undefined; done: boolean }): void;
+  /** One line about what happens, for clients without bars. */
+  say(text: string): void;
+  /** The result was there already. */
+  cached(): void;
+  /** The result, if it is a new layer. */
+  made(chainId: Digest): void;
+  end(error?: unknown): void;
+}
+
 /** What tells a client of the build. */
 export interface BuildOutput {
-  /** A piece of output, with its line ends. */
-  write(text: string): void;
+  begin(step: BuildStep): StepOutput;
+  warn(text: string): void;
+}
+
+/** Tells of `work` as a step. */
+export async function asStep<T>(
+  output: BuildOutput,
+  step: BuildStep,
+  work: (output: StepOutput) => Promise<T>,
+): Promise<T> {
+  const told = output.begin(step);
+  try {
+    const result = await work(told);
+    told.end();
+    return result;
+  } catch (error) {
+    told.end(error);
+    throw error;
+  }
+}
+
+/** Files by a name of the client's: `--build-context`. */
+export type NamedContext =
+  | { kind: 'image'; reference: string }
+  /** `open` gives a directory that stays for as long as the build. */
+  | { kind: 'directory'; open(): Promise<string> };
+
+/** What a client gives to single commands, and what is in no layer, key or log. */
+export interface BuildSecrets {
+  /** @returns undefined when the client has none of that name */
+  secret(id: string): Promise<Uint8Array | undefined>;
+  /** A socket that leads to an agent of the client's, until `signal` aborts. @returns undefined without one */
+  agent(id: string, directory: string, signal: AbortSignal): Promise<string | undefined>;
 }
 
 /**

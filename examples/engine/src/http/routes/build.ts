@@ -1,10 +1,11 @@
 /** `POST /build` as the classic builder spoke it, and the build cache. */
-import { parsePlatform } from '@tare/image-spec';
+import { familiarReference, parsePlatform, withDefaultTag } from '@tare/image-spec';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 
-import { buildImage } from '../../builder/build.ts';
+import { solve } from '../../builder/build.ts';
+import { classicOutput } from '../../builder/classic-output.ts';
 import { openContext } from '../../builder/context.ts';
 import { DockerfileError } from '../../builder/dockerfile/errors.ts';
 import { RunFailed, type RunLimits } from '../../builder/run-step.ts';
@@ -14,7 +15,6 @@ import { download } from '../../download.ts';
 import { EngineError, invalid } from '../../errors.ts';
 import { parseTagParameters } from '../../images/names.ts';
 import type { RegistryAuth } from '../../images/remote.ts';
-import { formatTime } from '../../time.ts';
 import type { RequestContext } from '../context.ts';
 import { decodeJson } from '../json.ts';
 import { decodeRegistryConfig } from '../registry-auth.ts';
@@ -47,21 +47,6 @@ export function buildRoutes(parts: BuildParts): Route[] {
   ];
 }
 
-/** What `system df` tells of the build cache. */
-export function cacheUsage({ cache }: Pick<BuildParts, 'cache'>): unknown[] {
-  return cache.list().map((step) => ({
-    ID: step.key.slice('sha256:'.length, 'sha256:'.length + 25),
-    Type: 'regular',
-    Description: step.description,
-    InUse: false,
-    Shared: false,
-    Size: step.sizeBytes,
-    CreatedAt: formatTime(BigInt(step.createdAt.getTime()) * 1_000_000n),
-    LastUsedAt: formatTime(BigInt(step.usedAt.getTime()) * 1_000_000n),
-    UsageCount: step.uses,
-  }));
-}
-
 const argsSchema = z.record(z.string(), z.string().nullable());
 const labelsSchema = z.record(z.string(), z.string());
 
@@ -77,7 +62,6 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     .map((name) => parseTagParameters(name, ''));
   const platform = query.get('platform') ?? '';
   const request = {
-    names,
     target: query.get('target') ?? '',
     buildArgs: json(context, 'buildargs', argsSchema) ?? {},
     labels: json(context, 'labels', labelsSchema) ?? {},
@@ -85,7 +69,7 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     noCache: query.bool('nocache'),
     pull: query.bool('pull'),
     limits: limitsOf(context),
-    auth: authOf(context),
+    auth: credentialsOf(context),
   };
   if (names[0]) job.about(query.get('t')!);
   const quiet = query.bool('q');
@@ -94,12 +78,10 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     reply ??= context.stream();
     void reply.write(encodeProgress(message));
   };
-  const output = {
-    write: (text: string): void => {
-      if (!quiet) send({ stream: text });
-      const line = text.trimEnd();
-      if (line !== '') job.report({ message: line });
-    },
+  const write = (text: string): void => {
+    if (!quiet) send({ stream: text });
+    const line = text.trimEnd();
+    if (line !== '') job.report({ message: line });
   };
   try {
     // the files go before the client hears that it is over
@@ -110,7 +92,20 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
       dockerfile: query.get('dockerfile') || 'Dockerfile',
       signal: job.signal,
     });
-    const id = await buildImage(parts, { ...request, context: files }, output, job);
+    const { dockerfile, directory } = files;
+    const output = classicOutput(dockerfile, write);
+    await using solved = await solve(
+      parts,
+      { ...request, dockerfile, context: () => Promise.resolve(directory) },
+      output,
+      job,
+    );
+    const id = await solved.toImage(names);
+    if (solved.unusedArgs.length > 0) {
+      write(`[Warning] One or more build-args [${solved.unusedArgs.join(' ')}] were not consumed\n`);
+    }
+    write(`Successfully built ${id.slice('sha256:'.length, 'sha256:'.length + 12)}\n`);
+    for (const name of names) write(`Successfully tagged ${familiarReference(withDefaultTag(name))}\n`);
     if (context.speaks('1.30')) send({ aux: { ID: id } });
     if (quiet) send({ stream: `${id}\n` });
   } catch (error) {
@@ -169,6 +164,7 @@ function limitsOf(context: RequestContext): RunLimits {
   });
 }
 
-function authOf(context: RequestContext): Record<string, RegistryAuth> {
-  return decodeRegistryConfig(context.header('x-registry-config'));
+function credentialsOf(context: RequestContext): (registry: string) => Promise<RegistryAuth | undefined> {
+  const known = decodeRegistryConfig(context.header('x-registry-config'));
+  return (registry) => Promise.resolve(known[registry]);
 }
