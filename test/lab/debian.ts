@@ -56,6 +56,13 @@ export const COMPONENTS = {
     path: 'usr/libexec/docker/cli-plugins/docker-compose',
     costs: 'the end-to-end test with docker compose',
   },
+  buildx: {
+    name: 'docker-buildx',
+    package: 'docker-buildx',
+    suite: 'trixie',
+    path: 'usr/libexec/docker/cli-plugins/docker-buildx',
+    costs: 'the end-to-end tests with docker buildx',
+  },
   dockerPy: {
     name: 'docker-py',
     package: 'python3-docker',

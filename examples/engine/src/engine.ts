@@ -18,6 +18,7 @@ import { listen } from './http/listen.ts';
 import { OPEN_TCP, tlsOptions } from './http/tls.ts';
 import type { Route } from './http/route.ts';
 import { buildRoutes } from './http/routes/build.ts';
+import { buildKitRoutes } from './http/routes/buildkit.ts';
 import { eventRoutes } from './http/routes/events.ts';
 import { importFrom, imageFilesRoutes } from './http/routes/image-files.ts';
 import { imageRoutes } from './http/routes/images.ts';
@@ -175,6 +176,7 @@ export class Engine implements AsyncDisposable {
       ...imageRoutes({ images, storageDriver: snapshotterName }),
       ...imageFilesRoutes(imageFiles),
       ...buildRoutes(builder),
+      ...buildKitRoutes(builder),
       ...registryRoutes({
         puller,
         pusher,

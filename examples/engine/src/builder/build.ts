@@ -317,12 +317,7 @@ class Build {
     });
   }
 
-  async #copyFrom(
-    source: string,
-    request: CopyRequest,
-    work: Work,
-    output: StepOutput,
-  ): Promise<StageState> {
+  async #copyFrom(source: string, request: CopyRequest, work: Work, output: StepOutput): Promise<StageState> {
     const { state, instruction } = work;
     const { signal } = this.#job;
     return withStageRoot(this.#parts, state.chain.at(-1), async (target) => {

@@ -65,7 +65,9 @@ export function parseMount(instruction: Instruction, text: string, words: WordCo
     target: target ?? '',
     source: get('source', 'src') ?? '/',
     from: get('from'),
-    id: id ?? (type === 'ssh' ? 'default' : type === 'secret' ? posix.basename(target ?? env ?? '') : (target ?? '')),
+    id:
+      id ??
+      (type === 'ssh' ? 'default' : type === 'secret' ? posix.basename(target ?? env ?? '') : (target ?? '')),
     readOnly: type === 'bind' ? !writable : get('ro', 'readonly') === 'true',
     sharing,
     required: get('required') === 'true',

@@ -79,7 +79,12 @@ export class SecretMounts {
   }
 }
 
-function add({ mounts, mountPoints }: ContainerMounts, source: string, target: string, readOnly: boolean): void {
+function add(
+  { mounts, mountPoints }: ContainerMounts,
+  source: string,
+  target: string,
+  readOnly: boolean,
+): void {
   mounts.push({ Type: 'bind', Source: source, Target: target, ReadOnly: readOnly });
   mountPoints.push(target);
 }

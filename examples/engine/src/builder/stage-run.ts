@@ -90,8 +90,7 @@ export function stepOf({ stages, needed }: BuildPlan, stage: Stage, index: numbe
   const instruction = instructions[index] ?? from;
   const number = 1 + instructions.slice(0, index + 1).filter(isFile).length;
   const total = 1 + instructions.filter(isFile).length;
-  const title =
-    stage.name ?? (needed.length > 1 ? `stage-${stage.index}` : '');
+  const title = stage.name ?? (needed.length > 1 ? `stage-${stage.index}` : '');
   const before = instructions.slice(0, Math.max(index, 0)).findLastIndex(isFile);
   const inputs = index >= 0 ? [`${stage.index}:${before}`] : [];
   if (index < 0 && base.kind === 'stage') {

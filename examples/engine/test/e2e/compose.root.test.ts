@@ -139,6 +139,36 @@ configs: { settings: { file: ./app/settings } }
     expect(await ok('cp', 'app:/index.html', '-')).toContain('stored');
   });
 
+  test('build makes the images of services, through BuildKit as through the classic builder', async () => {
+    await mkdir(join(project, 'image'));
+    await writeFile(
+      join(project, 'image/Dockerfile'),
+      `FROM ${lab.busybox}\nARG WORD\nCOPY file /file\nRUN echo $WORD >> /file\n`,
+    );
+    await writeFile(join(project, 'image/file'), 'copied ');
+    await writeFile(
+      join(project, 'build.yaml'),
+      `
+name: made
+services:
+  one: { build: { context: image, args: { WORD: first } }, command: cat /file }
+  two: { build: { context: image, args: { WORD: second } }, command: cat /file }
+`,
+    );
+    const made = (args: string[], env: Record<string, string> = {}): Promise<Finished> =>
+      run(compose!, ['--progress', 'plain', '-f', 'build.yaml', ...args], {
+        cwd: project,
+        env: { PATH: process.env.PATH, HOME: project, DOCKER_HOST: lab.host, ...env },
+        timeoutMs: 60_000,
+      });
+    expect(await made(['build'])).toMatchObject({ code: 0 });
+    expect(await made(['run', '--rm', '-T', 'one'])).toMatchObject({ code: 0, stdout: 'copied first\n' });
+    expect(await made(['run', '--rm', '-T', 'two'])).toMatchObject({ code: 0, stdout: 'copied second\n' });
+    expect(await made(['build', '--no-cache', 'one'], { DOCKER_BUILDKIT: '0' })).toMatchObject({ code: 0 });
+    expect(await made(['run', '--rm', '-T', 'one'])).toMatchObject({ code: 0, stdout: 'copied first\n' });
+    expect(await made(['down', '--rmi', 'local'])).toMatchObject({ code: 0 });
+  });
+
   test('down takes everything away that up made', async () => {
     await ok('down', '-v', '--remove-orphans');
     expect(await lab.ok(['ps', '-aq'])).toBe('');

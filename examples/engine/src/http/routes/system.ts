@@ -1,7 +1,6 @@
 /** `_ping`, `version`, `info`, `auth`, `df`, and the parts of the API that are refused in an orderly way. */
 import { z } from 'zod';
-import { notFound, unavailable } from '../../errors.ts';
-import { API_VERSION } from '../api-version.ts';
+import { unavailable } from '../../errors.ts';
 import type { RequestContext } from '../context.ts';
 import type { HttpMethod, Route } from '../route.ts';
 
@@ -77,9 +76,6 @@ export function systemRoutes(system: SystemService): Route[] {
       handler: async (context) => context.json(200, await system.diskUsage(context.query.getAll('type'))),
     },
     { method: 'GET', path: '/plugins', handler: (context) => context.json(200, []) },
-    // buildx falls back to its container driver when these do not upgrade
-    refused('POST', '/session'),
-    refused('POST', '/grpc'),
     {
       method: 'POST',
       path: '/swarm/init',
@@ -107,17 +103,7 @@ export function systemRoutes(system: SystemService): Route[] {
 function ping(context: RequestContext, body: string): void {
   context.setHeader('Cache-Control', 'no-cache, no-store, must-revalidate');
   context.setHeader('Pragma', 'no-cache');
-  context.setHeader('Builder-Version', '1');
+  context.setHeader('Builder-Version', '2');
   context.setHeader('Swarm', 'inactive');
   context.send(200, 'text/plain; charset=utf-8', body);
-}
-
-function refused(method: HttpMethod, path: string): Route {
-  return {
-    method,
-    path,
-    handler: () => {
-      throw notFound(`${path} is not served: this engine (API ${API_VERSION}) has no BuildKit`);
-    },
-  };
 }

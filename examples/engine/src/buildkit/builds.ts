@@ -1,0 +1,166 @@
+/** Builds under way, by the id that their client gave them: what Control and LLBBridge share. */
+import { Code, ConnectError } from '@connectrpc/connect';
+import { randomBytes } from 'node:crypto';
+
+import { solve, type Solved } from '../builder/build.ts';
+import type { BuildParts } from '../builder/state.ts';
+import type { Job } from '../jobs/job.ts';
+import { readFrontendOptions, type FrontendOptions } from './frontend.ts';
+import { buildKitMessage, Progress } from './progress.ts';
+import type { Session, Sessions } from './sessions.ts';
+
+/** Ended builds whose progress can still be asked for. */
+const REMEMBERED = 16;
+/** Clients ask for a build's progress, and solve in it, while they start it. */
+const PATIENCE_MS = 5_000;
+
+/** One build. */
+export class ActiveBuild {
+  readonly ref: string;
+  readonly progress: Progress;
+  /** The id of the result that the client chose; undefined for none. */
+  readonly returned = Promise.withResolvers<string | undefined>();
+  readonly #parts: BuildParts;
+  readonly #job: Job;
+  readonly #session: () => Promise<Session>;
+  readonly #held = new AsyncDisposableStack();
+  readonly #results = new Map<string, Solved>();
+
+  constructor(ref: string, parts: BuildParts, job: Job, session: () => Promise<Session>) {
+    this.ref = ref;
+    this.progress = new Progress(ref);
+    this.#parts = parts;
+    this.#job = job;
+    this.#session = session;
+    // nobody may be waiting when the client returns an error
+    this.returned.promise.catch(() => undefined);
+  }
+
+  get signal(): AbortSignal {
+    return this.#job.signal;
+  }
+
+  session(): Promise<Session> {
+    return this.#session();
+  }
+
+  /** Builds what `dockerfile.v0` is asked for. @returns the result's id */
+  async solve(frontend: string, options: FrontendOptions): Promise<string> {
+    if (frontend !== 'dockerfile.v0') {
+      throw new ConnectError(
+        frontend === ''
+          ? 'graphs of low-level operations are not built: only Dockerfiles are'
+          : `the frontend ${frontend} is not built in: dockerfile.v0 is`,
+        Code.Unimplemented,
+      );
+    }
+    const parts = this.#parts;
+    const place = {
+      parts,
+      session: await this.#session(),
+      output: this.progress,
+      signal: this.signal,
+      held: this.#held,
+    };
+    const request = await readFrontendOptions(options, place);
+    const solved = this.#held.use(await solve(parts, request, this.progress, this.#job));
+    if (solved.unusedArgs.length > 0) {
+      this.progress.warn(`one or more build-args [${solved.unusedArgs.join(' ')}] were not consumed`);
+    }
+    const id = randomBytes(16).toString('hex');
+    this.#results.set(id, solved);
+    return id;
+  }
+
+  /** @throws {ConnectError} `NotFound` */
+  result(id: string): Solved {
+    const found = this.#results.get(id);
+    if (!found) throw new ConnectError(`no such result: ${id}`, Code.NotFound);
+    return found;
+  }
+
+  /** Lets go of all results and files. */
+  async end(): Promise<void> {
+    await this.#held.disposeAsync();
+    this.progress.end();
+  }
+}
+
+/** All builds. */
+export class Builds {
+  readonly #parts: BuildParts;
+  readonly #sessions: Sessions;
+  readonly #builds = new Map<string, ActiveBuild>();
+  readonly #progress = new Map<string, Progress>();
+  readonly #waiting = new Set<() => void>();
+
+  constructor(parts: BuildParts, sessions: Sessions) {
+    this.#parts = parts;
+    this.#sessions = sessions;
+  }
+
+  /** Does `work` as a build. Errors become those of gRPC. */
+  async run<T>(
+    { ref, session, signal }: { ref: string; session: string; signal: AbortSignal },
+    work: (build: ActiveBuild) => Promise<T>,
+  ): Promise<T> {
+    if (this.#builds.has(ref)) {
+      throw new ConnectError(`a build with the id ${ref} is under way already`, Code.AlreadyExists);
+    }
+    return this.#parts.jobs.run(
+      'image.build',
+      async (job) => {
+        const find = (): Promise<Session> => this.#sessions.get(session, job.signal);
+        const build = new ActiveBuild(ref, this.#parts, job, find);
+        this.#builds.set(ref, build);
+        this.#remember(ref, build.progress);
+        for (const wake of this.#waiting) wake();
+        try {
+          return await work(build);
+        } catch (error) {
+          throw toConnectError(error);
+        } finally {
+          this.#builds.delete(ref);
+          await build.end();
+        }
+      },
+      { signal, subject: ref },
+    );
+  }
+
+  /** The build, waited for if need be. @throws {ConnectError} `NotFound` */
+  get(ref: string, signal: AbortSignal): Promise<ActiveBuild> {
+    return this.#await(ref, () => this.#builds.get(ref), signal);
+  }
+
+  /** What is told of a build, also shortly after its end. @throws {ConnectError} `NotFound` */
+  progress(ref: string, signal: AbortSignal): Promise<Progress> {
+    return this.#await(ref, () => this.#progress.get(ref), signal);
+  }
+
+  #remember(ref: string, progress: Progress): void {
+    this.#progress.set(ref, progress);
+    const [oldest] = this.#progress.keys();
+    if (this.#progress.size > REMEMBERED && oldest !== undefined) this.#progress.delete(oldest);
+  }
+
+  async #await<T>(ref: string, find: () => T | undefined, signal: AbortSignal): Promise<T> {
+    const given = AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)]);
+    for (;;) {
+      const found = find();
+      if (found !== undefined) return found;
+      if (given.aborted) throw new ConnectError(`no such build: ${ref}`, Code.NotFound);
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting.add(resolve);
+      given.addEventListener('abort', () => resolve(), { once: true });
+      await promise;
+      this.#waiting.delete(resolve);
+    }
+  }
+}
+
+/** An error in gRPC's form; the client shows the message. */
+export function toConnectError(error: unknown): ConnectError {
+  if (error instanceof ConnectError) return error;
+  return new ConnectError(buildKitMessage(error), Code.Unknown, undefined, undefined, error);
+}

@@ -1,0 +1,88 @@
+/** BuildKit's Control service: builds, their progress and the cache. */
+import { timestampFromDate } from '@bufbuild/protobuf/wkt';
+import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
+import { once } from 'node:events';
+import type { BuildParts } from '../builder/state.ts';
+import type { CachedStep } from '../state/build-cache-table.ts';
+import type { Builds } from './builds.ts';
+import { exportResult } from './exporters.ts';
+import type { Control } from './gen/control_pb.ts';
+import { workerRecord, type Worker } from './worker.ts';
+
+/** What the services are made of. */
+export interface ServiceParts {
+  parts: BuildParts;
+  builds: Builds;
+  worker: Worker;
+}
+
+export function controlService({ parts, builds, worker }: ServiceParts): ServiceImpl<typeof Control> {
+  return {
+    listWorkers: () => ({ record: [workerRecord(worker)] }),
+    info: () => ({ buildkitVersion: workerRecord(worker).buildkitVersion }),
+    diskUsage: () => ({ record: parts.cache.list().map(usage) }),
+    async *prune() {
+      for (const step of parts.cache.list()) {
+        parts.cache.remove(step.key);
+        yield usage(step);
+      }
+    },
+    solve: ({ ref, session, frontend, frontendAttrs, exporters, ...old }, { signal }) =>
+      builds.run({ ref, session, signal }, async (build) => {
+        const id =
+          frontend === ''
+            ? await aborting(build.returned.promise, build.signal)
+            : await build.solve(frontend, frontendAttrs);
+        const wanted =
+          exporters.length > 0 || old.exporterDeprecated === ''
+            ? exporters
+            : [{ type: old.exporterDeprecated, attrs: old.exporterAttrsDeprecated }];
+        const exporterResponse: Record<string, string> = {};
+        if (id === undefined) return { exporterResponse };
+        const place = { parts, session: () => build.session(), output: build.progress, signal: build.signal };
+        for (const { type, attrs } of wanted) {
+          Object.assign(exporterResponse, await exportResult({ type, attrs }, build.result(id), place));
+        }
+        return { exporterResponse };
+      }),
+    async *status({ ref }, { signal }) {
+      const progress = await builds.progress(ref, signal);
+      yield* progress.follow(signal);
+    },
+    session() {
+      throw new ConnectError('sessions are opened with POST /session', Code.Unimplemented);
+    },
+    // nothing is remembered of builds that have ended
+    async *listenBuildHistory({ earlyExit }, { signal }) {
+      if (!earlyExit && !signal.aborted) await once(signal, 'abort');
+      yield* [];
+    },
+    updateBuildHistory() {
+      throw new ConnectError('no history of builds is kept', Code.Unimplemented);
+    },
+  };
+}
+
+function usage(step: CachedStep) {
+  return {
+    id: step.key.slice('sha256:'.length, 'sha256:'.length + 25),
+    size: BigInt(step.sizeBytes),
+    createdAt: timestampFromDate(step.createdAt),
+    lastUsedAt: timestampFromDate(step.usedAt),
+    usageCount: BigInt(step.uses),
+    description: step.description,
+    recordType: 'regular',
+  };
+}
+
+async function aborting<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(signal.reason as Error);
+  signal.addEventListener('abort', onAbort, { once: true });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}

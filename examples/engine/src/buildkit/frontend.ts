@@ -1,0 +1,287 @@
+/** The options of `dockerfile.v0` → a build: where its files come from and how it is limited. */
+import { parsePlatform } from '@tare/image-spec';
+import { Code, ConnectError } from '@connectrpc/connect';
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { BuildRequest } from '../builder/build.ts';
+import { openContext } from '../builder/context.ts';
+import type { RunLimits } from '../builder/run-step.ts';
+import { asStep, type BuildOutput, type BuildParts, type NamedContext } from '../builder/state.ts';
+import { hostConfigSchema } from '../containers/host-config.ts';
+import { download } from '../download.ts';
+import { ignorePatterns } from '../ignore-file.ts';
+import type { RegistryAuth } from '../images/remote.ts';
+import { syncFiles } from './file-sync.ts';
+import { Auth } from './gen/session_pb.ts';
+import { Upload } from './gen/upload_pb.ts';
+import { Outbox } from './outbox.ts';
+import { sessionSecrets } from './secrets.ts';
+import type { Session } from './sessions.ts';
+
+export type FrontendOptions = Readonly<Record<string, string>>;
+
+/** What the frontend works with. */
+export interface FrontendPlace {
+  parts: BuildParts;
+  session: Session;
+  output: BuildOutput;
+  signal: AbortSignal;
+  /** Gets what removes the files that were taken from the client. */
+  held: AsyncDisposableStack;
+}
+
+/** Reads the options and the Dockerfile. Other files are taken from the client when a step needs them. */
+export async function readFrontendOptions(
+  options: FrontendOptions,
+  place: FrontendPlace,
+): Promise<BuildRequest> {
+  const { session } = place;
+  const files = await openFiles(options, new ClientFiles(place), place);
+  const platform = options['platform'] ?? '';
+  if (platform.includes(',')) {
+    throw refused(`several platforms (${platform}) in one build are not supported: build them one by one`);
+  }
+  const noCache = options['no-cache'];
+  return {
+    ...files,
+    contexts: namedContexts(options, new ClientFiles(place), place),
+    secrets: sessionSecrets(session),
+    target: options['target'] ?? '',
+    buildArgs: prefixed(options, 'build-arg:'),
+    labels: prefixed(options, 'label:'),
+    platform: platform === '' ? undefined : parsePlatform(platform),
+    noCache:
+      noCache === undefined ? false : noCache === '' || list(noCache).map((name) => name.toLowerCase()),
+    pull: options['image-resolve-mode'] === 'pull',
+    limits: limitsOf(options),
+    auth: (registry) => credentials(session, registry),
+  };
+}
+
+type Files = Pick<BuildRequest, 'dockerfile' | 'context'>;
+
+async function openFiles(
+  options: FrontendOptions,
+  client: ClientFiles,
+  place: FrontendPlace,
+): Promise<Files> {
+  const filename = options['filename'] ?? 'Dockerfile';
+  const remote = options['context'];
+  if (remote !== undefined && !remote.startsWith('local:')) {
+    const { parts, signal, held } = place;
+    const directory = newDirectory(parts);
+    const files = await openContext(await remoteContext(remote, place), {
+      trees: parts.trees,
+      syscalls: parts.syscalls,
+      directory,
+      dockerfile: filename,
+      signal,
+    });
+    held.use(files);
+    return { dockerfile: files.dockerfile, context: () => Promise.resolve(directory) };
+  }
+  const contextName = remote?.slice('local:'.length) ?? options['contextkey'] ?? 'context';
+  const own = await client.take(
+    options['dockerfilekey'] ?? 'dockerfile',
+    'load build definition from Dockerfile',
+    {
+      include: [filename, `${filename}.dockerignore`, ...(filename === 'Dockerfile' ? ['dockerfile'] : [])],
+    },
+  );
+  const text =
+    (await textOf(join(own, filename))) ??
+    (filename === 'Dockerfile' ? await textOf(join(own, 'dockerfile')) : undefined);
+  if (text === undefined) {
+    throw refused(`failed to read dockerfile: open ${filename}: no such file or directory`, Code.NotFound);
+  }
+  const ignore = await textOf(join(own, `${filename}.dockerignore`));
+  return { dockerfile: text, context: () => client.whole(contextName, 'load build context', ignore) };
+}
+
+/** Directories of the client's, each taken once. */
+class ClientFiles {
+  readonly #place: FrontendPlace;
+  readonly #whole = new Map<string, Promise<string>>();
+
+  constructor(place: FrontendPlace) {
+    this.#place = place;
+  }
+
+  /** A directory without what it ignores. @param ignore - in place of its `.dockerignore` */
+  whole(name: string, title: string, ignore?: string): Promise<string> {
+    let taken = this.#whole.get(name);
+    if (!taken) {
+      taken = this.#takeWhole(name, title, ignore);
+      this.#whole.set(name, taken);
+    }
+    return taken;
+  }
+
+  async #takeWhole(name: string, title: string, ignore: string | undefined): Promise<string> {
+    let text = ignore;
+    if (text === undefined) {
+      const own = await this.take(name, 'load .dockerignore', { include: ['.dockerignore'] });
+      text = await textOf(join(own, '.dockerignore'));
+    }
+    return this.take(name, title, { exclude: text === undefined ? [] : ignorePatterns(text) });
+  }
+
+  take(
+    name: string,
+    title: string,
+    what: { include?: readonly string[]; exclude?: readonly string[] },
+  ): Promise<string> {
+    const { parts, session, output, signal, held } = this.#place;
+    const step = {
+      id: `take ${title} ${name}`,
+      name: `[internal] ${title}`,
+      text: '',
+      kind: 'transfer' as const,
+      inputs: [],
+    };
+    return asStep(output, step, async (told) => {
+      const directory = newDirectory(parts);
+      held.defer(() => rm(directory, { recursive: true, force: true }));
+      await mkdir(directory, { mode: 0o755 });
+      let bytes = 0;
+      await syncFiles(session, {
+        name,
+        ...what,
+        directory,
+        signal,
+        onProgress: (current) => {
+          bytes = current;
+          told.progress(`transferring ${name}:`, { current, done: false });
+        },
+      });
+      told.progress(`transferring ${name}:`, { current: bytes, done: true });
+      return directory;
+    });
+  }
+}
+
+function namedContexts(
+  options: FrontendOptions,
+  client: ClientFiles,
+  place: FrontendPlace,
+): Map<string, NamedContext> {
+  const contexts = new Map<string, NamedContext>();
+  for (const [name, value] of Object.entries(prefixed(options, 'context:'))) {
+    contexts.set(name.replace(/::.*$/, ''), namedContext(name, value, client, place));
+  }
+  return contexts;
+}
+
+function namedContext(name: string, value: string, client: ClientFiles, place: FrontendPlace): NamedContext {
+  if (value.startsWith('docker-image://')) {
+    return { kind: 'image', reference: value.slice('docker-image://'.length) };
+  }
+  if (value.startsWith('local:')) {
+    const directory = value.slice('local:'.length);
+    return { kind: 'directory', open: () => client.whole(directory, `load build context ${name}`) };
+  }
+  if (/^https?:\/\//.test(value) && !isGit(value)) {
+    let opened: Promise<string> | undefined;
+    return { kind: 'directory', open: () => (opened ??= unpackRemote(value, place)) };
+  }
+  throw refused(`the build context ${name} (${value}) cannot be used: directories, archives and images can`);
+}
+
+async function unpackRemote(url: string, place: FrontendPlace): Promise<string> {
+  const { parts, signal, held } = place;
+  const directory = newDirectory(parts);
+  held.defer(() => rm(directory, { recursive: true, force: true }));
+  await mkdir(directory, { mode: 0o755 });
+  const archive = await remoteContext(url, place);
+  await parts.trees.extract(archive, directory, '/', { owner: { uid: 0, gid: 0 }, sameKind: false, signal });
+  return directory;
+}
+
+/** An archive: of the client's standard input, or from an address. */
+async function remoteContext(
+  url: string,
+  { session, signal }: FrontendPlace,
+): Promise<AsyncIterable<Uint8Array>> {
+  const uploaded = /^http:\/\/buildkit-session(\/.*)$/.exec(url)?.[1];
+  if (uploaded !== undefined) {
+    const nothing = new Outbox<never>();
+    nothing.end();
+    const pieces = session.client(Upload).pull(nothing, { headers: { urlpath: uploaded }, signal });
+    return (async function* data() {
+      for await (const piece of pieces) yield piece.data;
+    })();
+  }
+  if (!/^https?:\/\//.test(url) || isGit(url)) {
+    throw refused(
+      `${url} cannot be built from: only http and https addresses of archives can, not git repositories`,
+    );
+  }
+  return (await download(url, signal)).body;
+}
+
+function isGit(url: string): boolean {
+  return /\.git(?:[#?].*)?$/.test(url);
+}
+
+async function credentials(session: Session, registry: string): Promise<RegistryAuth | undefined> {
+  if (!session.serves('/moby.filesync.v1.Auth/Credentials')) return undefined;
+  const host = registry === 'docker.io' ? 'registry-1.docker.io' : registry;
+  const { username, secret } = await session.client(Auth).credentials({ host });
+  if (secret === '') return undefined;
+  return username === '' ? { identityToken: secret } : { username, password: secret };
+}
+
+function limitsOf(options: FrontendOptions): RunLimits {
+  const network = options['force-network-mode'];
+  return hostConfigSchema.parse({
+    CgroupParent: options['cgroup-parent'] || undefined,
+    ShmSize: options['shm-size'] === undefined ? undefined : Number(options['shm-size']),
+    Ulimits: options['ulimit'] === undefined ? undefined : list(options['ulimit']).map(toUlimit),
+    ExtraHosts:
+      options['add-hosts'] === undefined
+        ? undefined
+        : list(options['add-hosts']).map((host) => host.replace('=', ':')),
+    NetworkMode:
+      network === undefined || network === 'default' || network === 'sandbox' ? undefined : network,
+  });
+}
+
+/** `nofile=1024:2048`. */
+function toUlimit(text: string): { Name: string; Soft: number; Hard: number } {
+  const [, name = '', soft = '', hard = soft] = /^([^=]+)=(-?\d+)(?::(-?\d+))?$/.exec(text) ?? [];
+  if (name === '') throw refused(`the ulimit ${JSON.stringify(text)} is none: name=soft[:hard] is`);
+  return { Name: name, Soft: Number(soft), Hard: Number(hard) };
+}
+
+function prefixed(options: FrontendOptions, prefix: string): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(options)
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([name, value]) => [name.slice(prefix.length), value]),
+  );
+}
+
+function list(text: string): string[] {
+  return text.split(',').filter((one) => one !== '');
+}
+
+function newDirectory({ directory }: BuildParts): string {
+  return join(directory, 'contexts', randomBytes(16).toString('hex'));
+}
+
+/** The text of a file of ours; undefined when there is none, or it is no file. */
+async function textOf(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'EISDIR' || code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
+
+function refused(message: string, code = Code.InvalidArgument): ConnectError {
+  return new ConnectError(message, code);
+}

@@ -1,0 +1,145 @@
+/** A build's progress as BuildKit tells it: vertexes of a graph, what moves in them and what they write. */
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { timestampNow, type Timestamp } from '@bufbuild/protobuf/wkt';
+import { createHash } from 'node:crypto';
+
+import { RunFailed } from '../builder/run-step.ts';
+import type { BuildOutput, BuildStep, StepOutput } from '../builder/state.ts';
+import { messageOf } from '../errors.ts';
+import { StatusResponseSchema, type StatusResponse } from './gen/control_pb.ts';
+
+type Status = MessageInitShape<typeof StatusResponseSchema>;
+
+/** What is told of one build, from its begin, to anybody who asks. */
+export class Progress implements BuildOutput {
+  readonly #ref: string;
+  readonly #told: Status[] = [];
+  readonly #waiting = new Set<() => void>();
+  #ended = false;
+  #lastVertex = '';
+
+  /** @param ref - the build's id */
+  constructor(ref: string) {
+    this.#ref = ref;
+  }
+
+  begin(step: BuildStep): StepOutput {
+    // what changes the config alone is no vertex of BuildKit's
+    if (step.kind === 'config') return SILENT;
+    const digest = this.#digest(step.id);
+    this.#lastVertex = digest;
+    const inputs = step.inputs.map((input) => this.#digest(input));
+    const started = timestampNow();
+    const vertex = { digest, inputs, name: step.name, started };
+    let cached = false;
+    this.#tell({ vertexes: [vertex] });
+    const begun = new Map<string, Timestamp>();
+    return {
+      write: (data) =>
+        // the buffer is the caller's again afterwards
+        this.#tell({
+          logs: [{ vertex: digest, timestamp: timestampNow(), stream: 1n, msg: Uint8Array.from(data) }],
+        }),
+      progress: (id, { current, total, done }) => {
+        const now = timestampNow();
+        const first = begun.get(id) ?? now;
+        begun.set(id, first);
+        this.#tell({
+          statuses: [
+            {
+              id,
+              vertex: digest,
+              current: BigInt(current),
+              total: BigInt(total ?? 0),
+              timestamp: now,
+              started: first,
+              ...(done ? { completed: now } : {}),
+            },
+          ],
+        });
+      },
+      say: () => undefined,
+      cached: () => {
+        cached = true;
+      },
+      made: () => undefined,
+      end: (error) =>
+        this.#tell({
+          vertexes: [
+            {
+              ...vertex,
+              cached,
+              completed: timestampNow(),
+              ...(error === undefined ? {} : { error: buildKitMessage(error) }),
+            },
+          ],
+        }),
+    };
+  }
+
+  warn(text: string): void {
+    this.#tell({ warnings: [{ vertex: this.#lastVertex, level: 1n, short: Buffer.from(text) }] });
+  }
+
+  /** Nothing more will be told. */
+  end(): void {
+    this.#ended = true;
+    this.#wake();
+  }
+
+  /** Everything from the begin, then what comes, until the end. */
+  async *follow(signal: AbortSignal): AsyncGenerator<StatusResponse> {
+    let at = 0;
+    for (;;) {
+      signal.throwIfAborted();
+      const news = this.#told.slice(at);
+      at += news.length;
+      if (news.length > 0) yield merged(news);
+      if (at < this.#told.length) continue;
+      if (this.#ended) return;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#waiting.add(resolve);
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      await promise;
+      this.#waiting.delete(resolve);
+    }
+  }
+
+  #digest(id: string): string {
+    return `sha256:${createHash('sha256').update(`${this.#ref} ${id}`).digest('hex')}`;
+  }
+
+  #tell(status: Status): void {
+    this.#told.push(status);
+    this.#wake();
+  }
+
+  #wake(): void {
+    for (const wake of this.#waiting) wake();
+  }
+}
+
+const SILENT: StepOutput = {
+  write: () => undefined,
+  progress: () => undefined,
+  say: () => undefined,
+  cached: () => undefined,
+  made: () => undefined,
+  end: () => undefined,
+};
+
+function merged(news: readonly Status[]): StatusResponse {
+  return create(StatusResponseSchema, {
+    vertexes: news.flatMap(({ vertexes = [] }) => vertexes),
+    statuses: news.flatMap(({ statuses = [] }) => statuses),
+    logs: news.flatMap(({ logs = [] }) => logs),
+    warnings: news.flatMap(({ warnings = [] }) => warnings),
+  });
+}
+
+/** An error in BuildKit's words. */
+export function buildKitMessage(error: unknown): string {
+  if (!(error instanceof RunFailed)) return messageOf(error);
+  const command = JSON.stringify(error.commandLine);
+  return `process ${command} did not complete successfully: exit code: ${error.exitCode}`;
+}

@@ -1,0 +1,166 @@
+/** What a build takes of a client's files, when the client is honest and when it is not. */
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { assert as always, constantFrom, integer, property } from 'fast-check';
+import { once } from 'node:events';
+import { constants } from 'node:fs';
+import { lstat, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { createServer as createHttp2Server } from 'node:http2';
+import { connect, createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { PACKET, syncFiles } from '../../src/buildkit/file-sync.ts';
+import { FileSync, PacketSchema, type Packet } from '../../src/buildkit/gen/session_pb.ts';
+import { goKind, goPermissions, toGoMode } from '../../src/buildkit/go-mode.ts';
+import { Session } from '../../src/buildkit/sessions.ts';
+
+type Entry = { path: string; mode: number; data?: string; linkname?: string };
+type Loose = MessageInitShape<typeof PacketSchema>;
+
+const DIRECTORY = toGoMode(constants.S_IFDIR | 0o755);
+const FILE = toGoMode(constants.S_IFREG | 0o640);
+const LINK = toGoMode(constants.S_IFLNK | 0o777);
+
+describe('files of a client', () => {
+  let directory: string;
+  let held: AsyncDisposableStack;
+  beforeEach(async () => {
+    held = new AsyncDisposableStack();
+    directory = await mkdtemp(join(tmpdir(), 'sync-'));
+    held.defer(() => rm(directory, { recursive: true, force: true }));
+  });
+  afterEach(() => held.disposeAsync());
+
+  /** A session whose client answers with `serve`, over a real connection. */
+  async function session(serve: (requests: AsyncIterable<Packet>) => AsyncIterable<Loose>): Promise<Session> {
+    const client = createHttp2Server(
+      {},
+      connectNodeAdapter({
+        routes: (router) => router.service(FileSync, { diffCopy: (requests) => serve(requests) }),
+      }),
+    );
+    const server = createServer((socket) => {
+      socket.on('error', () => socket.destroy());
+      client.emit('connection', socket);
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    await once(socket, 'connect');
+    const gone = new AbortController();
+    held.defer(() => {
+      gone.abort();
+      socket.destroy();
+      server.close();
+    });
+    return new Session('s', ['/moby.filesync.v1.FileSync/DiffCopy'], socket, gone.signal);
+  }
+
+  /** A client that lists `entries`, and sends what it is asked for. */
+  function honest(entries: readonly Entry[]) {
+    return async function* serve(requests: AsyncIterable<Packet>): AsyncGenerator<Loose> {
+      for (const { path, mode, data = '', linkname = '' } of entries) {
+        yield {
+          type: PACKET.stat,
+          stat: { path, mode, size: BigInt(data.length), linkname, modTime: 1_000_000_000n },
+        };
+      }
+      yield { type: PACKET.stat };
+      for await (const { type, id } of requests) {
+        if (type === PACKET.end) {
+          yield { type: PACKET.end };
+          return;
+        }
+        const { data = '' } = entries[id]!;
+        for (const letter of data) yield { type: PACKET.data, id, data: Buffer.from(letter) };
+        yield { type: PACKET.data, id };
+      }
+    };
+  }
+  const take = async (serve: Parameters<typeof session>[0]): Promise<void> =>
+    syncFiles(await session(serve), { name: 'context', directory, signal: AbortSignal.timeout(10_000) });
+
+  test('files, directories and links arrive with modes and times', async () => {
+    await take(
+      honest([
+        { path: 'd', mode: DIRECTORY },
+        { path: 'd/empty', mode: FILE },
+        { path: 'd/f', mode: FILE, data: 'content' },
+        { path: 'hard', mode: FILE, linkname: 'd/f' },
+        { path: 'soft', mode: LINK, linkname: '/etc/passwd' },
+      ]),
+    );
+    expect(await readFile(join(directory, 'd/f'), 'utf8')).toBe('content');
+    expect(await readFile(join(directory, 'd/empty'), 'utf8')).toBe('');
+    const file = await lstat(join(directory, 'd/f'));
+    expect([file.mode & 0o7777, file.mtimeMs, file.nlink]).toEqual([0o640, 1000, 2]);
+    expect(await readlink(join(directory, 'soft'))).toBe('/etc/passwd');
+    expect((await lstat(join(directory, 'd'))).mtimeMs).toBe(1000);
+  });
+
+  test.each<[string, readonly Entry[]]>([
+    ['a path that leads out', [{ path: '../out', mode: FILE }]],
+    ['an absolute path', [{ path: '/out', mode: FILE }]],
+    ['a path that is not clean', [{ path: 'a//b', mode: FILE }]],
+    [
+      'a file below a link',
+      [
+        { path: 'l', mode: LINK, linkname: '/tmp' },
+        { path: 'l/out', mode: FILE },
+      ],
+    ],
+    [
+      'a file below a file',
+      [
+        { path: 'f', mode: FILE },
+        { path: 'f/g', mode: FILE },
+      ],
+    ],
+    [
+      'a name that comes twice',
+      [
+        { path: 'f', mode: FILE },
+        { path: 'f', mode: LINK, linkname: '/tmp' },
+      ],
+    ],
+    ['a hard link to what is not there', [{ path: 'h', mode: FILE, linkname: '../../etc/passwd' }]],
+    ['a device', [{ path: 'n', mode: toGoMode(constants.S_IFBLK | 0o600) }]],
+  ])('%s is refused', async (_what, entries) => {
+    await expect(take(honest(entries))).rejects.toThrow(/the client sent|exclude it/);
+    for (const name of await readdir(directory)) expect(entries.map(({ path }) => path)).toContain(name);
+  });
+
+  test('data that nobody asked for is refused', async () => {
+    await expect(
+      take(async function* serve() {
+        yield { type: PACKET.data, id: 5, data: Buffer.from('x') };
+      }),
+    ).rejects.toThrow('data that nobody asked for (5)');
+  });
+
+  test('a client that stops in the middle is an error, and what it says is passed on', async () => {
+    await expect(
+      take(async function* serve() {
+        yield { type: PACKET.stat };
+      }),
+    ).rejects.toThrow('the client stopped sending context');
+    await expect(
+      take(async function* serve() {
+        yield { type: PACKET.error, data: Buffer.from('disk on fire') };
+      }),
+    ).rejects.toThrow('disk on fire');
+  });
+
+  test('modes come back from those of Go', () => {
+    const kinds = [constants.S_IFREG, constants.S_IFDIR, constants.S_IFLNK];
+    always(
+      property(constantFrom(...kinds), integer({ min: 0, max: 0o7777 }), (kind, permissions) => {
+        const mode = toGoMode(kind | permissions);
+        expect(goPermissions(mode)).toBe(permissions);
+        expect(goKind(mode)).toBe(['file', 'directory', 'symlink'][kinds.indexOf(kind)]);
+        expect(create(PacketSchema, { stat: { mode } }).stat?.mode).toBe(mode);
+      }),
+    );
+  });
+});
