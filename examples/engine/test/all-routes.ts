@@ -1,5 +1,6 @@
 /** Every route of the engine, to look at. */
 import { buildRoutes } from '../src/http/routes/build.ts';
+import { buildKitRoutes } from '../src/http/routes/buildkit.ts';
 import { containerFilesRoutes } from '../src/http/routes/container-files.ts';
 import { containerRoutes } from '../src/http/routes/containers.ts';
 import { eventRoutes } from '../src/http/routes/events.ts';
@@ -16,6 +17,7 @@ import { volumeRoutes } from '../src/http/routes/volumes.ts';
 const nothing = {} as never;
 export const allRoutes = [
   ...buildRoutes({} as never),
+  ...buildKitRoutes({} as never),
   ...containerFilesRoutes(nothing),
   ...containerRoutes(nothing),
   ...eventRoutes(nothing),

@@ -6,6 +6,7 @@ import { readFromRoot, type RootSyscalls } from '../containers/root-files.ts';
 import type { Trees } from '../containers/trees.ts';
 import { invalid } from '../errors.ts';
 import { ignorePatterns, ignoreRules, type IgnoreRules } from '../ignore-file.ts';
+import { checkoutGit, type GitReference } from './git.ts';
 
 /** What a context is made with. */
 export interface ContextOptions {
@@ -30,22 +31,35 @@ export interface BuildContext extends AsyncDisposable {
  *
  * @throws {EngineError} `INVALID` for a broken archive, and for a Dockerfile that is missing or empty
  */
-export async function openContext(
+export function openContext(
   archive: AsyncIterable<Uint8Array>,
   options: ContextOptions,
 ): Promise<BuildContext> {
   const { directory, trees, signal } = options;
+  return open(options, async () => {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    try {
+      await trees.extract(archive, directory, '/', { owner: { uid: 0, gid: 0 }, sameKind: false, signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === 'IO_ERROR') throw error;
+      throw invalid(`the build context cannot be unpacked: ${message}`, { cause: error });
+    }
+  });
+}
+
+/** Takes a git repository. @throws {EngineError} `INVALID` as {@link openContext}, and for what git refuses */
+export function openGitContext(reference: GitReference, options: ContextOptions): Promise<BuildContext> {
+  const { directory, signal } = options;
+  return open(options, async () => void (await checkoutGit(reference, directory, { signal })));
+}
+
+async function open(options: ContextOptions, fill: () => Promise<void>): Promise<BuildContext> {
+  const { directory } = options;
   await using undo = new AsyncDisposableStack();
   undo.defer(() => rm(directory, { recursive: true, force: true }));
-  await mkdir(directory, { recursive: true, mode: 0o700 });
-  try {
-    await trees.extract(archive, directory, '/', { owner: { uid: 0, gid: 0 }, sameKind: false, signal });
-  } catch (error) {
-    signal.throwIfAborted();
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'IO_ERROR') throw error;
-    throw invalid(`the build context cannot be unpacked: ${message}`, { cause: error });
-  }
+  await fill();
   const dockerfile = readDockerfile(options);
   const rules = await readIgnoreRules(options);
   if (rules) await removeIgnored(directory, '', rules);

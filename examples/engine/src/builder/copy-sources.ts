@@ -7,6 +7,7 @@ import { followLinks } from '../containers/trees.ts';
 import { download, downloadFailure } from '../download.ts';
 import type { CopyPlace, CopyRequest } from './copy-step.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
+import { checkoutGit, parseGitReference, type GitReference } from './git.ts';
 import { hasWildcards, namePattern } from './glob.ts';
 import { kindOf, statIn } from './stat.ts';
 import type { BuildParts } from './state.ts';
@@ -37,15 +38,14 @@ export async function copyItems(
     items.push({ kind: 'content', name, content: Buffer.from(content), mode: 0o644 });
   }
   for (const source of request.sources) {
+    const git = instruction.keyword === 'ADD' ? parseGitReference(source) : undefined;
+    if (git) {
+      items.push(await checkedOut(request, git, place));
+      continue;
+    }
     if (instruction.keyword === 'ADD' && /^https?:\/\//.test(source)) {
       items.push(await downloaded(request, source, place.signal));
       continue;
-    }
-    if (instruction.keyword === 'ADD' && /^(?:git@|git:\/\/|ssh:\/\/)|\.git(?:#.*)?$/.test(source)) {
-      throw new DockerfileError(
-        `ADD of a git repository (${source}) is not supported by this builder yet`,
-        instruction,
-      );
     }
     const found = matchSource(parts, place.source, source);
     if (found.length === 0) {
@@ -146,6 +146,28 @@ async function unpackArchive(
     if (compressed) return undefined;
     throw error;
   }
+}
+
+async function checkedOut(
+  { checksum, instruction, keepGitDirectory }: CopyRequest,
+  reference: GitReference,
+  { scratch, signal }: CopyPlace,
+): Promise<CopyItem> {
+  const directory = join(scratch, `git-${randomBytes(8).toString('hex')}`);
+  let commit: string;
+  try {
+    commit = await checkoutGit(reference, directory, { keepGitDirectory, signal });
+  } catch (error) {
+    throw new DockerfileError(`ADD failed: ${downloadFailure(error)}`, instruction, { cause: error });
+  }
+  if (checksum !== undefined && !commit.startsWith(checksum)) {
+    await rm(directory, { recursive: true });
+    throw new DockerfileError(
+      `ADD failed: ${reference.remote} is at the commit ${commit}, not ${checksum}`,
+      instruction,
+    );
+  }
+  return { kind: 'directory', root: directory, path: '/', real: '/', below: '', temporary: directory };
 }
 
 async function downloaded(request: CopyRequest, url: string, signal: AbortSignal): Promise<CopyItem> {

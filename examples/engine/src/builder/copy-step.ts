@@ -31,6 +31,8 @@ export interface CopyRequest {
   checksum: string | undefined;
   /** Archives are unpacked. */
   unpack: boolean;
+  /** Of repositories. */
+  keepGitDirectory: boolean;
 }
 
 const COPY_FLAGS = new Set(['from', 'chown', 'chmod', 'link', 'parents', 'exclude']);
@@ -70,6 +72,7 @@ export function parseCopy(instruction: Instruction, words: WordContext): CopyReq
     parents: flag('parents') === 'true',
     exclude: flags.get('exclude') ?? [],
     checksum: flag('checksum'),
+    keepGitDirectory: flag('keep-git-dir') === 'true',
     unpack: keyword === 'ADD' && flag('unpack') !== 'false',
   };
 }

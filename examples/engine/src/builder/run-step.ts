@@ -8,7 +8,7 @@ import { createImage, type NewLayer } from '../images/create.ts';
 import { removeInternalImage } from '../images/remove.ts';
 import type { Job } from '../jobs/job.ts';
 import { command, type WordContext } from './dockerfile/config-instructions.ts';
-import { DockerfileError } from './dockerfile/errors.ts';
+import { DockerfileError, type Place } from './dockerfile/errors.ts';
 import type { Instruction } from './dockerfile/parser.ts';
 import { containerMounts, parseMount, type RunMount, type SourceOf } from './run-mounts.ts';
 import type { BuildParts, BuildSecrets, StageState, StepOutput } from './state.ts';
@@ -18,11 +18,13 @@ export class RunFailed extends Error {
   readonly exitCode: number;
   /** What was run, its arguments joined by spaces. */
   readonly commandLine: string;
+  readonly place: Place;
 
-  constructor(commandLine: string, exitCode: number) {
+  constructor(commandLine: string, exitCode: number, place: Place) {
     super(`The command '${commandLine}' returned a non-zero code: ${exitCode}`);
     this.exitCode = exitCode;
     this.commandLine = commandLine;
+    this.place = place;
   }
 }
 Object.defineProperty(RunFailed.prototype, 'name', { value: 'RunFailed', writable: true });
@@ -175,7 +177,7 @@ export async function runStep(
     await containers.start(container);
     const { exitCode } = await exit;
     await copied;
-    if (exitCode !== 0) throw new RunFailed(request.argv.join(' '), exitCode);
+    if (exitCode !== 0) throw new RunFailed(request.argv.join(' '), exitCode, request.instruction);
     return await containers.holdStill(
       containers.find(container),
       { pause: false, mountPoints },

@@ -3,9 +3,12 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import { randomBytes } from 'node:crypto';
 
 import { solve, type Solved } from '../builder/build.ts';
+import { DockerfileError } from '../builder/dockerfile/errors.ts';
+import { RunFailed } from '../builder/run-step.ts';
 import type { BuildParts } from '../builder/state.ts';
 import type { Job } from '../jobs/job.ts';
 import { readFrontendOptions, type FrontendOptions } from './frontend.ts';
+import { sourceDetail } from './error-details.ts';
 import { buildKitMessage, Progress } from './progress.ts';
 import type { Session, Sessions } from './sessions.ts';
 
@@ -25,6 +28,7 @@ export class ActiveBuild {
   readonly #session: () => Promise<Session>;
   readonly #held = new AsyncDisposableStack();
   readonly #results = new Map<string, Solved>();
+  #failure: ConnectError | undefined;
 
   constructor(ref: string, parts: BuildParts, job: Job, session: () => Promise<Session>) {
     this.ref = ref;
@@ -63,13 +67,25 @@ export class ActiveBuild {
       held: this.#held,
     };
     const request = await readFrontendOptions(options, place);
-    const solved = this.#held.use(await solve(parts, request, this.progress, this.#job));
+    const solved = this.#held.use(
+      await solve(parts, request, this.progress, this.#job).catch((error: unknown) => {
+        const file = { name: options['filename'] ?? 'Dockerfile', text: request.dockerfile };
+        this.#failure = toConnectError(error, file);
+        throw this.#failure;
+      }),
+    );
     if (solved.unusedArgs.length > 0) {
       this.progress.warn(`one or more build-args [${solved.unusedArgs.join(' ')}] were not consumed`);
     }
     const id = randomBytes(16).toString('hex');
     this.#results.set(id, solved);
     return id;
+  }
+
+  /** What the client says has failed: our own error, where it hands that back, with all that belongs to it. */
+  fail(message: string, code: Code): void {
+    const own = this.#failure && message.includes(this.#failure.rawMessage) ? this.#failure : undefined;
+    this.returned.reject(own ?? new ConnectError(message, code));
   }
 
   /** @throws {ConnectError} `NotFound` */
@@ -159,8 +175,12 @@ export class Builds {
   }
 }
 
-/** An error in gRPC's form; the client shows the message. */
-export function toConnectError(error: unknown): ConnectError {
+/** An error in gRPC's form: clients show the message, and with `file` the lines that it is about. */
+export function toConnectError(error: unknown, file?: { name: string; text: string }): ConnectError {
   if (error instanceof ConnectError) return error;
-  return new ConnectError(buildKitMessage(error), Code.Unknown, undefined, undefined, error);
+  const place = error instanceof DockerfileError || error instanceof RunFailed ? error.place : undefined;
+  const details = place && file ? [sourceDetail(place, file)] : [];
+  const connectError = new ConnectError(buildKitMessage(error), Code.Unknown, undefined, undefined, error);
+  connectError.details.push(...details);
+  return connectError;
 }

@@ -6,7 +6,8 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { BuildRequest } from '../builder/build.ts';
-import { openContext } from '../builder/context.ts';
+import { openContext, openGitContext } from '../builder/context.ts';
+import { checkoutGit, parseGitReference } from '../builder/git.ts';
 import type { RunLimits } from '../builder/run-step.ts';
 import { asStep, type BuildOutput, type BuildParts, type NamedContext } from '../builder/state.ts';
 import { hostConfigSchema } from '../containers/host-config.ts';
@@ -72,14 +73,12 @@ async function openFiles(
   if (remote !== undefined && !remote.startsWith('local:')) {
     const { parts, signal, held } = place;
     const directory = newDirectory(parts);
-    const files = await openContext(await remoteContext(remote, place), {
-      trees: parts.trees,
-      syscalls: parts.syscalls,
-      directory,
-      dockerfile: filename,
-      signal,
-    });
-    held.use(files);
+    const { trees, syscalls } = parts;
+    const where = { trees, syscalls, directory, dockerfile: filename, signal };
+    const git = parseGitReference(remote);
+    const files = held.use(
+      git ? await openGitContext(git, where) : await openContext(await remoteContext(remote, place), where),
+    );
     return { dockerfile: files.dockerfile, context: () => Promise.resolve(directory) };
   }
   const contextName = remote?.slice('local:'.length) ?? options['contextkey'] ?? 'context';
@@ -182,17 +181,24 @@ function namedContext(name: string, value: string, client: ClientFiles, place: F
     const directory = value.slice('local:'.length);
     return { kind: 'directory', open: () => client.whole(directory, `load build context ${name}`) };
   }
-  if (/^https?:\/\//.test(value) && !isGit(value)) {
+  if (/^https?:\/\//.test(value) || parseGitReference(value)) {
     let opened: Promise<string> | undefined;
     return { kind: 'directory', open: () => (opened ??= unpackRemote(value, place)) };
   }
-  throw refused(`the build context ${name} (${value}) cannot be used: directories, archives and images can`);
+  throw refused(
+    `the build context ${name} (${value}) cannot be used: directories, archives, repositories and images can`,
+  );
 }
 
 async function unpackRemote(url: string, place: FrontendPlace): Promise<string> {
   const { parts, signal, held } = place;
   const directory = newDirectory(parts);
   held.defer(() => rm(directory, { recursive: true, force: true }));
+  const git = parseGitReference(url);
+  if (git) {
+    await checkoutGit(git, directory, { signal });
+    return directory;
+  }
   await mkdir(directory, { mode: 0o755 });
   const archive = await remoteContext(url, place);
   await parts.trees.extract(archive, directory, '/', { owner: { uid: 0, gid: 0 }, sameKind: false, signal });
@@ -213,16 +219,10 @@ async function remoteContext(
       for await (const piece of pieces) yield piece.data;
     })();
   }
-  if (!/^https?:\/\//.test(url) || isGit(url)) {
-    throw refused(
-      `${url} cannot be built from: only http and https addresses of archives can, not git repositories`,
-    );
+  if (!/^https?:\/\//.test(url)) {
+    throw refused(`${url} cannot be built from: addresses of archives and of git repositories can`);
   }
   return (await download(url, signal)).body;
-}
-
-function isGit(url: string): boolean {
-  return /\.git(?:[#?].*)?$/.test(url);
 }
 
 async function credentials(session: Session, registry: string): Promise<RegistryAuth | undefined> {

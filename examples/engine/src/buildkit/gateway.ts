@@ -80,7 +80,7 @@ export function gatewayService({ parts, builds, worker }: ServiceParts): Service
     },
     async return({ result, error }, context) {
       const build = await builds.get(buildIdOf(context), context.signal);
-      if (error) build.returned.reject(new ConnectError(error.message, error.code as Code));
+      if (error) build.fail(error.message, error.code as Code);
       else if (result?.result.case === 'ref') build.returned.resolve(result.result.value.id || undefined);
       else if (result?.result.case === 'refDeprecated')
         build.returned.resolve(result.result.value || undefined);

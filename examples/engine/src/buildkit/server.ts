@@ -13,6 +13,7 @@ import type { BuildParts } from '../builder/state.ts';
 import { ENGINE_VERSION } from '../version.ts';
 import { Builds } from './builds.ts';
 import { controlService } from './control.ts';
+import { nameDetails } from './error-details.ts';
 import { gatewayService } from './gateway.ts';
 import { Control } from './gen/control_pb.ts';
 import { LLBBridge } from './gen/gateway_pb.ts';
@@ -30,10 +31,11 @@ export class BuildKit {
       router.service(Control, controlService({ parts, builds, worker }));
       router.service(LLBBridge, gatewayService({ parts, builds, worker }));
     };
-    this.#server = createServer(
-      {},
-      connectNodeAdapter({ routes, grpc: true, grpcWeb: false, connect: false }),
-    );
+    const serve = connectNodeAdapter({ routes, grpc: true, grpcWeb: false, connect: false });
+    this.#server = createServer({}, (request, response) => {
+      nameDetails(response);
+      serve(request, response);
+    });
   }
 
   /** Serves calls on a connection until it closes. */

@@ -10,14 +10,14 @@ export interface Place {
 
 /** An error of the Dockerfile's author. The message names the line. */
 export class DockerfileError extends Error {
-  readonly line: number | undefined;
+  readonly place: Place | undefined;
 
   constructor(message: string, place: Place | undefined, options?: { cause?: unknown }) {
     super(
       place === undefined ? message : `dockerfile parse error on line ${place.line}: ${message}`,
       options,
     );
-    this.line = place?.line;
+    this.place = place;
   }
 }
 Object.defineProperty(DockerfileError.prototype, 'name', { value: 'DockerfileError', writable: true });

@@ -6,8 +6,9 @@ import { z } from 'zod';
 
 import { solve } from '../../builder/build.ts';
 import { classicOutput } from '../../builder/classic-output.ts';
-import { openContext } from '../../builder/context.ts';
+import { openContext, openGitContext } from '../../builder/context.ts';
 import { DockerfileError } from '../../builder/dockerfile/errors.ts';
+import { parseGitReference } from '../../builder/git.ts';
 import { RunFailed, type RunLimits } from '../../builder/run-step.ts';
 import type { BuildParts } from '../../builder/state.ts';
 import { hostConfigSchema } from '../../containers/host-config.ts';
@@ -85,13 +86,17 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
   };
   try {
     // the files go before the client hears that it is over
-    await using files = await openContext(await source(context, remote), {
+    const where = {
       trees: parts.trees,
       syscalls: parts.syscalls,
       directory: join(parts.directory, 'contexts', randomBytes(16).toString('hex')),
       dockerfile: query.get('dockerfile') || 'Dockerfile',
       signal: job.signal,
-    });
+    };
+    const git = parseGitReference(remote);
+    await using files = git
+      ? await openGitContext(git, where)
+      : await openContext(await source(context, remote), where);
     const { dockerfile, directory } = files;
     const output = classicOutput(dockerfile, write);
     await using solved = await solve(
@@ -125,10 +130,8 @@ function buildError(error: unknown): unknown {
 /** The archive of the context: the body, or what a remote address gives. */
 async function source(context: RequestContext, remote: string): Promise<AsyncIterable<Uint8Array>> {
   if (remote === '' || remote === 'client-session') return context.bodyStream();
-  if (!/^https?:\/\//.test(remote) || /\.git(?:#.*)?$/.test(remote)) {
-    throw invalid(
-      `${remote} cannot be built from: only http and https addresses of archives can, not git repositories`,
-    );
+  if (!/^https?:\/\//.test(remote)) {
+    throw invalid(`${remote} cannot be built from: addresses of archives and of git repositories can`);
   }
   return (await download(remote, context.job.signal)).body;
 }
