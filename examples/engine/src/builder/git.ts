@@ -31,7 +31,7 @@ export function parseGitReference(text: string): GitReference | undefined {
     /^(?:git|ssh):\/\//.test(remote) ||
     /^[\w.-]+@[\w.-]+:/.test(remote) ||
     (/^https?:\/\//.test(remote) && remote.endsWith('.git')) ||
-    /^github\.com\//.test(remote);
+    remote.startsWith('github.com/');
   if (!isGit) return undefined;
   const [ref = '', subdirectory = ''] = splitOnce(fragment, ':');
   const fields = new URLSearchParams(query);
