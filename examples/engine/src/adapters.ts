@@ -27,6 +27,7 @@ import {
 } from '@tare/runtime-native';
 import type { RootSyscalls } from './containers/root-files.ts';
 import type { TreePart, Trees } from './containers/trees.ts';
+import { withoutForeign } from './foreign-compression.ts';
 import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
 import type { HostMounts } from './volumes/volumes.ts';
 
@@ -111,7 +112,8 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
     }
   };
   async function* packPart(part: TreePart, signal: AbortSignal): AsyncIterable<Uint8Array> {
-    const { kind, name, owner, mode, mtimeNs } = part;
+    const { kind, name, owner, mtimeNs } = part;
+    const mode = part.kind === 'tree' ? undefined : part.mode;
     const look = {
       ...owner,
       ...(mode === undefined ? {} : { mode }),
@@ -127,7 +129,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       const isDirectory = (stat(part.root, part.path).mode & constants.S_IFMT) === constants.S_IFDIR;
       const place = isDirectory ? part.path : posix.dirname(part.path);
       const directory = openIn(part.root, place, constants.O_RDONLY | constants.O_DIRECTORY);
-      const { exclude } = part;
+      const { exclude, modeOf } = part;
       try {
         yield* packTree(directory, {
           fs,
@@ -138,7 +140,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
             : { name: bytes(posix.basename(part.path)), as: bytes(name) }),
           ...(owner ? { owner } : {}),
           ...(mtimeNs === undefined ? {} : { mtimeNs }),
-          ...(mode === undefined ? {} : { modeOf: () => mode }),
+          ...(modeOf ? { modeOf: (entry) => modeOf(entry.mode, entry.type === 'directory') } : {}),
           ...(exclude ? { exclude: (path, directory) => exclude(text(path), directory) } : {}),
         });
       } finally {
@@ -187,7 +189,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
     },
     async extract(archive, root, path, { owner, sameKind, signal }) {
       // the path of a root may itself be a link, of /proc
-      await extractTar(archive, `${root}/.`, {
+      await extractTar(withoutForeign(archive), `${root}/.`, {
         fs,
         base: bytes(path),
         owner,

@@ -3,7 +3,7 @@ import {
   chainIds,
   formatPlatform,
   isEmptyLayer,
-  platformOfProcess,
+  parsePlatform,
   type ContainerConfig,
   type Digest,
   type Platform,
@@ -13,24 +13,32 @@ import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { invalid } from '../errors.ts';
 import { createImage, layersOf, type NewLayer } from '../images/create.ts';
 import type { RegistryAuth } from '../images/remote.ts';
 import type { Job } from '../jobs/job.ts';
 import { formatTime, nowNs } from '../time.ts';
 import { ENGINE_VERSION } from '../version.ts';
+import {
+  lintBuild,
+  planBuild,
+  platformMismatch,
+  requireClean,
+  shortWarning,
+  type PlannedBuild,
+} from './checks.ts';
 import { nameImage } from './commit.ts';
 import { copyDigest, copyParts, parseCopy, type CopyRequest } from './copy-step.ts';
 import { applyToConfig, CONFIG_KEYWORDS } from './dockerfile/config-instructions.ts';
-import { DockerfileError } from './dockerfile/errors.ts';
-import { parseDockerfile, type Instruction } from './dockerfile/parser.ts';
-import { findStage, planStages, type BuildPlan, type Stage } from './dockerfile/stages.ts';
+import { DockerfileError, type Place } from './dockerfile/errors.ts';
+import { lintRule } from './dockerfile/lint-rules.ts';
+import type { LintWarning } from './dockerfile/lint.ts';
+import type { Instruction } from './dockerfile/parser.ts';
+import { findStage, type BuildPlan, type Stage } from './dockerfile/stages.ts';
 import { FileSystems } from './file-systems.ts';
 import { parseRun, runKey, runStep, type RunLimits } from './run-step.ts';
 import {
   describe,
   expandHeredocs,
-  platformArgs,
   PROXY_ARGS,
   StageRun,
   stepOf,
@@ -56,6 +64,8 @@ export interface BuildRequest {
   dockerfile: string;
   /** The files to build from; asked for when a step needs them. They stay for as long as the build. */
   context: () => Promise<string>;
+  /** Which of the client's files are kept from the context, for warnings. Default: nothing is said of them. */
+  ignores?: () => Promise<((path: string) => boolean) | undefined>;
   /** Files and images by names of the client's. Default: none. */
   contexts?: ReadonlyMap<string, NamedContext>;
   secrets?: BuildSecrets | undefined;
@@ -108,6 +118,7 @@ class Build {
   readonly #request: BuildRequest;
   readonly #output: BuildOutput;
   readonly #job: Job;
+  readonly #planned: PlannedBuild;
   readonly #plan: BuildPlan;
   readonly #escape: string;
   readonly #platformArgs: Readonly<Record<string, string>>;
@@ -122,17 +133,12 @@ class Build {
     this.#request = request;
     this.#output = output;
     this.#job = job;
-    const file = parseDockerfile(request.dockerfile);
-    if (
-      file.syntax !== undefined &&
-      !/^docker(?:\.io\/docker)?\/dockerfile(?:-upstream)?(?::|@|$)/.test(file.syntax)
-    ) {
-      throw invalid(`the syntax ${file.syntax} is not built in; docker/dockerfile is`);
-    }
+    this.#planned = planBuild(request);
+    const { file, plan, platform } = this.#planned;
     this.#escape = file.escape;
-    const own = platformOfProcess(process);
-    this.#platform = request.platform ?? own;
-    this.#platformArgs = platformArgs(this.#platform, own);
+    this.#platform = platform;
+    this.#platformArgs = this.#planned.platformArgs;
+    this.#plan = plan;
     this.#fileSystems = new FileSystems(parts, {
       buildId: job.id,
       platform: this.#platform,
@@ -140,16 +146,26 @@ class Build {
       auth: (registry) => request.auth(registry),
       signal: job.signal,
     });
-    this.#plan = planStages(file, {
-      buildArgs: request.buildArgs,
-      platformArgs: this.#platformArgs,
-      target: request.target,
-    });
     const epoch = request.buildArgs['SOURCE_DATE_EPOCH'];
     this.#epochNs = epoch && /^\d{1,12}$/.test(epoch) ? BigInt(epoch) * 1_000_000_000n : undefined;
   }
 
   async run(): Promise<StageState> {
+    const { settings } = this.#planned;
+    if (settings.error) requireClean(this.#planned, await this.#lint());
+    try {
+      return await this.#runStages();
+    } finally {
+      // base images are here now: their variables are known
+      for (const warning of await this.#lint()) this.#output.warn(shortWarning(warning), warning);
+    }
+  }
+
+  #lint(): Promise<LintWarning[]> {
+    return lintBuild(this.#parts, this.#request, this.#planned);
+  }
+
+  async #runStages(): Promise<StageState> {
     // all that the target needs begins at once; each waits for what it needs itself
     const states = this.#plan.needed.map((index) => this.#stage(index));
     const failed = await Promise.allSettled(states).then((results) =>
@@ -211,6 +227,7 @@ class Build {
       const platform = base.kind === 'image' ? base.platform : undefined;
       const image = await this.#fileSystems.image(reference, platform, from, output);
       const { architecture, os, variant, history = [], author, config = {} } = image.config;
+      this.#checkPlatform(reference, platform, image.config, from);
       output.say(` ---> ${image.id.slice('sha256:'.length, 'sha256:'.length + 12)}`);
       return {
         config: { ...config },
@@ -222,6 +239,14 @@ class Build {
         args: new Map(),
       };
     });
+  }
+
+  #checkPlatform(reference: string, asked: string | undefined, config: Platform, place: Place): void {
+    const wanted = asked === undefined ? this.#platform : parsePlatform(asked);
+    const detail = platformMismatch(reference, config, wanted);
+    if (detail === undefined) return;
+    const warning = { rule: lintRule('InvalidBaseImagePlatform'), detail, place };
+    this.#output.warn(shortWarning(warning), warning);
   }
 
   #scratch(): StageState {

@@ -24,10 +24,12 @@ export interface BuildContext extends AsyncDisposable {
   readonly directory: string;
   /** Text of the Dockerfile. */
   readonly dockerfile: string;
+  /** What was left out. */
+  readonly rules: IgnoreRules | undefined;
 }
 
 /**
- * Unpacks `archive` (plain, gzip or zstd). Everything belongs to root, whoever it belonged to at the client.
+ * Unpacks `archive` (plain, gzip, zstd, xz or bzip2). Everything belongs to root, whoever it belonged to at the client.
  *
  * @throws {EngineError} `INVALID` for a broken archive, and for a Dockerfile that is missing or empty
  */
@@ -67,6 +69,7 @@ async function open(options: ContextOptions, fill: () => Promise<void>): Promise
   return {
     directory,
     dockerfile,
+    rules,
     [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
   };
 }

@@ -7,6 +7,7 @@ import { followLinks } from '../containers/trees.ts';
 import { download, downloadFailure } from '../download.ts';
 import type { CopyPlace, CopyRequest } from './copy-step.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
+import { isForeign } from '../foreign-compression.ts';
 import { checkoutGit, parseGitReference, type GitReference } from './git.ts';
 import { hasWildcards, namePattern } from './glob.ts';
 import { kindOf, statIn } from './stat.ts';
@@ -131,7 +132,8 @@ async function unpackArchive(
   const head = trees.read(source, path, ARCHIVE_HEAD_BYTES);
   const compressed =
     (head[0] === 0x1f && head[1] === 0x8b) ||
-    head.subarray(0, 4).equals(Buffer.from([0x28, 0xb5, 0x2f, 0xfd]));
+    head.subarray(0, 4).equals(Buffer.from([0x28, 0xb5, 0x2f, 0xfd])) ||
+    isForeign(head);
   if (!compressed && head.toString('latin1', 257, 262) !== 'ustar') return undefined;
   const directory = join(scratch, `add-${randomBytes(8).toString('hex')}`);
   await mkdir(directory, { mode: 0o755 });

@@ -9,6 +9,7 @@ import { EngineError } from '../errors.ts';
 import { copyItems } from './copy-sources.ts';
 import { expandIn, type WordContext } from './dockerfile/config-instructions.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
+import { parseModeChange, type ModeChange } from './dockerfile/mode.ts';
 import type { Instruction } from './dockerfile/parser.ts';
 import { splitWords } from './dockerfile/words.ts';
 import { ignoreRules } from '../ignore-file.ts';
@@ -23,7 +24,7 @@ export interface CopyRequest {
   /** A stage or image to copy from; undefined for the context. */
   from: string | undefined;
   chown: string | undefined;
-  chmod: number | undefined;
+  chmod: ModeChange | undefined;
   link: boolean;
   parents: boolean;
   exclude: readonly string[];
@@ -77,13 +78,17 @@ export function parseCopy(instruction: Instruction, words: WordContext): CopyReq
   };
 }
 
-function parseMode(instruction: Instruction, text: string | undefined): number | undefined {
+function parseMode(instruction: Instruction, text: string | undefined): ModeChange | undefined {
   if (text === undefined) return undefined;
-  if (/^[0-7]{1,4}$/.test(text)) return Number.parseInt(text, 8);
-  throw new DockerfileError(
-    `invalid chmod parameter: ${JSON.stringify(text)}: it should be octal, between 0 and 07777`,
-    instruction,
-  );
+  try {
+    return parseModeChange(text);
+  } catch (error) {
+    throw new DockerfileError(
+      `invalid chmod parameter: ${JSON.stringify(text)}: it should be octal, between 0 and 07777, or symbolic, like u=rwX,go=rX`,
+      instruction,
+      { cause: error },
+    );
+  }
 }
 
 /** Where files come from and go to. */
@@ -152,7 +157,7 @@ export async function copyParts(
         kind: 'file',
         name,
         content: item.content,
-        mode: request.chmod ?? item.mode,
+        mode: request.chmod?.(item.mode, false) ?? item.mode,
         mtimeNs: item.mtimeNs ?? place.nowNs,
         ...(owner ? { owner } : {}),
       });
@@ -169,7 +174,7 @@ export async function copyParts(
         root: item.root,
         path: item.path,
         name: base.slice(1),
-        mode: request.chmod,
+        modeOf: request.chmod,
         ...(owner && !kept ? { owner } : {}),
         exclude,
       });
@@ -182,7 +187,7 @@ export async function copyParts(
         root: item.root,
         path: item.real,
         name: whole.slice(1),
-        mode: request.chmod,
+        modeOf: request.chmod,
         ...(owner ? { owner } : {}),
       });
     }

@@ -11,6 +11,7 @@ import type { Images } from '../images/images.ts';
 import type { LayerUnpacker, Puller } from '../images/pull.ts';
 import type { BuildCacheTable } from '../state/build-cache-table.ts';
 import type { LayerMaker } from './commit.ts';
+import type { LintWarning } from './dockerfile/lint.ts';
 
 /** Everything the builder is made of. */
 export interface BuildParts {
@@ -76,7 +77,8 @@ export interface StepOutput {
 /** What tells a client of the build. */
 export interface BuildOutput {
   begin(step: BuildStep): StepOutput;
-  warn(text: string): void;
+  /** @param lint - what of the Dockerfile it is about, if that is a rule */
+  warn(text: string, lint?: LintWarning): void;
 }
 
 /** Tells of `work` as a step. */

@@ -2,7 +2,7 @@
 import { Code, ConnectError } from '@connectrpc/connect';
 import { randomBytes } from 'node:crypto';
 
-import { solve, type Solved } from '../builder/build.ts';
+import { solve, type BuildRequest, type Solved } from '../builder/build.ts';
 import { DockerfileError } from '../builder/dockerfile/errors.ts';
 import { RunFailed } from '../builder/run-step.ts';
 import type { BuildParts } from '../builder/state.ts';
@@ -11,6 +11,7 @@ import { readFrontendOptions, type FrontendOptions } from './frontend.ts';
 import { sourceDetail } from './error-details.ts';
 import { buildKitMessage, Progress } from './progress.ts';
 import type { Session, Sessions } from './sessions.ts';
+import { answerSubrequest } from './subrequests.ts';
 
 /** Ended builds whose progress can still be asked for. */
 const REMEMBERED = 16;
@@ -48,8 +49,16 @@ export class ActiveBuild {
     return this.#session();
   }
 
-  /** Builds what `dockerfile.v0` is asked for. @returns the result's id */
-  async solve(frontend: string, options: FrontendOptions): Promise<string> {
+  /** Answers a question about a Dockerfile. @returns what clients find the answer under */
+  ask(frontend: string, options: FrontendOptions): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
+    return answerSubrequest(options['requestid'] ?? '', async () => ({
+      parts: this.#parts,
+      request: await this.#read(frontend, options),
+      filename: options['filename'] ?? 'Dockerfile',
+    }));
+  }
+
+  async #read(frontend: string, options: FrontendOptions): Promise<BuildRequest> {
     if (frontend !== 'dockerfile.v0') {
       throw new ConnectError(
         frontend === ''
@@ -58,17 +67,20 @@ export class ActiveBuild {
         Code.Unimplemented,
       );
     }
-    const parts = this.#parts;
-    const place = {
-      parts,
+    return readFrontendOptions(options, {
+      parts: this.#parts,
       session: await this.#session(),
       output: this.progress,
       signal: this.signal,
       held: this.#held,
-    };
-    const request = await readFrontendOptions(options, place);
+    });
+  }
+
+  /** Builds what `dockerfile.v0` is asked for. @returns the result's id */
+  async solve(frontend: string, options: FrontendOptions): Promise<string> {
+    const request = await this.#read(frontend, options);
     const solved = this.#held.use(
-      await solve(parts, request, this.progress, this.#job).catch((error: unknown) => {
+      await solve(this.#parts, request, this.progress, this.#job).catch((error: unknown) => {
         const file = { name: options['filename'] ?? 'Dockerfile', text: request.dockerfile };
         this.#failure = toConnectError(error, file);
         throw this.#failure;

@@ -9,19 +9,19 @@ import { encodeBinaryHeader } from '@connectrpc/connect';
 import type { Http2ServerResponse } from 'node:http2';
 
 import type { Place } from '../builder/dockerfile/errors.ts';
+import { lastLineOf } from '../builder/dockerfile/excerpt.ts';
 import { StatusSchema } from './gen/gateway_pb.ts';
 
 const HEADER = 'grpc-status-details-bin';
 
 /** Where in a file an error is: clients show its lines. */
 export function sourceDetail(
-  { line, source }: Place,
+  place: Place,
   { name, text }: { name: string; text: string },
 ): { type: string; value: Uint8Array<ArrayBuffer> } {
-  const last = line + source.trimEnd().split('\n').length - 1;
   const value = {
     info: { filename: name, data: Buffer.from(text).toString('base64'), language: 'Dockerfile' },
-    ranges: [{ start: { line }, end: { line: last } }],
+    ranges: [{ start: { line: place.line }, end: { line: lastLineOf(place) } }],
   };
   return { type: 'errdefs.Source+json', value: Uint8Array.from(Buffer.from(JSON.stringify(value))) };
 }

@@ -12,7 +12,7 @@ import type { RunLimits } from '../builder/run-step.ts';
 import { asStep, type BuildOutput, type BuildParts, type NamedContext } from '../builder/state.ts';
 import { hostConfigSchema } from '../containers/host-config.ts';
 import { download } from '../download.ts';
-import { ignorePatterns } from '../ignore-file.ts';
+import { ignorePatterns, ignoreRules } from '../ignore-file.ts';
 import type { RegistryAuth } from '../images/remote.ts';
 import { syncFiles } from './file-sync.ts';
 import { Auth } from './gen/session_pb.ts';
@@ -61,7 +61,7 @@ export async function readFrontendOptions(
   };
 }
 
-type Files = Pick<BuildRequest, 'dockerfile' | 'context'>;
+type Files = Pick<BuildRequest, 'dockerfile' | 'context' | 'ignores'>;
 
 async function openFiles(
   options: FrontendOptions,
@@ -79,7 +79,12 @@ async function openFiles(
     const files = held.use(
       git ? await openGitContext(git, where) : await openContext(await remoteContext(remote, place), where),
     );
-    return { dockerfile: files.dockerfile, context: () => Promise.resolve(directory) };
+    const { dockerfile, rules } = files;
+    return {
+      dockerfile,
+      context: () => Promise.resolve(directory),
+      ignores: () => Promise.resolve(rules && ((path) => rules.ignores(path))),
+    };
   }
   const contextName = remote?.slice('local:'.length) ?? options['contextkey'] ?? 'context';
   const own = await client.take(
@@ -96,13 +101,21 @@ async function openFiles(
     throw refused(`failed to read dockerfile: open ${filename}: no such file or directory`, Code.NotFound);
   }
   const ignore = await textOf(join(own, `${filename}.dockerignore`));
-  return { dockerfile: text, context: () => client.whole(contextName, 'load build context', ignore) };
+  return {
+    dockerfile: text,
+    context: () => client.whole(contextName, 'load build context', ignore),
+    ignores: async () => {
+      const { ignores } = ignoreRules(await client.ignored(contextName, ignore));
+      return ignores;
+    },
+  };
 }
 
 /** Directories of the client's, each taken once. */
 class ClientFiles {
   readonly #place: FrontendPlace;
   readonly #whole = new Map<string, Promise<string>>();
+  readonly #ignored = new Map<string, Promise<string[]>>();
 
   constructor(place: FrontendPlace) {
     this.#place = place;
@@ -119,12 +132,23 @@ class ClientFiles {
   }
 
   async #takeWhole(name: string, title: string, ignore: string | undefined): Promise<string> {
-    let text = ignore;
-    if (text === undefined) {
-      const own = await this.take(name, 'load .dockerignore', { include: ['.dockerignore'] });
-      text = await textOf(join(own, '.dockerignore'));
+    return this.take(name, title, { exclude: await this.ignored(name, ignore) });
+  }
+
+  /** What a directory ignores. @param ignore - in place of its `.dockerignore` */
+  ignored(name: string, ignore?: string): Promise<string[]> {
+    let patterns = this.#ignored.get(name);
+    if (!patterns) {
+      patterns = ignore === undefined ? this.#takeIgnored(name) : Promise.resolve(ignorePatterns(ignore));
+      this.#ignored.set(name, patterns);
     }
-    return this.take(name, title, { exclude: text === undefined ? [] : ignorePatterns(text) });
+    return patterns;
+  }
+
+  async #takeIgnored(name: string): Promise<string[]> {
+    const own = await this.take(name, 'load .dockerignore', { include: ['.dockerignore'] });
+    const text = await textOf(join(own, '.dockerignore'));
+    return text === undefined ? [] : ignorePatterns(text);
   }
 
   take(

@@ -28,6 +28,7 @@ const CAPABILITIES = [
   'gateway.solve.metadata',
   'gateway.solve.evaluate',
   'gateway.warnings',
+  'frontend.subrequest',
 ];
 
 /** A whole file, when no range is given, is at most this. */
@@ -64,6 +65,9 @@ export function gatewayService({ parts, builds, worker }: ServiceParts): Service
       const nothing = frontend === '' && (definition?.def.length ?? 0) === 0;
       if (nothing) return { result: {} };
       try {
+        if ('requestid' in frontendOpt) {
+          return { result: { metadata: await build.ask(frontend, frontendOpt) } };
+        }
         const id = await build.solve(frontend, frontendOpt);
         const { state } = build.result(id);
         const config = Buffer.from(JSON.stringify({ ...state.platform, config: state.config }));

@@ -3,6 +3,7 @@ import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { timestampNow, type Timestamp } from '@bufbuild/protobuf/wkt';
 import { createHash } from 'node:crypto';
 
+import type { LintWarning } from '../builder/dockerfile/lint.ts';
 import { RunFailed } from '../builder/run-step.ts';
 import type { BuildOutput, BuildStep, StepOutput } from '../builder/state.ts';
 import { messageOf } from '../errors.ts';
@@ -77,8 +78,10 @@ export class Progress implements BuildOutput {
     };
   }
 
-  warn(text: string): void {
-    this.#tell({ warnings: [{ vertex: this.#lastVertex, level: 1n, short: Buffer.from(text) }] });
+  warn(text: string, lint?: LintWarning): void {
+    const about =
+      lint === undefined ? {} : { url: lint.rule.url, detail: [Buffer.from(lint.rule.description)] };
+    this.#tell({ warnings: [{ vertex: this.#lastVertex, level: 1n, short: Buffer.from(text), ...about }] });
   }
 
   /** Nothing more will be told. */

@@ -15,8 +15,6 @@ export interface FileStat {
 /** What a part of an archive looks like, whatever it was. */
 export interface TreeLook {
   owner?: { uid: number; gid: number };
-  /** Permission bits of everything but links. */
-  mode?: number | undefined;
   /** In nanoseconds. */
   mtimeNs?: bigint | undefined;
 }
@@ -24,8 +22,8 @@ export interface TreeLook {
 /** One part of an archive. Names have no slash at the begin. */
 export type TreePart = TreeLook &
   (
-    | { kind: 'directory'; name: string }
-    | { kind: 'file'; name: string; content: Uint8Array }
+    | { kind: 'directory'; name: string; mode?: number | undefined }
+    | { kind: 'file'; name: string; content: Uint8Array; mode?: number | undefined }
     /**
      * What is at `path` of `root`, links followed inside of it: a file becomes `name`; a directory's content goes below
      * `name`, which is not listed itself.
@@ -35,6 +33,8 @@ export type TreePart = TreeLook &
         root: string;
         path: string;
         name: string;
+        /** Permission bits in place of those that files and directories have. */
+        modeOf?: ((mode: number, isDirectory: boolean) => number) | undefined;
         /** Left out when true, with everything below; gets the path in the archive, without a slash at the begin. */
         exclude?: ((path: string, isDirectory: boolean) => boolean) | undefined;
       }
@@ -66,7 +66,7 @@ export interface Trees {
     options: { oneFileSystem?: boolean; signal: AbortSignal },
   ): AsyncIterable<Uint8Array>;
   /**
-   * Unpacks an archive (plain or compressed) into the directory `path` of `root`.
+   * Unpacks an archive (plain, gzip, zstd, xz or bzip2) into the directory `path` of `root`.
    *
    * @param options.owner - in place of the archive's owners
    * @param options.sameKind - a directory is never replaced by something else, nor the other way round

@@ -22,6 +22,7 @@ import { z } from 'zod';
 
 import { invalid } from '../errors.ts';
 import { createImage, type NewLayer } from './create.ts';
+import { withoutForeign } from '../foreign-compression.ts';
 import type { Images } from './images.ts';
 import { canonicalTag, shortId } from './names.ts';
 import type { LayerUnpacker } from './pull.ts';
@@ -69,7 +70,7 @@ interface Archive {
 }
 
 /**
- * Loads every image of an archive (plain, gzip or zstd), telling `onMessage` how far it is. Names move to the images of
+ * Loads every image of an archive (plain, gzip, zstd, xz or bzip2), telling `onMessage` how far it is. Names move to the images of
  * the archive. Images that were whole before an error stay.
  *
  * @throws {EngineError} `INVALID` for what is no archive of images
@@ -121,7 +122,7 @@ async function readArchive(
 ): Promise<Archive> {
   const result: Archive = { blobs: new Map(), links: new Map(), documents: new Map() };
   const reader = extract();
-  const feeding = Readable.from(decompress(source))
+  const feeding = Readable.from(decompress(withoutForeign(source)))
     .on('error', (error) => reader.destroy(error))
     .pipe(reader);
   try {

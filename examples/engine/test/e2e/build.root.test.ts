@@ -385,6 +385,69 @@ describe.skipIf(missing !== undefined)(`build${missing ? ` (skipped: ${missing})
     expect(without.stderr).toContain('Dockerfile: no such file or directory');
   });
 
+  test('what is probably not meant is told of, and can be asked for alone', async () => {
+    const files = { Dockerfile: 'FROM busybox\nMAINTAINER me\nCMD echo hello' };
+    expect(await built(files)).toContain(
+      '[Warning] JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 3)\n',
+    );
+    const directory = await context(files);
+    const checked = await lab.tare(['build', '--check', directory]);
+    expect(checked.code).toBe(1);
+    expect(checked.stderr).toBe('check complete, 2 warnings found\n');
+    expect(checked.stdout).toContain(
+      'WARNING: MaintainerDeprecated - https://docs.docker.com/go/dockerfile/rule/maintainer-deprecated/\n',
+    );
+    expect(checked.stdout).toContain('Dockerfile:2\n--------------------\n');
+    expect(checked.stdout).toContain('   2 | >>> MAINTAINER me\n');
+    const clean = await lab.tare([
+      'build',
+      '--check',
+      await context({ Dockerfile: 'FROM busybox\nCMD ["x"]' }),
+    ]);
+    expect(clean).toMatchObject({ code: 0, stdout: 'Check complete, no warnings found.\n' });
+    const strict = await build({ Dockerfile: `# check=error=true\n${files.Dockerfile}` });
+    expect(strict.code).toBe(1);
+    expect(strict.stderr).toContain(
+      'lint violation found for rules: JSONArgsRecommended, MaintainerDeprecated',
+    );
+    expect(strict.stdout).not.toContain('Step');
+  });
+
+  test('modes of copies in letters, for files and directories', async () => {
+    await built({
+      Dockerfile: 'FROM busybox\nCOPY --chmod=u=rwX,go=rX d /d\nCOPY --chmod=a+x,go-r d/file /x\n',
+      'd/file': '',
+      'd/sub/file': '',
+    });
+    expect(await run('stat', '-c', '%a', '/d/sub', '/d/sub/file', '/x')).toBe('755\n644\n711');
+    const wrong = await build({ Dockerfile: 'FROM busybox\nCOPY --chmod=u+q a /\n', a: '' });
+    expect(wrong.stderr).toContain('invalid chmod parameter: "u+q"');
+  });
+
+  test.each(['xz', 'bzip2'])(
+    'archives of %s: unpacked by ADD, as contexts, and refused when broken',
+    async (program) => {
+      const archive = new TarBuilder().file('in/side', 'content').build();
+      const compressed = execFileSync(program, ['-c'], { input: archive });
+      const directory = await context({ Dockerfile: 'FROM busybox\nADD a /a\nADD word /word\n' });
+      await writeFile(join(directory, 'a'), compressed);
+      await writeFile(join(directory, 'word'), execFileSync(program, ['-c'], { input: 'no archive' }));
+      await lab.ok(['build', '-t', 'built', directory]);
+      expect(await run('cat', '/a/in/side')).toBe('content');
+      expect(await run('test', '-f', '/word')).toBe('');
+      const whole = new TarBuilder().file('Dockerfile', `FROM ${lab.busybox}\nLABEL by=${program}\n`).build();
+      const sent = await lab.api('POST', '/build?t=built', execFileSync(program, ['-c'], { input: whole }));
+      expect(sent.body.toString()).toContain('Successfully tagged built:latest');
+      const cut = await lab.api(
+        'POST',
+        '/build?t=built',
+        execFileSync(program, ['-c'], { input: whole }).subarray(0, 40),
+      );
+      expect(cut.status).toBe(400);
+      expect(cut.body.toString()).toContain(`${program} cannot read the archive`);
+    },
+  );
+
   test('the same build with a fixed epoch gives the same image', async () => {
     const files = { Dockerfile: 'FROM busybox\nWORKDIR /made/here\nCOPY f /f\nENV a=1', f: 'content' };
     const ids: string[] = [];

@@ -146,6 +146,44 @@ CMD ["cat", "/c", "/sub/deep/file"]
     expect(none.stderr).toMatch(/failed to read dockerfile/);
   });
 
+  test('warnings, and questions about a Dockerfile', async () => {
+    const files = {
+      Dockerfile: `# one makes things
+FROM busybox AS one
+# name of the thing
+ARG name=thing
+CMD echo hello
+FROM one AS two
+COPY left /
+`,
+      '.dockerignore': 'left',
+      left: '',
+    };
+    const result = await build(files, '--target', 'one');
+    expect(result.stderr).toContain('JSONArgsRecommended: JSON arguments recommended for CMD');
+    const directory = await context(files);
+    const ask = async (question: string, ...args: string[]): Promise<string> => {
+      const asked = await command(['build', `--print=${question}`, ...args, directory], {
+        env: { BUILDX_EXPERIMENTAL: '1' },
+      });
+      expect(asked.stderr).not.toContain('ERROR');
+      return asked.stdout;
+    };
+    const lint = await ask('lint');
+    expect(lint).toContain('WARNING: JSONArgsRecommended - https://docs.docker.com/go/dockerfile/rule/');
+    expect(lint).toContain('WARNING: CopyIgnoredFile');
+    expect(lint).toMatch(/7 \| >>> COPY left \//);
+    const outline = await ask('outline', '--target', 'one');
+    expect(outline).toMatch(/^TARGET: +one$/m);
+    expect(outline).toMatch(/^DESCRIPTION: +makes things$/m);
+    expect(outline).toMatch(/^name +thing +of the thing$/m);
+    expect(await ask('targets')).toMatch(/^two \(default\)/m);
+    const unknown = await command(['build', '--print=nothing', directory], {
+      env: { BUILDX_EXPERIMENTAL: '1' },
+    });
+    expect(unknown.stderr).toContain('unsupported request frontend.nothing');
+  });
+
   test('secrets are there for one command, and nowhere else', async () => {
     const secret = join(folder, 'secret');
     await writeFile(secret, 'hidden words');

@@ -39,6 +39,8 @@ export interface DockerfileText {
   escape: string;
   /** Value of `# syntax=`. */
   syntax: string | undefined;
+  /** Value of `# check=`. */
+  check: string | undefined;
   instructions: readonly Instruction[];
 }
 
@@ -66,7 +68,8 @@ export function parseDockerfile(text: string): DockerfileText {
     if (directives.has(name)) {
       throw new DockerfileError(`only one ${name} parser directive can be used`, { line, source: '' });
     }
-    directives.set(name, directive.getValue());
+    // the tokeniser ends values at blanks
+    directives.set(name, lines[line - 1]!.replace(/^[^=]*=/, '').trim());
   }
   const escape = directives.get('escape') ?? '\\';
   if (escape !== '\\' && escape !== '`') {
@@ -78,6 +81,7 @@ export function parseDockerfile(text: string): DockerfileText {
   return {
     escape,
     syntax: directives.get('syntax'),
+    check: directives.get('check'),
     instructions: file.getInstructions().map((node) => {
       const { start, end } = node.getRange();
       return toInstruction(node, lines.slice(start.line, end.line + 1), escape);
@@ -86,7 +90,7 @@ export function parseDockerfile(text: string): DockerfileText {
 }
 
 function toInstruction(node: InstructionNode, lines: string[], escape: string): Instruction {
-  const place: Place = { line: node.getRange().start.line + 1, source: node.toString() };
+  const place: Place = { line: node.getRange().start.line + 1, source: lines.join('\n') };
   const text = takeLogicalLine(lines, escape);
   const [, word = '', rest = ''] = /^\s*(\S+)\s*(.*)$/s.exec(text) ?? [];
   const keyword = word.toUpperCase();

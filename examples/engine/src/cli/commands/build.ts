@@ -8,7 +8,7 @@ import { asReadable, packContext, type ContextToSend } from '../build-context.ts
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
 import { encodeRegistryConfig } from '../config-file.ts';
-import { UsageError } from '../errors.ts';
+import { CliError, UsageError } from '../errors.ts';
 import { list, string, toggle } from '../flags.ts';
 import { displayProgress, readProgress } from '../progress.ts';
 import { parseImageName } from '../values/image-name.ts';
@@ -21,6 +21,7 @@ export const command = defineCommand({
   flags: {
     addHost: list('Add a custom host-to-IP mapping ("host:ip")'),
     buildArg: list('Set build-time variables'),
+    check: toggle('Tell what is probably not meant, and build nothing'),
     file: string('Name of the Dockerfile (default is "PATH/Dockerfile")', { short: 'f' }),
     iidfile: string('Write the image ID to the file'),
     label: list('Set metadata for an image'),
@@ -42,6 +43,7 @@ export const command = defineCommand({
         remote: isUrl ? source : undefined,
         dockerfile: context?.dockerfile ?? flags.file,
         q: flags.quiet,
+        check: flags.check || undefined,
         nocache: flags.noCache,
         pull: flags.pull,
         rm: true,
@@ -59,11 +61,19 @@ export const command = defineCommand({
       ...(context ? { body: context.archive } : {}),
     });
     let id = '';
+    let warnings = 0;
     const onAux = (aux: unknown): void => {
-      id = (aux as { ID?: string }).ID ?? id;
+      const { ID, Warnings } = aux as { ID?: string; Warnings?: number };
+      id = ID ?? id;
+      warnings = Warnings ?? warnings;
     };
     if (flags.quiet) for await (const { aux } of readProgress(response)) onAux(aux ?? {});
     else await displayProgress(response, cli.stdout, onAux);
+    if (flags.check) {
+      if (warnings > 0)
+        throw new CliError(`check complete, ${warnings} warning${warnings > 1 ? 's' : ''} found`);
+      return cli.print('Check complete, no warnings found.');
+    }
     if (flags.quiet) cli.print(id);
     if (flags.iidfile !== '') await writeFile(resolve(cli.workingDirectory, flags.iidfile), id);
   },
@@ -83,10 +93,12 @@ async function contextOf(cli: Cli, source: string, file: string): Promise<Contex
   return { archive: asReadable(archive), dockerfile: 'Dockerfile' };
 }
 
+/** First bytes of gzip, zstd, bzip2 and xz, in hexadecimal digits. */
+const COMPRESSED = ['1f8b', '28b52ffd', '425a68', 'fd377a585a00'];
+
 function isArchive(bytes: Buffer): boolean {
-  const compressed =
-    (bytes[0] === 0x1f && bytes[1] === 0x8b) || bytes.subarray(0, 4).toString('hex') === '28b52ffd';
-  return compressed || bytes.toString('latin1', 257, 262) === 'ustar';
+  const head = bytes.subarray(0, 6).toString('hex');
+  return COMPRESSED.some((magic) => head.startsWith(magic)) || bytes.toString('latin1', 257, 262) === 'ustar';
 }
 
 /** `NAME=value`; a name alone takes its value from the environment, and is left to the default when it has none there. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 
 import { solve } from '../../builder/build.ts';
+import { lintBuild, planBuild, warningsText } from '../../builder/checks.ts';
 import { classicOutput } from '../../builder/classic-output.ts';
 import { openContext, openGitContext } from '../../builder/context.ts';
 import { DockerfileError } from '../../builder/dockerfile/errors.ts';
@@ -97,11 +98,20 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     await using files = git
       ? await openGitContext(git, where)
       : await openContext(await source(context, remote), where);
-    const { dockerfile, directory } = files;
+    const { dockerfile, directory, rules } = files;
+    const ignores = () => Promise.resolve(rules && ((path: string) => rules.ignores(path)));
+    if (query.bool('check')) {
+      const whole = { ...request, dockerfile, ignores };
+      const planned = planBuild(whole);
+      const warnings = await lintBuild(parts, whole, planned);
+      send({ stream: warningsText(warnings, where.dockerfile, dockerfile) });
+      send({ aux: { Warnings: warnings.length } });
+      return void reply!.end();
+    }
     const output = classicOutput(dockerfile, write);
     await using solved = await solve(
       parts,
-      { ...request, dockerfile, context: () => Promise.resolve(directory) },
+      { ...request, dockerfile, ignores, context: () => Promise.resolve(directory) },
       output,
       job,
     );
