@@ -47,6 +47,8 @@ export interface Config {
   init: boolean;
   /** Free-form labels of this engine, shown by `info`. */
   labels: string[];
+  /** Bytes that the build cache may take; undefined for a tenth of the file system, Infinity for no limit. */
+  buildCacheBytes: number | undefined;
 }
 
 /** Where `tlscacert`, `tlscert` and `tlskey` are when nothing else is said. */
@@ -72,6 +74,7 @@ const DEFAULTS: Config = {
   shutdownTimeoutS: 15,
   init: false,
   labels: [],
+  buildCacheBytes: undefined,
 };
 
 const mirror = z
@@ -83,6 +86,15 @@ const mirror = z
 const host = z
   .string()
   .refine((text) => /^(unix:\/\/\/.+|tcp:\/\/.+)$/.test(text), 'expected unix:///path or tcp://address:port');
+
+const UNITS = { k: 1000, m: 1000 ** 2, g: 1000 ** 3, t: 1000 ** 4 };
+const size = z
+  .string()
+  .regex(/^\d+(?:\.\d+)?\s*[kmgt]?i?b?$/i, 'expected a size like 20GB')
+  .transform((text) => {
+    const [, number, unit = ''] = /^([\d.]+)\s*([kmgt]?)/i.exec(text)!;
+    return Math.floor(Number(number) * (UNITS[unit.toLowerCase() as keyof typeof UNITS] ?? 1));
+  });
 
 /** What daemon.json may hold; flags are translated to the same shape, so both are checked alike. */
 const fileSchema = z.strictObject({
@@ -106,6 +118,11 @@ const fileSchema = z.strictObject({
   'shutdown-timeout': z.int().min(0).optional(),
   init: z.boolean().optional(),
   labels: z.array(z.string().regex(/^[^=]+=.*$/, 'expected key=value')).optional(),
+  builder: z
+    .strictObject({
+      gc: z.strictObject({ enabled: z.boolean().optional(), defaultKeepStorage: size.optional() }).optional(),
+    })
+    .optional(),
 });
 type FileConfig = z.output<typeof fileSchema>;
 type FileKey = keyof FileConfig & string;
@@ -307,5 +324,7 @@ function toConfig(given: FileConfig): Config {
     shutdownTimeoutS: given['shutdown-timeout'] ?? DEFAULTS.shutdownTimeoutS,
     init: given.init ?? DEFAULTS.init,
     labels: given.labels ?? DEFAULTS.labels,
+    buildCacheBytes:
+      given.builder?.gc?.enabled === false ? Number.POSITIVE_INFINITY : given.builder?.gc?.defaultKeepStorage,
   };
 }

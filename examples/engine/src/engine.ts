@@ -3,6 +3,7 @@
  *
  * It knows seams only; which implementation stands behind each is decided in main.ts.
  */
+import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ContentStore } from '@tare/image-spec/content';
 import type { Snapshotter } from '@tare/layer-store/snapshot';
@@ -33,6 +34,8 @@ import { Puller, type LayerUnpacker } from './images/pull.ts';
 import { Pusher } from './images/push.ts';
 import type { OpenRepository, SearchRegistry } from './images/remote.ts';
 import { JobQueue } from './jobs/job-queue.ts';
+import { BuildCache } from './builder/cache.ts';
+import { CacheMounts } from './builder/cache-mounts.ts';
 import { BuildCacheTable } from './state/build-cache-table.ts';
 import { StateDb } from './state/db.ts';
 import { ImagesTable } from './state/images-table.ts';
@@ -149,6 +152,13 @@ export class Engine implements AsyncDisposable {
     resources.use(containers);
     await containers.restore();
 
+    const builderDirectory = join(config.dataRoot, 'builder');
+    const buildCache = new BuildCache({
+      table: new BuildCacheTable(db),
+      images,
+      mounts: new CacheMounts(join(builderDirectory, 'cache')),
+      limitBytes: config.buildCacheBytes ?? (await tenthOf(config.dataRoot)),
+    });
     const system = new SystemInfo({
       config,
       events,
@@ -157,6 +167,7 @@ export class Engine implements AsyncDisposable {
       storageDriver: snapshotterName,
       containers,
       volumes,
+      buildCache,
     });
     const imageFiles = { images, unpacker, layers, blobs, containers };
     const builder: BuildParts = {
@@ -164,9 +175,9 @@ export class Engine implements AsyncDisposable {
       puller,
       trees: parts.containers.trees,
       syscalls: parts.containers.syscalls,
-      cache: new BuildCacheTable(db),
+      cache: buildCache,
       jobs,
-      directory: join(config.dataRoot, 'builder'),
+      directory: builderDirectory,
     };
     await prepareBuilder(builder);
     const routes: Route[] = [
@@ -207,6 +218,12 @@ export class Engine implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resources.disposeAsync();
   }
+}
+
+/** A tenth of a file system, in bytes: what the build cache may take. */
+async function tenthOf(path: string): Promise<number> {
+  const { blocks, bsize } = await statfs(path);
+  return Math.floor((blocks * bsize) / 10);
 }
 
 /** Work that the start does not wait for. A failure is logged; disposing of it cancels it and waits. */

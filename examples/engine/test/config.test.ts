@@ -39,6 +39,21 @@ describe('loadConfig', () => {
   });
 
   it.each([
+    ['{}', undefined],
+    ['{"builder":{"gc":{"defaultKeepStorage":"20GB"}}}', 20_000_000_000],
+    ['{"builder":{"gc":{"defaultKeepStorage":"512"}}}', 512],
+    ['{"builder":{"gc":{"enabled":false,"defaultKeepStorage":"1k"}}}', Number.POSITIVE_INFINITY],
+  ])('reads how much the build cache may take from %s', async (content, bytes) => {
+    expect((await load(content)).buildCacheBytes).toBe(bytes);
+  });
+
+  it('refuses a size that is none', async () => {
+    await expect(load('{"builder":{"gc":{"defaultKeepStorage":"much"}}}')).rejects.toThrow(
+      'expected a size like 20GB',
+    );
+  });
+
+  it.each([
     ['', { kind: 'plain', insists: false }],
     ['--tls=false', { kind: 'plain', insists: true }],
     ['--tls', { kind: 'encrypted', cert: '/etc/tare/cert.pem', key: '/etc/tare/key.pem' }],

@@ -178,6 +178,7 @@ class Build {
   async end(): Promise<void> {
     await Promise.allSettled(this.#states.values());
     await this.#fileSystems[Symbol.asyncDispose]();
+    await this.#parts.cache.collect();
   }
 
   #stage(index: number): Promise<StageState> {
@@ -443,12 +444,12 @@ class Build {
     const without = typeof noCache === 'boolean' ? noCache : noCache.includes(stage.name ?? '');
     const known = without ? undefined : cache.get(key);
     if (known && (await images.content.has(known.layer.descriptor))) {
-      cache.use(key, new Date());
+      cache.use(key);
       output.cached();
       return known.layer;
     }
     const { descriptor, diffId } = await work();
-    cache.put(key, { descriptor, diffId }, describe(instruction), new Date());
+    cache.put(key, { descriptor, diffId }, describe(instruction));
     return { descriptor, diffId };
   }
 

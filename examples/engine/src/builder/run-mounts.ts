@@ -1,6 +1,6 @@
 /** `RUN --mount`: files that are there while a command runs, and no part of what it makes. */
-import { createHash, randomBytes } from 'node:crypto';
-import { chmod, chown, cp, mkdir, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { cp, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
 import type { HostConfig } from '../containers/host-config.ts';
@@ -83,9 +83,6 @@ function isMountType(type: string): type is RunMount['type'] {
   return ['bind', 'cache', 'tmpfs', 'secret', 'ssh'].includes(type);
 }
 
-/** Cache mounts that are in use and not to be shared, by their directory. */
-const cacheLocks = new Map<string, Promise<void>>();
-
 /** A path of the host with the files that a bind mount is from: the context's, a stage's or an image's. */
 export type SourceOf = (from: string | undefined) => Promise<string>;
 
@@ -139,7 +136,7 @@ export async function containerMounts(
     }
     const source =
       mount.type === 'cache'
-        ? await cacheDirectory(parts, mount, held)
+        ? await parts.cache.mounts.acquire(mount, held)
         : await bindSource(parts, mount, place.sourceOf);
     if (mount.type === 'bind' && !mount.readOnly) {
       const copy = await writableCopy(parts, source, held);
@@ -166,31 +163,4 @@ async function writableCopy(
 async function bindSource({ trees }: BuildParts, mount: RunMount, sourceOf: SourceOf): Promise<string> {
   const root = await sourceOf(mount.from);
   return join(root, followLinks(trees, root, posix.resolve('/', mount.source)));
-}
-
-async function cacheDirectory(
-  { directory }: BuildParts,
-  { id, sharing, mode = 0o755, uid, gid }: RunMount,
-  held: AsyncDisposableStack,
-): Promise<string> {
-  const name = createHash('sha256').update(id).digest('hex');
-  let path = join(directory, 'cache', name);
-  if (sharing === 'private') {
-    // one of one's own while the first is taken
-    for (let copy = 1; cacheLocks.has(path); copy += 1) path = join(directory, 'cache', `${name}-${copy}`);
-  }
-  if (sharing !== 'shared') {
-    while (cacheLocks.has(path)) await cacheLocks.get(path);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    cacheLocks.set(path, promise);
-    held.defer(() => {
-      cacheLocks.delete(path);
-      resolve();
-    });
-  }
-  if ((await mkdir(path, { recursive: true })) !== undefined) {
-    await chmod(path, mode);
-    await chown(path, uid, gid);
-  }
-  return path;
 }

@@ -9,7 +9,7 @@ import type { JobQueue } from '../jobs/job-queue.ts';
 import type { NewLayer } from '../images/create.ts';
 import type { Images } from '../images/images.ts';
 import type { LayerUnpacker, Puller } from '../images/pull.ts';
-import type { BuildCacheTable } from '../state/build-cache-table.ts';
+import type { BuildCache } from './cache.ts';
 import type { LayerMaker } from './commit.ts';
 import type { LintWarning } from './dockerfile/lint.ts';
 
@@ -22,7 +22,7 @@ export interface BuildParts {
   containers: Pick<Containers, 'create' | 'start' | 'wait' | 'attach' | 'remove' | 'find' | 'holdStill'>;
   trees: Trees;
   syscalls: RootSyscalls;
-  cache: BuildCacheTable;
+  cache: BuildCache;
   jobs: JobQueue;
   /** For contexts and cache mounts; the builder's own. */
   directory: string;

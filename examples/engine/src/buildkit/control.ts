@@ -2,8 +2,8 @@
 import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
 import { once } from 'node:events';
+import { cacheRecordType, type CacheRecord } from '../builder/cache.ts';
 import type { BuildParts } from '../builder/state.ts';
-import type { CachedStep } from '../state/build-cache-table.ts';
 import type { Builds } from './builds.ts';
 import { exportResult } from './exporters.ts';
 import type { Control } from './gen/control_pb.ts';
@@ -20,12 +20,11 @@ export function controlService({ parts, builds, worker }: ServiceParts): Service
   return {
     listWorkers: () => ({ record: [workerRecord(worker)] }),
     info: () => ({ buildkitVersion: workerRecord(worker).buildkitVersion }),
-    diskUsage: () => ({ record: parts.cache.list().map(usage) }),
-    async *prune() {
-      for (const step of parts.cache.list()) {
-        parts.cache.remove(step.key);
-        yield usage(step);
-      }
+    diskUsage: async () => ({ record: (await parts.cache.list()).map(usage) }),
+    async *prune({ keepDuration, keepBytes }) {
+      const usedBefore =
+        keepDuration > 0n ? new Date(Date.now() - Number(keepDuration / 1_000_000n)) : undefined;
+      yield* (await parts.cache.prune({ keepBytes: Number(keepBytes), usedBefore })).map(usage);
     },
     solve: ({ ref, session, frontend, frontendAttrs, exporters, ...old }, { signal }) =>
       builds.run({ ref, session, signal }, async (build) => {
@@ -63,15 +62,18 @@ export function controlService({ parts, builds, worker }: ServiceParts): Service
   };
 }
 
-function usage(step: CachedStep) {
+function usage(record: CacheRecord) {
   return {
-    id: step.key.slice('sha256:'.length, 'sha256:'.length + 25),
-    size: BigInt(step.sizeBytes),
-    createdAt: timestampFromDate(step.createdAt),
-    lastUsedAt: timestampFromDate(step.usedAt),
-    usageCount: BigInt(step.uses),
-    description: step.description,
-    recordType: 'regular',
+    id: record.id.replace('sha256:', '').slice(0, 25),
+    size: BigInt(record.sizeBytes),
+    createdAt: timestampFromDate(record.createdAt),
+    lastUsedAt: timestampFromDate(record.usedAt),
+    usageCount: BigInt(record.uses),
+    description: record.description,
+    recordType: cacheRecordType(record),
+    inUse: record.inUse,
+    shared: record.shared,
+    mutable: record.kind === 'mount',
   };
 }
 

@@ -22,6 +22,11 @@ export class Leases {
     };
   }
 
+  /** How many hold `key`. */
+  holders(key: string): number {
+    return this.#holders.get(key) ?? 0;
+  }
+
   /** Whether somebody holds `key`. */
   has(key: string): boolean {
     return this.#holders.has(key);

@@ -64,7 +64,7 @@ export async function deleteImage(images: Images, image: Image, removed: Removed
   images.emit('delete', image.id, image.id, image.config.config?.Labels);
   removed.push({ Deleted: image.id });
   for (const chainId of await removeLayers(images, image.chain)) removed.push({ Deleted: chainId });
-  await removeBlobs(images, blobs);
+  await removeUnusedBlobs(images, blobs);
 }
 
 function namesOf(images: Images, id: Digest): Name[] {
@@ -190,8 +190,9 @@ async function removeLayers(images: Images, chain: readonly Digest[]): Promise<D
   return removed;
 }
 
-/** Removes those of `blobs` that no other image has. */
-async function removeBlobs(images: Images, blobs: ReadonlySet<Digest>): Promise<void> {
+/** Removes those of `blobs` that no image has and nobody holds. */
+export async function removeUnusedBlobs(images: Images, blobs: ReadonlySet<Digest>): Promise<void> {
+  if (blobs.size === 0) return;
   const used = new Set<Digest>();
   for (const row of images.table.list()) {
     for (const digest of await blobsOf(images, row.id)) used.add(digest);

@@ -47,6 +47,7 @@ export class BuildCacheTable {
          SET layer = excluded.layer, size_bytes = excluded.size_bytes, used_at = excluded.used_at`,
       ),
       use: db.prepare('UPDATE build_cache SET used_at = ?, uses = uses + 1 WHERE key = ?'),
+      total: db.prepare('SELECT coalesce(sum(size_bytes), 0) AS bytes FROM build_cache'),
       remove: db.prepare('DELETE FROM build_cache WHERE key = ?'),
     };
   }
@@ -69,6 +70,11 @@ export class BuildCacheTable {
   /** Counts a use. */
   use(key: string, now: Date): void {
     this.#statements.use.run(now.getTime(), key);
+  }
+
+  /** Of all steps together. */
+  totalBytes(): number {
+    return this.#statements.total.get()!['bytes'] as number;
   }
 
   remove(key: string): void {

@@ -1,4 +1,5 @@
 /** What images, containers and volumes take on disk: `docker system df`. */
+import { cacheRecordType, type BuildCache, type CacheRecord } from '../builder/cache.ts';
 import type { Containers } from '../containers/containers.ts';
 import { Filters } from '../filters.ts';
 import { API_VERSION } from '../http/api-version.ts';
@@ -11,11 +12,12 @@ export interface DiskUsageSources {
   images: Images;
   containers: Pick<Containers, 'list' | 'usersOfVolume'>;
   volumes: Pick<Volumes, 'list' | 'mountpoint' | 'size'>;
+  buildCache: Pick<BuildCache, 'list'>;
 }
 
 /** The answer of `GET /system/df`. @param types - `image`, `container`, `volume`, `build-cache`; empty for all */
 export async function diskUsage(
-  { images, containers, volumes }: DiskUsageSources,
+  { images, containers, volumes, buildCache }: DiskUsageSources,
   types: readonly string[],
 ): Promise<Record<string, unknown>> {
   const wants = (type: string): boolean => types.length === 0 || types.includes(type);
@@ -26,8 +28,22 @@ export async function diskUsage(
     Images: wants('image') ? imageUsage(images, sizes) : null,
     Containers: wants('container') ? await containers.list(everything, API_VERSION) : null,
     Volumes: wants('volume') ? await volumeUsage(volumes, containers) : null,
-    BuildCache: wants('build-cache') ? [] : null,
+    BuildCache: wants('build-cache') ? (await buildCache.list()).map(cacheUsage) : null,
     BuilderSize: 0,
+  };
+}
+
+function cacheUsage(record: CacheRecord): Record<string, unknown> {
+  return {
+    ID: record.id.replace('sha256:', '').slice(0, 25),
+    Type: cacheRecordType(record),
+    Description: record.description,
+    InUse: record.inUse,
+    Shared: record.shared,
+    Size: record.sizeBytes,
+    CreatedAt: record.createdAt.toISOString(),
+    LastUsedAt: record.usedAt.toISOString(),
+    UsageCount: record.uses,
   };
 }
 

@@ -22,6 +22,7 @@ export interface SystemInfoOptions {
   images: Images;
   containers: DiskUsageSources['containers'] & Pick<Containers, 'counts'>;
   volumes: DiskUsageSources['volumes'];
+  buildCache: DiskUsageSources['buildCache'];
   login: Login;
   /** Name of the storage driver. */
   storageDriver: string;

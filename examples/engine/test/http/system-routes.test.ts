@@ -39,6 +39,7 @@ async function serveSystem(...flags: string[]) {
       password === 'right'
         ? Promise.resolve({ identityToken: '' })
         : Promise.reject(unauthorized('unauthorized: incorrect username or password')),
+    buildCache: { list: () => Promise.resolve([]) },
     storageDriver: 'overlay2',
   });
   return Object.assign(await serve(systemRoutes(system)), { engine });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 
 import { solve } from '../../builder/build.ts';
+import { cacheRecordType, type PruneRequest } from '../../builder/cache.ts';
 import { lintBuild, planBuild, warningsText } from '../../builder/checks.ts';
 import { classicOutput } from '../../builder/classic-output.ts';
 import { openContext, openGitContext } from '../../builder/context.ts';
@@ -37,16 +38,43 @@ export function buildRoutes(parts: BuildParts): Route[] {
       method: 'POST',
       path: '/build/prune',
       job: 'build.prune',
-      handler: (context) => {
-        const removed = parts.cache.list();
-        for (const { key } of removed) parts.cache.remove(key);
+      handler: async (context) => {
+        const removed = await parts.cache.prune(pruneRequest(context));
         context.json(200, {
-          CachesDeleted: removed.length > 0 ? removed.map(({ key }) => key) : null,
+          CachesDeleted: removed.length > 0 ? removed.map(({ id }) => id) : null,
           SpaceReclaimed: removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
         });
       },
     },
   ];
+}
+
+/** The parameters of `POST /build/prune`. */
+function pruneRequest({ query }: RequestContext): PruneRequest {
+  const filters = query.filters([
+    'until',
+    'unused-for',
+    'id',
+    'type',
+    'description',
+    'inuse',
+    'shared',
+    'private',
+  ]);
+  const untilNs = filters.timestamp('until') ?? filters.timestamp('unused-for');
+  const keepBytes = ['reserved-space', 'max-used-space', 'keep-storage']
+    .map((name) => query.int(name, 0))
+    .find((bytes) => bytes > 0);
+  return {
+    keepBytes,
+    usedBefore: untilNs === undefined ? undefined : new Date(Number(untilNs / 1_000_000n)),
+    matches: (record) =>
+      filters.any('id', (id) => record.id.startsWith(id)) &&
+      filters.any('type', (type) => cacheRecordType(record) === type) &&
+      filters.any('description', (text) => record.description.includes(text)) &&
+      (filters.bool('shared') ?? record.shared) === record.shared &&
+      (filters.bool('private') ?? !record.shared) === !record.shared,
+  };
 }
 
 const argsSchema = z.record(z.string(), z.string().nullable());

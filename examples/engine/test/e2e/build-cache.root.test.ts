@@ -1,0 +1,89 @@
+/** The build cache: what it keeps, counts and gives back. */
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
+
+/** A part of what `GET /system/df` says. */
+interface CacheRecord {
+  ID: string;
+  Type: string;
+  Description: string;
+}
+
+const missing = missingForEndToEnd();
+
+describe.skipIf(missing !== undefined)(`build cache${missing ? ` (skipped: ${missing})` : ''}`, () => {
+  let lab: Lab;
+  let folder: string;
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'cache-'));
+    const file = join(folder, 'daemon.json');
+    await writeFile(file, JSON.stringify({ builder: { gc: { defaultKeepStorage: '700KB' } } }));
+    lab = await startLab({ flags: ['--config-file', file] });
+  });
+  afterAll(async () => {
+    await lab?.[Symbol.asyncDispose]();
+    await rm(folder, { recursive: true, force: true });
+  });
+  beforeEach(() => lab.ok(['builder', 'prune', '-af']));
+
+  const build = (lines: string): Promise<string> =>
+    lab.ok(['build', '-t', 'built', '-'], { input: `FROM ${lab.busybox}\n${lines}\n` });
+  const blobs = async (): Promise<string[]> =>
+    (await readdir(join(lab.dataRoot, 'layers/content/blobs/sha256'))).sort();
+  const records = async (): Promise<CacheRecord[]> =>
+    ((await lab.api('GET', '/system/df')).json() as { BuildCache: CacheRecord[] }).BuildCache;
+  /** Makes a layer of 200 kB. */
+  const layer = (name: string): string => `RUN echo ${name}; head -c 200000 /dev/urandom > /${name}`;
+
+  test('outlives its images, is counted, and gives its space back', async () => {
+    const lines = `RUN --mount=type=cache,target=/c head -c 300000 /dev/urandom | tee /c/f > /big`;
+    await lab.ok(['pull', lab.busybox]);
+    const before = await blobs();
+    await build(lines);
+    await lab.ok(['rmi', 'built']);
+    expect(await build(lines)).toContain('Using cache');
+    const shared = await records();
+    expect(shared.find(({ Type }) => Type === 'regular')).toMatchObject({ UsageCount: 1, Shared: true });
+    await lab.ok(['rmi', 'built']);
+    const found = await records();
+    expect(found).toHaveLength(2);
+    expect(found.find(({ Type }) => Type === 'exec.cachemount')).toMatchObject({ InUse: false });
+    expect(found.find(({ Type }) => Type === 'regular')).toMatchObject({ Shared: false, InUse: false });
+    expect(await lab.ok(['system', 'df'])).toMatch(/Build Cache +2 +0 +[0-9.]+kB +[0-9.]+kB/);
+    expect(await lab.ok(['builder', 'prune', '-f', '--filter', 'until=24h'])).toMatch(/space:\s+0B/);
+    expect(await lab.ok(['builder', 'prune', '-af'])).toMatch(/space:\s+[0-9.]+kB/);
+    expect(await blobs()).toEqual(before);
+    expect(await readdir(join(lab.dataRoot, 'builder/cache'))).toEqual([]);
+    expect(await build(lines)).not.toContain('Using cache');
+  });
+
+  test('keeps within its limit, what was used last stays', async () => {
+    for (const name of ['a', 'b', 'c', 'a', 'd']) await build(layer(name));
+    expect((await records()).map(({ Description }) => /echo (.)/.exec(Description)?.[1])).toEqual([
+      'c',
+      'a',
+      'd',
+    ]);
+  });
+
+  test('what a build has under way stays', async () => {
+    await build(layer('held'));
+    const building = build(
+      `${layer('held')}\nRUN --mount=type=cache,target=/c touch /c/f; sleep 2; ls /c > /listed`,
+    );
+    await expect.poll(async () => (await lab.ok(['ps', '-q'])) !== '', { timeout: 10_000 }).toBe(true);
+    expect(await lab.ok(['builder', 'prune', '-af'])).toMatch(/space:\s+0B/);
+    await building;
+    expect(await lab.ok(['run', '--rm', 'built', 'cat', '/listed'])).toBe('f');
+  });
+
+  test('is there again after a restart', async () => {
+    await build(layer('kept'));
+    await lab.ok(['rmi', 'built']);
+    await lab.restartDaemon('SIGKILL');
+    expect(await build(layer('kept'))).toContain('Using cache');
+  });
+});
