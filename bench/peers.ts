@@ -3,10 +3,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pushHelloWorld } from '@tare/hello-world';
 import { bringUpLoopback } from '@tare/netdriver';
 import { startRegistry } from '@tare/registry';
-import { RegistryClient } from '@tare/registry-client';
 import { run, startServer } from '../test/lab/process.ts';
 
 /** One engine, ready to be timed. */
@@ -15,11 +13,13 @@ export interface Peer {
   version: string;
   /** What drives it. */
   client: string;
-  /** The command that is timed. */
-  command: string[];
+  /** The client's command up to its subcommand. */
+  cli: string[];
+  /** Arguments of `run` that this engine needs on this machine. */
+  runFlags: string[];
   env: NodeJS.ProcessEnv;
-  /** Part of the output of a run that worked. */
-  expects: string;
+  /** Data of this engine alone. */
+  folder: string;
 }
 
 export interface Peers extends AsyncDisposable {
@@ -27,10 +27,11 @@ export interface Peers extends AsyncDisposable {
   absent: { name: string; reason: string }[];
 }
 
-const GREETING = 'Hello from Tare!';
+/** Pushes an image to the registry `host`. @returns its reference */
+export type PushImage = (host: string) => Promise<string>;
 
 /** Starts a registry and every engine that is installed, and gives each the image. */
-export async function startPeers(): Promise<Peers> {
+export async function startPeers(push: PushImage): Promise<Peers & { image: string }> {
   const stack = new AsyncDisposableStack();
   try {
     await bringUpLoopback('/proc/self/ns/net');
@@ -39,9 +40,7 @@ export async function startPeers(): Promise<Peers> {
     const registry = stack.use(
       await startRegistry({ root: join(folder, 'registry'), host: '127.0.0.1', port: 0 }),
     );
-    const host = new URL(registry.url).host;
-    await pushHelloWorld(new RegistryClient().repository(`${host}/hello-world`));
-    const image = `${host}/hello-world`;
+    const image = await push(new URL(registry.url).host);
     const absent: Peers['absent'] = [];
     const list: Peer[] = [];
     for (const [name, start] of Object.entries({
@@ -51,9 +50,9 @@ export async function startPeers(): Promise<Peers> {
     })) {
       const started = await start(join(folder, name), image, stack);
       if ('reason' in started) absent.push({ name, reason: started.reason });
-      else list.push({ name, expects: GREETING, env: process.env, ...started });
+      else list.push({ name, runFlags: [], env: process.env, folder: join(folder, name), ...started });
     }
-    return { list, absent, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+    return { image, list, absent, [Symbol.asyncDispose]: () => stack.disposeAsync() };
   } catch (error) {
     await stack.disposeAsync();
     throw error;
@@ -61,7 +60,7 @@ export async function startPeers(): Promise<Peers> {
 }
 
 type Started =
-  | { version: string; client: string; command: string[]; env?: NodeJS.ProcessEnv }
+  | { version: string; client: string; cli: string[]; runFlags?: string[]; env?: NodeJS.ProcessEnv }
   | { reason: string };
 
 async function startTare(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
@@ -127,7 +126,9 @@ async function startDaemon(
   return {
     version: (await docker('version', '-f', '{{.Server.Version}}')).stdout.trim(),
     client: `docker CLI ${(await docker('version', '-f', '{{.Client.Version}}')).stdout.trim()}`,
-    command: ['docker', '-H', `unix://${socket}`, 'run', '--rm', image],
+    cli: ['docker', '-H', `unix://${socket}`],
+    // neither has the other's plugins: all build as the CLI itself does
+    env: { ...process.env, DOCKER_BUILDKIT: '0' },
   };
 }
 
@@ -157,7 +158,8 @@ async function startPodman(folder: string, image: string, stack: AsyncDisposable
     version: (await call('version', '-f', '{{.Client.Version}}')).stdout.trim(),
     client: 'podman, no daemon',
     // its default limits are higher than a machine without CAP_SYS_RESOURCE allows
-    command: [...podman, 'run', '--rm', '--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024', image],
+    cli: podman,
+    runFlags: ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1024:1024'],
     env,
   };
 }

@@ -35,6 +35,7 @@ import type { LintWarning } from './dockerfile/lint.ts';
 import type { Instruction } from './dockerfile/parser.ts';
 import { findStage, type BuildPlan, type Stage } from './dockerfile/stages.ts';
 import { FileSystems } from './file-systems.ts';
+import { cacheOfImages, withSteps } from './image-cache.ts';
 import { parseRun, runKey, runStep, type RunLimits } from './run-step.ts';
 import {
   describe,
@@ -77,6 +78,8 @@ export interface BuildRequest {
   noCache: boolean | readonly string[];
   /** Ask registries for newer base images. */
   pull: boolean;
+  /** Images whose layers are results. Default: none. */
+  cacheFrom?: { references: readonly string[]; pull: boolean };
   limits: RunLimits;
   /** Credentials for a registry. */
   auth(registry: string): Promise<RegistryAuth | undefined>;
@@ -125,6 +128,8 @@ class Build {
   readonly #states = new Map<number, Promise<StageState>>();
   readonly #fileSystems: FileSystems;
   readonly #usedArgs = new Set<string>();
+  /** Results that images have. They are no part of this engine's own cache: their makers are not asked for here. */
+  #imported: ReadonlyMap<string, NewLayer> = new Map();
   readonly #platform: Platform;
   readonly #epochNs: bigint | undefined;
 
@@ -166,6 +171,13 @@ class Build {
   }
 
   async #runStages(): Promise<StageState> {
+    const { cacheFrom, auth } = this.#request;
+    this.#imported = await cacheOfImages(this.#parts, cacheFrom?.references ?? [], this.#output, {
+      pull: cacheFrom?.pull ?? false,
+      auth,
+      signal: this.#job.signal,
+      hold: (keys) => this.#fileSystems.hold(keys),
+    });
     // all that the target needs begins at once; each waits for what it needs itself
     const states = this.#plan.needed.map((index) => this.#stage(index));
     const failed = await Promise.allSettled(states).then((results) =>
@@ -237,6 +249,7 @@ class Build {
         history,
         platform: { architecture, os, ...(variant === undefined ? {} : { variant }) },
         author,
+        made: [],
         args: new Map(),
       };
     });
@@ -253,7 +266,16 @@ class Build {
   #scratch(): StageState {
     const { architecture, os, variant } = this.#platform;
     const platform = { architecture, os, ...(variant === undefined ? {} : { variant }) };
-    return { config: {}, layers: [], chain: [], history: [], platform, author: undefined, args: new Map() };
+    return {
+      config: {},
+      layers: [],
+      chain: [],
+      history: [],
+      platform,
+      author: undefined,
+      made: [],
+      args: new Map(),
+    };
   }
 
   /** A directory of the client's as the first layer. */
@@ -438,7 +460,7 @@ class Build {
     { stage, instruction }: Work,
     output: StepOutput,
     work: () => Promise<NewLayer>,
-  ): Promise<NewLayer> {
+  ): Promise<NewLayer & { key: string }> {
     const { cache, images } = this.#parts;
     const { noCache } = this.#request;
     const without = typeof noCache === 'boolean' ? noCache : noCache.includes(stage.name ?? '');
@@ -446,17 +468,22 @@ class Build {
     if (known && (await images.content.has(known.layer.descriptor))) {
       cache.use(key);
       output.cached();
-      return known.layer;
+      return { ...known.layer, key };
+    }
+    const imported = without ? undefined : this.#imported.get(key);
+    if (imported) {
+      output.cached();
+      return { ...imported, key };
     }
     const { descriptor, diffId } = await work();
     cache.put(key, { descriptor, diffId }, describe(instruction));
-    return { descriptor, diffId };
+    return { descriptor, diffId, key };
   }
 
   /** The stage with a layer on top, unpacked: the next step may need it. */
   async #withLayer(
     state: StageState,
-    layer: NewLayer,
+    layer: NewLayer & { key?: string },
     instruction: Instruction | undefined,
     output?: StepOutput,
   ): Promise<StageState> {
@@ -464,7 +491,8 @@ class Build {
     const told = (next: StageState, empty: boolean): StageState =>
       instruction ? withHistory(next, instruction, this.#now(), empty) : next;
     if (isEmptyLayer(layer.diffId)) return told(state, true);
-    const layers = [...state.layers, layer];
+    const { descriptor, diffId, key } = layer;
+    const layers = [...state.layers, { descriptor, diffId }];
     const chain = await chainIds(layers.map(({ diffId }) => diffId));
     const chainId = chain.at(-1)!;
     this.#fileSystems.hold([layer.descriptor.digest, chainId]);
@@ -474,7 +502,8 @@ class Build {
       await unpacker.unpackLayer({ ...layer, chainId }, chain.at(-2), { signal, onProgress });
     }
     output?.made(chainId);
-    return told({ ...state, layers, chain }, false);
+    const made = key === undefined ? state.made : [...state.made, { key, diffId }];
+    return told({ ...state, layers, chain, made }, false);
   }
 
   /** The result as an image. */
@@ -495,6 +524,7 @@ class Build {
           config,
           history: [...state.history],
           docker_version: ENGINE_VERSION,
+          ...withSteps(state.made),
         },
       },
       this.#job.signal,

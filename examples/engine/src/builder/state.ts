@@ -11,6 +11,7 @@ import type { Images } from '../images/images.ts';
 import type { LayerUnpacker, Puller } from '../images/pull.ts';
 import type { BuildCache } from './cache.ts';
 import type { LayerMaker } from './commit.ts';
+import type { MadeLayer } from './image-cache.ts';
 import type { LintWarning } from './dockerfile/lint.ts';
 
 /** Everything the builder is made of. */
@@ -38,6 +39,8 @@ export interface StageState {
   history: readonly History[];
   platform: Pick<ImageConfig, 'architecture' | 'os' | 'variant'>;
   author: string | undefined;
+  /** Which steps made which layers, oldest first. */
+  made: readonly MadeLayer[];
   /** Declared arguments that have a value; stages built on this one know them too. */
   args: ReadonlyMap<string, string>;
 }

@@ -4,6 +4,7 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 
 import type { BuildRequest } from '../builder/build.ts';
 import { openContext, openGitContext } from '../builder/context.ts';
@@ -12,6 +13,7 @@ import type { RunLimits } from '../builder/run-step.ts';
 import { asStep, type BuildOutput, type BuildParts, type NamedContext } from '../builder/state.ts';
 import { hostConfigSchema } from '../containers/host-config.ts';
 import { download } from '../download.ts';
+import { decodeJson } from '../http/json.ts';
 import { ignorePatterns, ignoreRules } from '../ignore-file.ts';
 import type { RegistryAuth } from '../images/remote.ts';
 import { syncFiles } from './file-sync.ts';
@@ -56,9 +58,23 @@ export async function readFrontendOptions(
     noCache:
       noCache === undefined ? false : noCache === '' || list(noCache).map((name) => name.toLowerCase()),
     pull: options['image-resolve-mode'] === 'pull',
+    cacheFrom: { references: cacheImports(options), pull: true },
     limits: limitsOf(options),
     auth: (registry) => credentials(session, registry),
   };
+}
+
+const importsSchema = z.array(
+  z.object({ Type: z.string(), Attrs: z.record(z.string(), z.string()).nullish() }),
+);
+
+/** The images of `cache-imports`, and of `cache-from` of older clients. Other kinds of caches have nothing for us. */
+function cacheImports(options: FrontendOptions): string[] {
+  const text = options['cache-imports'];
+  if (text === undefined) return list(options['cache-from'] ?? '');
+  return decodeJson(text, importsSchema).flatMap(({ Type, Attrs }) =>
+    Type === 'registry' && Attrs?.['ref'] ? [Attrs['ref']] : [],
+  );
 }
 
 type Files = Pick<BuildRequest, 'dockerfile' | 'context' | 'ignores'>;

@@ -80,6 +80,35 @@ describe.skipIf(missing !== undefined)(`build cache${missing ? ` (skipped: ${mis
     expect(await lab.ok(['run', '--rm', 'built', 'cat', '/listed'])).toBe('f');
   });
 
+  test('comes with an image from elsewhere', async () => {
+    const lines = `${layer('far')}\n${layer('away')}`;
+    const name = `${lab.registry}cached`;
+    await build(lines);
+    await lab.ok(['tag', 'built', name]);
+    await lab.ok(['push', '-q', name]);
+    const forget = async (): Promise<void> => {
+      await lab.ok(['rmi', '-f', 'built', name]);
+      await lab.ok(['builder', 'prune', '-af']);
+    };
+    await forget();
+    expect(await build(lines)).not.toContain('Using cache');
+    await forget();
+    await lab.ok(['pull', '-q', name]);
+    const from = ['build', '--cache-from', name, '-t', 'built', '-'];
+    const dockerfile = (text: string) => ({ input: `FROM ${lab.busybox}\n${text}\n` });
+    expect((await lab.ok(from, dockerfile(lines))).match(/Using cache/g)).toHaveLength(2);
+    // whoever does not name the image does not trust it
+    await lab.ok(['builder', 'prune', '-af']);
+    expect(await build(lines)).not.toContain('Using cache');
+    await lab.ok(['builder', 'prune', '-af']);
+    const elsewhere = dockerfile(`RUN echo x > /x\n${lines}`);
+    expect(await lab.ok(from, elsewhere)).not.toContain('Using cache');
+    await lab.ok(['builder', 'prune', '-af']);
+    const tare = await lab.tare(from, dockerfile(layer('far')));
+    expect(tare.stdout.match(/Using cache/g)).toHaveLength(1);
+    await forget();
+  });
+
   test('is there again after a restart', async () => {
     await build(layer('kept'));
     await lab.ok(['rmi', 'built']);

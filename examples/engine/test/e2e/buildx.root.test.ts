@@ -116,6 +116,22 @@ CMD ["cat", "/c", "/sub/deep/file"]
     expect(await built(files, '--no-cache')).not.toContain('CACHED');
   });
 
+  test('cache comes with an image of a registry', async () => {
+    const files = { Dockerfile: 'FROM busybox\nRUN echo far > /far\nCOPY a /a\n', a: 'x' };
+    const name = `${lab.registry}cached`;
+    await built(files, '--cache-to', 'type=inline');
+    await lab.ok(['tag', 'built', name]);
+    await lab.ok(['push', '-q', name]);
+    await lab.ok(['rmi', '-f', name, 'built']);
+    await lab.ok(['builder', 'prune', '-af']);
+    const shown = await built(files, '--cache-from', name);
+    expect(shown).toContain(`importing cache manifest from ${name}`);
+    expect(shown.match(/CACHED/g)).toHaveLength(2);
+    const none = await built(files, '--no-cache', '--cache-from', `${lab.registry}nowhere`);
+    expect(none).not.toContain('CACHED');
+    await lab.ok(['rmi', '-f', name]);
+  });
+
   test('ignored files never leave the client', async () => {
     await built({
       Dockerfile: 'FROM busybox\nCOPY . /all\n',

@@ -21,6 +21,7 @@ export const command = defineCommand({
   flags: {
     addHost: list('Add a custom host-to-IP mapping ("host:ip")'),
     buildArg: list('Set build-time variables'),
+    cacheFrom: list('Images to consider as cache sources'),
     check: toggle('Tell what is probably not meant, and build nothing'),
     file: string('Name of the Dockerfile (default is "PATH/Dockerfile")', { short: 'f' }),
     iidfile: string('Write the image ID to the file'),
@@ -44,6 +45,7 @@ export const command = defineCommand({
         dockerfile: context?.dockerfile ?? flags.file,
         q: flags.quiet,
         check: flags.check || undefined,
+        cachefrom: flags.cacheFrom.length > 0 ? JSON.stringify(flags.cacheFrom) : undefined,
         nocache: flags.noCache,
         pull: flags.pull,
         rm: true,

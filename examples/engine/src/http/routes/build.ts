@@ -98,6 +98,8 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     platform: platform === '' ? undefined : parsePlatform(platform),
     noCache: query.bool('nocache'),
     pull: query.bool('pull'),
+    // as dockerd: only images that are here
+    cacheFrom: { references: json(context, 'cachefrom', z.array(z.string())) ?? [], pull: false },
     limits: limitsOf(context),
     auth: credentialsOf(context),
   };
