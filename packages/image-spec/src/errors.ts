@@ -41,9 +41,16 @@ export type ImageSpecErrorCode =
 /** A document, reference, digest or content that is not what it must be. */
 export class ImageSpecError extends ContainerError {
   declare readonly code: ImageSpecErrorCode;
+  /** Of wrong content: its source knows another copy, and will give that one when it is asked again. */
+  readonly fetchAgain: boolean;
 
-  constructor(code: ImageSpecErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(
+    code: ImageSpecErrorCode,
+    message: string,
+    options: { cause?: unknown; fetchAgain?: boolean } = {},
+  ) {
     super(code, message, options);
+    this.fetchAgain = options.fetchAgain === true;
   }
 }
 Object.defineProperty(ImageSpecError.prototype, 'name', { value: 'ImageSpecError', writable: true });

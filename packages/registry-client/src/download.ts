@@ -13,11 +13,15 @@ import { retryDelayMs, wait, type RetryOptions } from './retry.ts';
 export interface Download {
   repository: string;
   descriptor: Descriptor;
+  /** Bytes left out from the beginning. */
+  offset: number;
   scopes: readonly string[];
   retry: RetryOptions;
   signal?: AbortSignal | undefined;
   onProgress?: ((transferredBytes: number) => void) | undefined;
   onRetry?: ((error: unknown, delayMs: number) => void) | undefined;
+  /** Told when a host's bytes are wrong. True: there is another host, which a new download will ask. */
+  onWrong?: ((host: RegistryHost) => boolean) | undefined;
 }
 
 /**
@@ -25,27 +29,32 @@ export interface Download {
  *
  * A connection that breaks in the middle is made anew with a Range request, as often as it takes as long as every try
  * brings at least one byte. When `host` cannot go on at all, `fallback` does from the same byte. The digest runs over
- * the whole.
+ * the whole; of a download with an offset only the size is checked.
  */
 export async function openDownload(
   host: RegistryHost,
   fallback: RegistryHost | undefined,
   download: Download,
 ): Promise<AsyncIterable<Uint8Array>> {
-  const response = await request(host, download, 0);
-  return stream(host, fallback, download, response);
+  const verifier = new Verifier(download.descriptor, createHash, download.offset);
+  // a range of no bytes cannot be asked for
+  if (download.offset > 0 && download.offset === download.descriptor.size) return nothing();
+  const response = await request(host, download, download.offset);
+  return stream(host, fallback, download, verifier, response);
 }
 
 async function* stream(
   host: RegistryHost,
   fallback: RegistryHost | undefined,
   download: Download,
+  verifier: Verifier,
   first: HttpResponse,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const { descriptor, signal } = download;
-  const verifier = new Verifier(descriptor, createHash);
   let response = first;
   let failures = 0;
+  /** All that gave bytes: any of them may have given the wrong ones. */
+  const givers = new Set([host]);
   try {
     for (;;) {
       const before = verifier.size;
@@ -74,6 +83,12 @@ async function* stream(
       }
     }
     verifier.end();
+  } catch (error) {
+    if (!isWrongContent(error)) throw error;
+    const { code, message } = error;
+    const fetchAgain = [...givers].filter((giver) => download.onWrong?.(giver)).length > 0;
+    const names = [...givers].map((giver) => giver.host).join(' and ');
+    throw new ImageSpecError(code, `${message} (from ${names})`, { cause: error, fetchAgain });
   } finally {
     // after a failed check or an early return there may be more to come, which nobody wants
     abandon(response);
@@ -90,12 +105,21 @@ async function* stream(
       signal?.throwIfAborted();
       if (fallback === undefined) throw failure;
       host = fallback;
+      givers.add(host);
       fallback = undefined;
       failures = 0;
       return request(host, download, verifier.size);
     }
   }
 }
+
+function isWrongContent(error: unknown): error is ImageSpecError {
+  return (
+    error instanceof ImageSpecError && (error.code === 'DIGEST_MISMATCH' || error.code === 'SIZE_MISMATCH')
+  );
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {}
 
 function abandon({ body }: HttpResponse): void {
   body.on('error', () => {}).destroy();

@@ -17,6 +17,7 @@ import {
   type ContentOptions,
   type ContentSink,
   type ContentSource,
+  type FetchOptions,
   type Resolver,
   type Tagger,
 } from '@tare/image-spec/content';
@@ -62,7 +63,7 @@ export interface RepositoryParts {
   chunkBytes?: number | undefined;
 }
 
-/** A mirror that gave no answer is not asked again for this long. In milliseconds. */
+/** A mirror that gave no answer, or wrong bytes, is not asked again for this long. In milliseconds. */
 const MIRROR_PAUSE_MS = 30_000;
 /** So many manifests are kept for being tagged after they were pushed or resolved. */
 const MAX_KEPT_MANIFESTS = 8;
@@ -114,22 +115,24 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
    *
    * @throws {RegistryError} as {@link Repository.resolve}
    */
-  async fetch(descriptor: Descriptor, options: ContentOptions = {}): Promise<AsyncIterable<Uint8Array>> {
-    const { signal } = options;
+  async fetch(descriptor: Descriptor, options: FetchOptions = {}): Promise<AsyncIterable<Uint8Array>> {
+    const { signal, offset = 0 } = options;
     signal?.throwIfAborted();
     if (isManifest(descriptor)) {
       const bytes = await this.#manifest(descriptor, signal);
-      return once(bytes);
+      return once(bytes.subarray(offset));
     }
     return this.#read(async (host) => {
       const tell = this.#teller('pull', descriptor, host);
-      let transferred = 0;
+      let transferred = offset;
       const download: Download = {
         repository: this.#name,
         descriptor,
+        offset,
         scopes: this.#pull,
         retry: this.#parts.retry,
         signal,
+        onWrong: (by) => this.#pause(by),
         ...(tell && {
           onProgress: (bytes) => tell('progress', (transferred = bytes)),
           onRetry: (error, delayMs) => tell('retry', transferred, { error, delayMs }),
@@ -137,7 +140,7 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
       };
       const { origin } = this.#parts;
       const content = await openDownload(host, host === origin ? undefined : origin, download);
-      return tell === undefined ? content : told(content, descriptor, tell);
+      return tell === undefined ? content : told(content, download, tell);
     }, signal);
   }
 
@@ -293,10 +296,17 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
         signal?.throwIfAborted();
         // whatever is wrong with a mirror, the registry itself may do better
         if (!ContainerError.is(error)) throw error;
-        if (error.code === 'UNREACHABLE') this.#paused.set(mirror, performance.now() + MIRROR_PAUSE_MS);
+        if (error.code === 'UNREACHABLE') this.#pause(mirror);
       }
     }
     return ask(this.#parts.origin);
+  }
+
+  /** Leaves a mirror alone for a while; false when `host` is none. */
+  #pause(host: RegistryHost): boolean {
+    if (host === this.#parts.origin) return false;
+    this.#paused.set(host, performance.now() + MIRROR_PAUSE_MS);
+    return true;
   }
 
   async #manifest(descriptor: Descriptor, signal: AbortSignal | undefined): Promise<Uint8Array> {
@@ -385,8 +395,12 @@ type Tell = (
   more?: Pick<TransferEvent, 'error' | 'delayMs' | 'from'>,
 ) => void;
 
-async function* told(content: AsyncIterable<Uint8Array>, descriptor: Descriptor, tell: Tell) {
-  tell('start', 0);
+async function* told(
+  content: AsyncIterable<Uint8Array>,
+  { descriptor, offset }: Download,
+  tell: Tell,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  tell('start', offset);
   yield* content;
   tell('done', descriptor.size);
 }

@@ -294,6 +294,27 @@ describe('a broken line', () => {
     expect((await collect(await repository.fetch(descriptor))).equals(bytes)).toBe(true);
   });
 
+  test('of a download that began later is mended as well', async () => {
+    await using registry = await startTestRegistry();
+    await using client = quickClient();
+    const bytes = noise(200_000);
+    const descriptor = registry.addBlob(bytes);
+    registry.intercept(/GET .*blobs/, (_, __, serve) => serve({ cutAfterBytes: 70_000 }));
+    const repository = client.repository(`${registry.host}/app`);
+    const rest = await collect(await repository.fetch(descriptor, { offset: 100_000 }));
+    expect(rest.equals(bytes.subarray(100_000))).toBe(true);
+    // a registry that does not know Range sends everything
+    registry.intercept(/GET .*blobs/, (request, _, serve) => {
+      delete request.headers.range;
+      return serve();
+    });
+    const whole = await collect(await repository.fetch(descriptor, { offset: 199_999 }));
+    expect(whole.equals(bytes.subarray(199_999))).toBe(true);
+    const before = registry.log().length;
+    expect((await collect(await repository.fetch(descriptor, { offset: 200_000 }))).length).toBe(0);
+    expect(registry.log().length).toBe(before);
+  });
+
   test('that never brings a byte is given up', async () => {
     await using registry = await startTestRegistry();
     await using client = quickClient({ retry: { baseMs: 1, maxMs: 1, attempts: 3 } });

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { MemoryContent, copyGraph } from '@tare/image-spec/content';
 import { afterAll, describe, expect, test } from 'vitest';
 import { compileInsecureList, isInternal, isLoopback } from '../src/host-policy.ts';
 import { resolveLocation } from '../src/http.ts';
@@ -172,6 +173,30 @@ describe('mirrors', () => {
     const content = await client.repository(`${origin.host}/app`).fetch(descriptor);
     expect((await collect(content)).equals(bytes)).toBe(true);
     expect(origin.log().length).toBe(1);
+  });
+
+  test.each([
+    ['the whole', {}],
+    ['a part', { cutAfterBytes: 100_000 }],
+  ])('whose bytes are wrong are passed over when a blob is copied: %s', async (_, broken) => {
+    await using origin = await startTestRegistry();
+    await using mirror = await startTestRegistry();
+    const { layer, manifest } = addImage(origin, 'app', 'v1', 300_000);
+    // as a proxy that fell back to zeros: found out at the last byte alone, since the length is right
+    mirror.blobs.set(layer.digest, Buffer.alloc(300_000));
+    mirror.intercept(/GET .*blobs/, (_request, __, serve) => serve(broken), Infinity);
+    await using client = mirrored(origin.host, [mirror.host], { retry: { attempts: 1 } });
+    const content = await client.repository(`${origin.host}/app`).fetch(layer);
+    await expect(collect(content)).rejects.toMatchObject({
+      code: 'DIGEST_MISMATCH',
+      fetchAgain: true,
+      message: expect.stringContaining(mirror.host),
+    });
+
+    const store = new MemoryContent();
+    await copyGraph(client.repository(`${origin.host}/app`), store, manifest);
+    expect(await store.has(layer)).toBe(true);
+    expect(mirror.log().filter((line) => line.endsWith(layer.digest)).length).toBe(2);
   });
 
   test('never see the credentials of the registry, but get their own', async () => {

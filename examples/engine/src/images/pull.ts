@@ -22,7 +22,7 @@ import {
   type Platform,
   type Reference,
 } from '@tare/image-spec';
-import { copyGraph, readBytes, type ContentSource } from '@tare/image-spec/content';
+import { copyGraph, readBytes, type ContentSource, type FetchOptions } from '@tare/image-spec/content';
 import { invalid, notFound } from '../errors.ts';
 import { Limiter } from '../jobs/limiter.ts';
 import type { LayerRow } from '../state/images-table.ts';
@@ -340,15 +340,13 @@ class LimitedSource implements ContentSource {
     this.#progress = progress;
   }
 
-  async fetch(
-    descriptor: Descriptor,
-    options: { signal?: AbortSignal } = {},
-  ): Promise<AsyncIterable<Uint8Array>> {
+  async fetch(descriptor: Descriptor, options: FetchOptions = {}): Promise<AsyncIterable<Uint8Array>> {
     if (!this.#progress.knows(descriptor.digest)) return this.#source.fetch(descriptor, options);
     if (this.#limiter.busy) this.#progress.layer(descriptor, 'Waiting');
     const place = await this.#limiter.acquire(options.signal);
     try {
-      return this.#count(descriptor, await this.#source.fetch(descriptor, options), place);
+      const content = await this.#source.fetch(descriptor, options);
+      return this.#count(descriptor, options.offset ?? 0, content, place);
     } catch (error) {
       place[Symbol.dispose]();
       throw error;
@@ -357,11 +355,12 @@ class LimitedSource implements ContentSource {
 
   async *#count(
     descriptor: Descriptor,
+    offset: number,
     content: AsyncIterable<Uint8Array>,
     place: Disposable,
   ): AsyncGenerator<Uint8Array, void, undefined> {
     using _place = place;
-    let bytes = 0;
+    let bytes = offset;
     for await (const chunk of content) {
       bytes += chunk.length;
       this.#progress.bytes(descriptor, 'Downloading', bytes);

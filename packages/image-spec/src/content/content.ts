@@ -13,17 +13,24 @@ export interface ContentOptions {
   signal?: AbortSignal;
 }
 
+/** Options of {@link ContentSource.fetch}. */
+export interface FetchOptions extends ContentOptions {
+  /** The byte to begin with, up to the content's size: for a reader that has those before. Default 0. */
+  offset?: number;
+}
+
 /** Something content can be read from. */
 export interface ContentSource {
   /**
    * Opens the bytes of `descriptor` as a stream.
    *
    * Size and digest are checked while streaming: the stream throws `SIZE_MISMATCH` or `DIGEST_MISMATCH` in place of
-   * its end. Until it ended without an error the bytes must not be trusted.
+   * its end. Until it ended without an error the bytes must not be trusted. Of a stream with an `offset` the source
+   * checks the size alone: the digest is for the reader to check, who has the whole.
    *
    * @throws {ContainerError} `NOT_FOUND`
    */
-  fetch(descriptor: Descriptor, options?: ContentOptions): Promise<AsyncIterable<Uint8Array>>;
+  fetch(descriptor: Descriptor, options?: FetchOptions): Promise<AsyncIterable<Uint8Array>>;
 }
 
 /** Something content can be written to. */
@@ -41,6 +48,20 @@ export interface ContentSink {
    * @throws {ContainerError} `SIZE_MISMATCH`, `DIGEST_MISMATCH`
    */
   push(descriptor: Descriptor, content: AsyncIterable<Uint8Array>, options?: ContentOptions): Promise<void>;
+}
+
+/** Opens content at a byte; see {@link FetchOptions.offset}. */
+export type OpenContent = (offset: number) => Promise<AsyncIterable<Uint8Array>>;
+
+/** A sink that keeps what arrived of content whose source broke, and asks for no more than the rest the next time. */
+export interface ResumableSink extends ContentSink {
+  /**
+   * Does what {@link ContentSink.push} does with content that it opens itself, at the first byte it lacks; not at all
+   * when it has everything. Calls that meet for the same content open it once.
+   *
+   * @throws {ContainerError} `SIZE_MISMATCH`, `DIGEST_MISMATCH`; then nothing was kept
+   */
+  pushFrom(descriptor: Descriptor, open: OpenContent, options?: ContentOptions): Promise<void>;
 }
 
 /** What a store knows of one blob. */

@@ -2,11 +2,11 @@
 import type { Descriptor } from '../descriptor.ts';
 import type { Digest } from '../digest.ts';
 import { MAX_DOCUMENT_BYTES } from '../document.ts';
-import { ImageSpecError } from '../errors.ts';
+import { ContainerError, ImageSpecError } from '../errors.ts';
 import type { ImageIndex } from '../image-index.ts';
 import { parseManifestDocument } from '../manifest.ts';
 import { isForeignLayerType, isIndexType, isManifestType } from '../media-types.ts';
-import type { ContentOptions, ContentSink, ContentSource } from './content.ts';
+import type { ContentOptions, ContentSink, ContentSource, ResumableSink } from './content.ts';
 import { readBytes } from './verify.ts';
 
 /** What happens to one piece of content during {@link copyGraph}. */
@@ -36,13 +36,16 @@ export interface CopyOptions extends ContentOptions {
 const MAX_DEPTH = 8;
 /** Most pieces of content in one graph, so that a hostile index cannot fill the memory. */
 const MAX_NODES = 10_000;
+/** A blob whose bytes are wrong is asked for again while its source knows another copy, but not for ever. */
+const MAX_TRIES = 5;
+const WRONG_CONTENT: readonly string[] = ['DIGEST_MISMATCH', 'SIZE_MISMATCH'];
 
 /**
  * Copies `root` and everything it refers to, children before parents: when a manifest becomes visible in the sink, all
  * its content is there.
  *
  * What the sink has already is not moved again, but manifests are still walked, so a graph that was copied in part
- * before becomes whole. The first failure stops everything that is under way and is what the call rejects with.
+ * before becomes whole. A sink that can ({@link "content".ResumableSink}) gets only the rest of blobs it has in part. The first failure stops everything that is under way and is what the call rejects with.
  *
  * @throws {ContainerError} what source and sink throw; `INVALID_DOCUMENT` for documents that cannot be parsed and for
  *   graphs beyond the limits (depth 8, 10,000 pieces)
@@ -130,9 +133,28 @@ class GraphCopy {
   async #copyBlob(descriptor: Descriptor): Promise<void> {
     if (await this.#sink.has(descriptor, { signal: this.#signal })) return this.#tell('exists', descriptor);
     this.#tell('start', descriptor);
-    const content = await this.#source.fetch(descriptor, { signal: this.#signal });
-    await this.#sink.push(descriptor, content, { signal: this.#signal });
-    this.#tell('done', descriptor);
+    for (let tries = 1; ; tries++) {
+      let offset = 0;
+      try {
+        await this.#moveBlob(descriptor, (from) => (offset = from));
+        return this.#tell('done', descriptor);
+      } catch (error) {
+        const wrong = ContainerError.is(error) && WRONG_CONTENT.includes(error.code);
+        // what the sink had kept may have been the wrong part, and is gone now; or there is another copy to be had
+        const mended = wrong && (offset > 0 || ('fetchAgain' in error && error.fetchAgain === true));
+        if (!mended || tries === MAX_TRIES) throw error;
+      }
+    }
+  }
+
+  async #moveBlob(descriptor: Descriptor, onOpen: (offset: number) => void): Promise<void> {
+    const options = { signal: this.#signal };
+    const open = (offset: number) => {
+      onOpen(offset);
+      return this.#source.fetch(descriptor, { ...options, offset });
+    };
+    if (isResumable(this.#sink)) await this.#sink.pushFrom(descriptor, open, options);
+    else await this.#sink.push(descriptor, await open(0), options);
   }
 
   /** From the sink when it has it and can be read: that saves asking a registry for what lies at hand. */
@@ -173,6 +195,10 @@ class GraphCopy {
 
 function isSource(sink: ContentSink): sink is ContentSink & ContentSource {
   return 'fetch' in sink && typeof sink.fetch === 'function';
+}
+
+function isResumable(sink: ContentSink): sink is ResumableSink {
+  return 'pushFrom' in sink && typeof sink.pushFrom === 'function';
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

@@ -4,6 +4,9 @@ export type {
   ContentSink,
   ContentSource,
   ContentStore,
+  FetchOptions,
+  OpenContent,
+  ResumableSink,
   Resolver,
   Tagger,
 } from './content.ts';

@@ -2,7 +2,7 @@
 import type { Descriptor } from '../descriptor.ts';
 import { digestAlgorithm, digestOf, type Digest } from '../digest.ts';
 import { ImageSpecError } from '../errors.ts';
-import type { ContentInfo, ContentOptions, ContentStore, Resolver, Tagger } from './content.ts';
+import type { ContentInfo, ContentOptions, ContentStore, FetchOptions, Resolver, Tagger } from './content.ts';
 import { readBytes } from './verify.ts';
 
 /** Keeps every blob in a Map, and names for them. Nothing is ever evicted. */
@@ -10,15 +10,21 @@ export class MemoryContent implements ContentStore, Resolver, Tagger {
   readonly #blobs = new Map<Digest, { bytes: Uint8Array; createdAt: Date }>();
   readonly #tags = new Map<string, Descriptor>();
 
-  async fetch(descriptor: Descriptor, options: ContentOptions = {}): Promise<AsyncIterable<Uint8Array>> {
+  async fetch(descriptor: Descriptor, options: FetchOptions = {}): Promise<AsyncIterable<Uint8Array>> {
     options.signal?.throwIfAborted();
+    const { offset = 0 } = options;
     const blob = this.#blobs.get(descriptor.digest);
     if (blob === undefined) throw notFound(descriptor.digest);
     // the digest was verified on the way in, so only the descriptor can be wrong here
     checkSize(descriptor, blob.bytes);
+    if (!(offset >= 0 && offset <= descriptor.size)) {
+      throw new RangeError(
+        `content of ${descriptor.digest} has ${descriptor.size} bytes and no offset ${offset}`,
+      );
+    }
     return (async function* () {
       options.signal?.throwIfAborted();
-      if (blob.bytes.byteLength > 0) yield blob.bytes;
+      if (blob.bytes.byteLength > offset) yield blob.bytes.subarray(offset);
     })();
   }
 

@@ -27,15 +27,26 @@ export type Expected = Pick<Descriptor, 'digest' | 'size'>;
  */
 export class Verifier {
   readonly #expected: Expected;
-  readonly #hasher: Hasher;
-  #size = 0;
+  /** Undefined when the first bytes were left out. */
+  readonly #hasher: Hasher | undefined;
+  #size: number;
 
-  constructor(expected: Expected, createHash: CreateHash) {
+  /**
+   * @param offset bytes left out before the first; other than 0, the size alone is checked
+   * @throws {RangeError} when the content has no such byte
+   */
+  constructor(expected: Expected, createHash: CreateHash, offset = 0) {
+    if (!(offset >= 0 && offset <= expected.size)) {
+      throw new RangeError(
+        `content of ${expected.digest} has ${expected.size} bytes and no offset ${offset}`,
+      );
+    }
     this.#expected = expected;
-    this.#hasher = createHash(digestAlgorithm(expected.digest));
+    this.#hasher = offset === 0 ? createHash(digestAlgorithm(expected.digest)) : undefined;
+    this.#size = offset;
   }
 
-  /** Bytes seen so far. */
+  /** Bytes seen so far, and those left out. */
   get size(): number {
     return this.#size;
   }
@@ -49,7 +60,7 @@ export class Verifier {
         `content of ${this.#expected.digest} goes on after its ${this.#expected.size} bytes`,
       );
     }
-    this.#hasher.update(chunk);
+    this.#hasher?.update(chunk);
   }
 
   /** @throws {ImageSpecError} `SIZE_MISMATCH` when bytes are missing, `DIGEST_MISMATCH` when they are wrong */
@@ -61,6 +72,7 @@ export class Verifier {
         `content of ${digest} ended after ${this.#size} of ${size} bytes`,
       );
     }
+    if (this.#hasher === undefined) return;
     const actual = this.#hasher.digest('hex');
     if (actual !== digestHex(digest)) {
       throw new ImageSpecError(

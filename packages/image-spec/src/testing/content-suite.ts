@@ -48,6 +48,20 @@ export function contentStoreSuite(
       }
     });
 
+    test('gives the rest from any byte on', async (store) => {
+      const { descriptor, bytes } = await blob(300_001);
+      await store.push(descriptor, chunked(bytes));
+      for (const offset of [0, 1, 65_536, 300_000, 300_001]) {
+        const rest = await readBytes(await store.fetch(descriptor, { offset }), bytes.byteLength);
+        equalBytes(rest, bytes.subarray(offset));
+      }
+      for (const size of [299_999, 300_002]) {
+        await rejectsWith('SIZE_MISMATCH', async () =>
+          readBytes(await store.fetch({ ...descriptor, size }, { offset: 1 }), bytes.byteLength),
+        );
+      }
+    });
+
     test('knows what it has and what it has not', async (store) => {
       const { descriptor, bytes } = await blob(100);
       equal(await store.has(descriptor), false);

@@ -1,6 +1,20 @@
 import { describe, expect, test } from 'vitest';
-import { MemoryContent, copyGraph, type ContentSink, type CopyEvent } from '../../src/content/index.ts';
-import { MEDIA_TYPES, parseImageIndex, selectManifest, type Descriptor } from '../../src/index.ts';
+import {
+  MemoryContent,
+  copyGraph,
+  readBytes,
+  type ContentSink,
+  type CopyEvent,
+  type OpenContent,
+  type ResumableSink,
+} from '../../src/content/index.ts';
+import {
+  ImageSpecError,
+  MEDIA_TYPES,
+  parseImageIndex,
+  selectManifest,
+  type Descriptor,
+} from '../../src/index.ts';
 import { put, putImage, putIndex } from '../image.ts';
 
 const amd64 = { os: 'linux', architecture: 'amd64' };
@@ -77,6 +91,49 @@ describe('copyGraph', () => {
     await sink.delete(layer as Descriptor['digest']);
     await copyGraph(source, sink, root);
     expect(await digests(sink)).toEqual(await digests(source));
+  });
+
+  test('asks a source only for what a sink lacks that keeps parts', async () => {
+    const source = new MemoryContent();
+    const root = await putIndex(source, [amd64]);
+    const opened: number[] = [];
+    const sink = new MemoryContent();
+    const resumable = {
+      has: sink.has.bind(sink),
+      push: sink.push.bind(sink),
+      async pushFrom(descriptor: Descriptor, open: OpenContent) {
+        const kept = (await readBytes(await source.fetch(descriptor), descriptor.size)).subarray(0, 2);
+        opened.push(kept.length);
+        const rest = await readBytes(await open(kept.length), descriptor.size);
+        await sink.push(descriptor, (async function* () { yield kept; yield rest; })()); // prettier-ignore
+      },
+    };
+    await copyGraph(source, resumable, root);
+    expect(await digests(sink)).toEqual(await digests(source));
+    expect(opened.length).toBeGreaterThan(1);
+  });
+
+  test('starts over when the part that was kept was wrong, and only then', async () => {
+    const source = new MemoryContent();
+    const root = await put(source, 'application/octet-stream', 'what was kept is wrong');
+    const offsets: number[] = [];
+    const wrong = new ImageSpecError('DIGEST_MISMATCH', 'something else');
+    const sink = (kept: number[]): ResumableSink => ({
+      has: async () => false,
+      push: async () => {},
+      pushFrom: async (_, open) => {
+        const offset = kept.shift() ?? 0;
+        offsets.push(offset);
+        await open(offset);
+        if (kept.length > 0) throw wrong;
+      },
+    });
+    await copyGraph(source, sink([5, 0]), root);
+    expect(offsets.splice(0)).toEqual([5, 0]);
+    await expect(copyGraph(source, sink([0, 0]), root)).rejects.toBe(wrong);
+    expect(offsets.splice(0)).toEqual([0]);
+    await expect(copyGraph(source, sink([1, 1, 1, 1, 1, 1, 1, 1]), root)).rejects.toBe(wrong);
+    expect(offsets.length).toBe(5);
   });
 
   test('follows only the platform that was selected', async () => {

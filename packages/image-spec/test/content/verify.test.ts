@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readBytes, verifyStream } from '../../src/content/index.ts';
+import { readBytes, verifyStream, Verifier } from '../../src/content/index.ts';
 import { digestOf } from '../../src/index.ts';
 
 test('passes what the descriptor promises, however it is cut, for both algorithms', async () => {
@@ -42,6 +42,20 @@ test('refuses any single changed, added or missing byte', async () => {
       await expect(run(Buffer.concat([bytes, changed]))).rejects.toMatchObject({ code: 'SIZE_MISMATCH' });
     }),
   );
+});
+
+test('checks only the size of what begins later', async () => {
+  const expected = { size: 5, digest: await digestOf(new Uint8Array(5)) };
+  const rest = new Verifier(expected, createHash, 3);
+  rest.update(new Uint8Array([1]));
+  expect(() => rest.end()).toThrow(expect.objectContaining({ code: 'SIZE_MISMATCH' }));
+  rest.update(new Uint8Array([2]));
+  rest.end();
+  expect(rest.size).toBe(5);
+  expect(() => rest.update(new Uint8Array(1))).toThrow(expect.objectContaining({ code: 'SIZE_MISMATCH' }));
+  for (const offset of [-1, 6, NaN]) {
+    expect(() => new Verifier(expected, createHash, offset)).toThrow(RangeError);
+  }
 });
 
 test('stops an endless stream at the first byte too many', async () => {

@@ -11,7 +11,13 @@ import {
   type Descriptor,
   type Digest,
 } from '@tare/image-spec';
-import { Verifier, type ContentInfo, type ContentOptions, type ContentStore } from '@tare/image-spec/content';
+import {
+  Verifier,
+  type ContentInfo,
+  type ContentOptions,
+  type ContentStore,
+  type FetchOptions,
+} from '@tare/image-spec/content';
 import { raceAbort } from '../abort.ts';
 import { LayerStoreError } from '../errors.ts';
 import { ingest, isMissing, sweepIngests, type IngestCheck } from './ingest.ts';
@@ -68,8 +74,9 @@ export class FileContent implements ContentStore, ContentCreator {
   }
 
   /** The stream holds an open file until it ended, or until `return()` of its iterator. */
-  async fetch(descriptor: Descriptor, options: ContentOptions = {}): Promise<AsyncIterable<Uint8Array>> {
+  async fetch(descriptor: Descriptor, options: FetchOptions = {}): Promise<AsyncIterable<Uint8Array>> {
     options.signal?.throwIfAborted();
+    const verifier = new Verifier(descriptor, createHash, options.offset);
     let file: FileHandle;
     try {
       file = await open(this.path(descriptor.digest), constants.O_RDONLY | constants.O_NOFOLLOW);
@@ -79,7 +86,7 @@ export class FileContent implements ContentStore, ContentCreator {
         cause: error,
       });
     }
-    return new VerifiedBlob(file, descriptor, options.signal);
+    return new VerifiedBlob(file, verifier, options.signal);
   }
 
   async has(descriptor: Descriptor, options: ContentOptions = {}): Promise<boolean> {
@@ -186,9 +193,9 @@ class VerifiedBlob implements AsyncIterableIterator<Uint8Array, undefined> {
   readonly #signal: AbortSignal | undefined;
   #closed = false;
 
-  constructor(file: FileHandle, descriptor: Descriptor, signal: AbortSignal | undefined) {
+  constructor(file: FileHandle, verifier: Verifier, signal: AbortSignal | undefined) {
     this.#file = file;
-    this.#verifier = new Verifier(descriptor, createHash);
+    this.#verifier = verifier;
     this.#signal = signal;
   }
 
@@ -200,7 +207,10 @@ class VerifiedBlob implements AsyncIterableIterator<Uint8Array, undefined> {
     if (this.#closed) return { done: true, value: undefined };
     try {
       this.#signal?.throwIfAborted();
-      const { buffer, bytesRead } = await this.#file.read({ buffer: Buffer.allocUnsafeSlow(READ_CHUNK) });
+      const { buffer, bytesRead } = await this.#file.read({
+        buffer: Buffer.allocUnsafeSlow(READ_CHUNK),
+        position: this.#verifier.size,
+      });
       if (bytesRead === 0) {
         this.#verifier.end();
         return await this.return();
