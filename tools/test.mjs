@@ -1,6 +1,6 @@
 /**
- * The whole default test suite: format, lint, types, package checks, then every test on the real kernel in a network
- * namespace of its own. `npm test -- <vitest arguments>` runs only the tests named.
+ * The whole default test suite: format, lint, types, package checks, then every test on the real kernel in network
+ * and mount namespaces of its own. `npm test -- <vitest arguments>` runs only the tests named.
  *
  * With `--full` the slow suites run too (see CONTRIBUTING.md).
  */
@@ -71,8 +71,8 @@ function stage(name, command, commandArgs) {
 }
 
 /**
- * Runs vitest, as root in a fresh network namespace: bridges, addresses and firewall tables of the tests never meet the
- * machine's own. Temporary files go to a folder that must be empty at the end.
+ * Runs vitest, as root in fresh network and mount namespaces: bridges, addresses, firewall tables and mounts of the tests
+ * never meet the machine's own. Temporary files go to a folder that must be empty at the end.
  */
 function tests() {
   // short: unix socket paths below it must stay under 108 bytes
@@ -86,10 +86,11 @@ function tests() {
     `--outputFile=${report}`,
     ...args,
   ];
-  const isolated = process.getuid() === 0 && spawnSync('unshare', ['--net', 'true']).status === 0;
+  const own = ['--net', '--mount'];
+  const isolated = process.getuid() === 0 && spawnSync('unshare', [...own, 'true']).status === 0;
   if (!isolated)
     process.stdout.write('not root, or no namespaces: tests that need them are skipped and say so\n');
-  const [command, ...commandArgs] = isolated ? ['unshare', '--net', '--', ...vitest] : vitest;
+  const [command, ...commandArgs] = isolated ? ['unshare', ...own, '--', ...vitest] : vitest;
   try {
     const result = spawnSync(command, commandArgs, {
       cwd: root,
