@@ -17,17 +17,20 @@ import {
   type ContentOptions,
   type ContentStore,
   type FetchOptions,
+  type OpenContent,
+  type ResumableSink,
 } from '@tare/image-spec/content';
 import { raceAbort } from '../abort.ts';
 import { LayerStoreError } from '../errors.ts';
-import { ingest, isMissing, sweepIngests, type IngestCheck } from './ingest.ts';
+import { ingest, isMissing, type IngestCheck } from './ingest.ts';
+import { ingestResuming, sweepIngests } from './partial.ts';
 
 /** Bytes per read: large enough that the thread pool's hand-over does not show. */
 const READ_CHUNK = 256 * 1024;
 
 /**
- * Opens the store in `root`, making it when it is not there (private to its owner, mode 0700), and removes unfinished
- * writes of processes that no longer run. Several processes of one pid namespace may use one root at the same time.
+ * Opens the store in `root`, making it when it is not there (private to its owner, mode 0700), and sweeps the
+ * unfinished writes of processes that no longer run: transfers can be resumed for a week, the rest is removed. Several processes of one pid namespace may use one root at the same time.
  */
 export async function openFileContent(root: string, options: ContentOptions = {}): Promise<FileContent> {
   options.signal?.throwIfAborted();
@@ -52,7 +55,7 @@ export interface ContentCreator {
 }
 
 /** Blobs as files. Made by {@link openFileContent}. */
-export class FileContent implements ContentStore, ContentCreator {
+export class FileContent implements ContentStore, ResumableSink, ContentCreator {
   readonly #root: string;
   /** Pushes under way in this process, so that two of one blob write it once. */
   readonly #pushes = new Map<Digest, Promise<void>>();
@@ -99,24 +102,23 @@ export class FileContent implements ContentStore, ContentCreator {
     content: AsyncIterable<Uint8Array>,
     options: ContentOptions = {},
   ): Promise<void> {
-    const digest = parseDigest(descriptor.digest);
-    for (;;) {
-      if (await this.has(descriptor, options)) return;
-      const running = this.#pushes.get(digest);
-      if (running === undefined) break;
-      // the other one may fail by its own fault: wait, look again, then push ours
-      await raceAbort(
-        running.catch(() => undefined),
-        options.signal,
-      );
-    }
-    const pushing = this.#ingestVerified(descriptor, digest, content, options.signal);
-    this.#pushes.set(digest, pushing);
-    try {
-      await pushing;
-    } finally {
-      this.#pushes.delete(digest);
-    }
+    await this.#once(descriptor, options, (digest) => {
+      const verifier = new Verifier(descriptor, createHash);
+      const check: IngestCheck = {
+        update: (chunk) => verifier.update(chunk),
+        end: () => {
+          verifier.end();
+          return this.path(digest);
+        },
+      };
+      return ingest(this.#ingestDir, check, content, options.signal);
+    });
+  }
+
+  async pushFrom(descriptor: Descriptor, open: OpenContent, options: ContentOptions = {}): Promise<void> {
+    await this.#once(descriptor, options, (digest) =>
+      ingestResuming(this.#ingestDir, this.path(digest), descriptor, open, options.signal),
+    );
   }
 
   /** Writes `content`, whatever it is, and says what it was. */
@@ -137,7 +139,7 @@ export class FileContent implements ContentStore, ContentCreator {
         return this.path(digest);
       },
     };
-    await ingest(join(this.#root, 'ingest'), check, content, options.signal);
+    await ingest(this.#ingestDir, check, content, options.signal);
     return { digest: digest!, size };
   }
 
@@ -157,23 +159,6 @@ export class FileContent implements ContentStore, ContentCreator {
     await rm(this.path(digest), { force: true });
   }
 
-  #ingestVerified(
-    descriptor: Descriptor,
-    digest: Digest,
-    content: AsyncIterable<Uint8Array>,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const verifier = new Verifier(descriptor, createHash);
-    const check: IngestCheck = {
-      update: (chunk) => verifier.update(chunk),
-      end: () => {
-        verifier.end();
-        return this.path(digest);
-      },
-    };
-    return ingest(join(this.#root, 'ingest'), check, content, signal);
-  }
-
   async *list(options: ContentOptions = {}): AsyncGenerator<ContentInfo, void, undefined> {
     for (const algorithm of ['sha256', 'sha512'] as const) {
       for (const hex of await readdir(join(this.#root, 'blobs', algorithm))) {
@@ -182,6 +167,36 @@ export class FileContent implements ContentStore, ContentCreator {
         const info = await this.info(digest, options);
         if (info !== undefined) yield info;
       }
+    }
+  }
+
+  get #ingestDir(): string {
+    return join(this.#root, 'ingest');
+  }
+
+  /** Runs `write` unless the blob is there or being written, which is waited for. */
+  async #once(
+    descriptor: Descriptor,
+    options: ContentOptions,
+    write: (digest: Digest) => Promise<void>,
+  ): Promise<void> {
+    const digest = parseDigest(descriptor.digest);
+    for (;;) {
+      if (await this.has(descriptor, options)) return;
+      const running = this.#pushes.get(digest);
+      if (running === undefined) break;
+      // the other one may fail by its own fault: wait, look again, then push ours
+      await raceAbort(
+        running.catch(() => undefined),
+        options.signal,
+      );
+    }
+    const pushing = write(digest);
+    this.#pushes.set(digest, pushing);
+    try {
+      await pushing;
+    } finally {
+      this.#pushes.delete(digest);
     }
   }
 }

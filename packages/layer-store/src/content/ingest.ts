@@ -1,11 +1,11 @@
 /** Writes one blob: temporary file, checked while streaming, fsync, rename, fsync of the directory. */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { open, readdir, rename, rm } from 'node:fs/promises';
+import { open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { abortable } from '../abort.ts';
 import { systemCode } from '../errors.ts';
-import { isOwnerAlive, thisOwner } from '../owner.ts';
+import { thisOwner } from '../owner.ts';
 
 /** What an ingest asks of its bytes. */
 export interface IngestCheck {
@@ -15,10 +15,18 @@ export interface IngestCheck {
   end(): string;
 }
 
+/** Chunks are gathered to pieces of this size: a trip to the thread pool for each would cost as much as the write. */
+const WRITE_BYTES = 512 * 1024;
+
+/** A name in `ingestDir` that says whose it is. @param suffix - what else it says */
+export function temporaryPath(ingestDir: string, suffix = ''): string {
+  return join(ingestDir, `${thisOwner}.${randomBytes(8).toString('hex')}${suffix}`);
+}
+
 /**
  * Streams `content` into the path that `check` gives, which appears whole or not at all.
  *
- * The temporary file is removed on every failure; one that a crash left behind falls to {@link sweepIngests}.
+ * The temporary file is removed on every failure; one that a crash left behind falls to {@link "partial".sweepIngests}.
  *
  * @param ingestDir - directory of temporary files, on the same file system as the target
  */
@@ -29,31 +37,67 @@ export async function ingest(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   signal?.throwIfAborted();
-  const temporary = join(ingestDir, `${thisOwner}.${randomBytes(8).toString('hex')}`);
+  const temporary = temporaryPath(ingestDir);
   const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o444);
-  let target: string;
   try {
     try {
-      for await (const chunk of abortable(content, signal)) {
-        // the pool writes while this thread hashes
-        const written = writeAll(file, chunk);
-        try {
-          check.update(chunk);
-        } finally {
-          await written;
-        }
-      }
-      target = check.end();
-      await file.sync();
+      await writeChecked(file, 0, check, content, signal);
+      await publish(file, temporary, check.end(), signal);
     } finally {
       await file.close();
     }
-    signal?.throwIfAborted();
-    await rename(temporary, target);
   } catch (error) {
     await rm(temporary, { force: true });
     throw error;
   }
+}
+
+/** Writes `content` to `file` from `position` on, showing all of it to `check`. */
+export async function writeChecked(
+  file: FileHandle,
+  position: number,
+  check: Pick<IngestCheck, 'update'>,
+  content: AsyncIterable<Uint8Array>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  let at = position;
+  let gathered: Uint8Array[] = [];
+  let bytes = 0;
+  let writing: Promise<void> = Promise.resolve();
+  const flush = async (): Promise<void> => {
+    await writing;
+    writing = writeAll(file, gathered, at);
+    // heard when the next piece, or the end, waits for it
+    writing.catch(() => undefined);
+    at += bytes;
+    gathered = [];
+    bytes = 0;
+  };
+  try {
+    for await (const chunk of abortable(content, signal)) {
+      // the pool writes while this thread hashes
+      check.update(chunk);
+      gathered.push(chunk);
+      bytes += chunk.byteLength;
+      if (bytes >= WRITE_BYTES) await flush();
+    }
+  } finally {
+    // what arrived is worth keeping, whatever ended it
+    if (bytes > 0) await flush();
+    await writing;
+  }
+}
+
+/** Makes the finished `file` durable and visible as `target`. */
+export async function publish(
+  file: FileHandle,
+  temporary: string,
+  target: string,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await file.sync();
+  signal?.throwIfAborted();
+  await rename(temporary, target);
   await syncDirectory(dirname(target));
 }
 
@@ -67,19 +111,18 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Removes the temporary files of processes that are gone; those of living ones are left alone. */
-export async function sweepIngests(ingestDir: string): Promise<void> {
-  for (const name of await readdir(ingestDir)) {
-    const owner = name.slice(0, name.indexOf('.'));
-    if (!isOwnerAlive(owner)) await rm(join(ingestDir, name), { force: true, recursive: true });
-  }
-}
-
-async function writeAll(file: Awaited<ReturnType<typeof open>>, chunk: Uint8Array): Promise<void> {
-  let offset = 0;
-  while (offset < chunk.byteLength) {
-    const { bytesWritten } = await file.write(chunk, offset, chunk.byteLength - offset);
-    offset += bytesWritten;
+async function writeAll(file: FileHandle, chunks: Uint8Array[], position: number): Promise<void> {
+  let rest = chunks;
+  let at = position;
+  while (rest.length > 0) {
+    let { bytesWritten } = await file.writev(rest, at);
+    at += bytesWritten;
+    const next = rest.findIndex((chunk) => {
+      if (bytesWritten < chunk.byteLength) return true;
+      bytesWritten -= chunk.byteLength;
+      return false;
+    });
+    rest = next === -1 ? [] : [rest[next]!.subarray(bytesWritten), ...rest.slice(next + 1)];
   }
 }
 

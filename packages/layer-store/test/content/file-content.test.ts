@@ -1,12 +1,13 @@
 import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { parseDigest, type Descriptor } from '@tare/image-spec';
+import { MEDIA_TYPES, parseDigest, type Descriptor } from '@tare/image-spec';
+import { copyGraph, MemoryContent } from '@tare/image-spec/content';
 import { contentStoreSuite } from '@tare/image-spec/testing';
-import { afterEach, beforeEach, describe as group, expect, it, test } from 'vitest';
+import { afterEach, beforeEach, describe as describeGroup, expect, it, test } from 'vitest';
 import { openFileContent } from '../../src/index.ts';
 
 let root: string;
@@ -30,7 +31,7 @@ async function collect(source: AsyncIterable<Uint8Array>): Promise<Buffer> {
   return Buffer.concat(await Array.fromAsync(source));
 }
 
-contentStoreSuite({ describe: group, it }, 'a directory', () => openFileContent(root));
+contentStoreSuite({ describe: describeGroup, it }, 'a directory', () => openFileContent(root));
 
 const hello = Buffer.from('hello, content');
 
@@ -194,4 +195,102 @@ test('opening sweeps what a killed writer left, and never what a living one writ
   const store = await openFileContent(root);
   expect(await readdir(join(root, 'ingest'))).toEqual([]);
   expect(await store.has(describe(hello))).toBe(false);
+});
+
+/** Twice as much as is written in one go. */
+const large = randomBytes(2 * 1024 * 1024);
+
+/** Opens `content` from a place on and keeps record of the places. */
+function opener(content: Uint8Array, stopAt = content.byteLength) {
+  const offsets: number[] = [];
+  return {
+    offsets,
+    async open(offset: number): Promise<AsyncIterable<Uint8Array>> {
+      offsets.push(offset);
+      return (async function* () {
+        for (let at = offset; at < stopAt; at += 64 * 1024)
+          yield content.subarray(at, Math.min(stopAt, at + 64 * 1024));
+        if (stopAt < content.byteLength) throw new Error('connection reset');
+      })();
+    },
+  };
+}
+
+async function putManifest(content: MemoryContent, layer: Descriptor): Promise<Descriptor> {
+  const put = async (mediaType: string, bytes: Buffer) => {
+    const descriptor = { ...describe(bytes), mediaType };
+    await content.push(descriptor, chunks(bytes));
+    return descriptor;
+  };
+  const config = await put(MEDIA_TYPES.ociConfig, Buffer.from('{}'));
+  const layers = [{ ...layer, mediaType: MEDIA_TYPES.ociLayerGzip }];
+  const manifest = { schemaVersion: 2, mediaType: MEDIA_TYPES.ociManifest, config, layers };
+  return put(MEDIA_TYPES.ociManifest, Buffer.from(JSON.stringify(manifest)));
+}
+
+describeGroup('a transfer that broke off', () => {
+  test('goes on where it stopped, in this process and in the next', async () => {
+    const store = await openFileContent(root);
+    const broken = opener(large, 1_000_000);
+    await expect(store.pushFrom(describe(large), broken.open)).rejects.toThrow('connection reset');
+    expect(await store.has(describe(large))).toBe(false);
+    const again = opener(large, 1_500_000);
+    await expect(store.pushFrom(describe(large), again.open)).rejects.toThrow('connection reset');
+    const next = opener(large);
+    await (await openFileContent(root)).pushFrom(describe(large), next.open);
+    expect([broken.offsets, again.offsets, next.offsets]).toEqual([[0], [1_000_000], [1_500_000]]);
+    expect(await collect(await store.fetch(describe(large)))).toEqual(large);
+    expect((await stat(store.path(describe(large).digest))).mode & 0o777).toBe(0o444);
+    expect(await readdir(join(root, 'ingest'))).toEqual([]);
+  });
+
+  test('that was complete but not checked asks for nothing', async () => {
+    const store = await openFileContent(root);
+    const hex = describe(hello).digest.slice(7);
+    await writeFile(join(root, 'ingest', `partial.sha256-${hex}`), hello);
+    const none = opener(hello);
+    await store.pushFrom(describe(hello), none.open);
+    expect(none.offsets).toEqual([]);
+    expect(await collect(await store.fetch(describe(hello)))).toEqual(hello);
+  });
+
+  test.each([
+    ['other bytes', Buffer.alloc(1000)],
+    ['more than the blob has', Buffer.concat([large, large])],
+  ])('and left %s is begun anew by a copy', async (_, rest) => {
+    const store = await openFileContent(root);
+    await writeFile(join(root, 'ingest', `partial.sha256-${describe(large).digest.slice(7)}`), rest);
+    const source = new MemoryContent();
+    await source.push(describe(large), chunks(large));
+    await copyGraph(source, store, await putManifest(source, describe(large)));
+    expect(await collect(await store.fetch(describe(large)))).toEqual(large);
+  });
+
+  test('with wrong bytes leaves nothing to go on from', async () => {
+    const store = await openFileContent(root);
+    const wrong = opener(Buffer.alloc(large.byteLength));
+    await expect(store.pushFrom(describe(large), wrong.open)).rejects.toMatchObject({
+      code: 'DIGEST_MISMATCH',
+    });
+    expect(await readdir(join(root, 'ingest'))).toEqual([]);
+  });
+
+  test('is kept for a week', async () => {
+    await openFileContent(root);
+    const path = join(root, 'ingest', `partial.sha256-${'0'.repeat(64)}`);
+    await writeFile(path, 'x');
+    await openFileContent(root);
+    expect((await readdir(join(root, 'ingest'))).length).toBe(1);
+    const old = new Date(Date.now() - 8 * 24 * 3600 * 1000);
+    await utimes(path, old, old);
+    await openFileContent(root);
+    expect(await readdir(join(root, 'ingest'))).toEqual([]);
+  });
+
+  test('ten that want one blob open it once', async () => {
+    const store = await openFileContent(root);
+    const one = opener(large);
+    await Promise.all(Array.from({ length: 10 }, () => store.pushFrom(describe(large), one.open)));
+    expect(one.offsets).toEqual([0]);
+  });
 });
