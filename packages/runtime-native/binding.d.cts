@@ -68,6 +68,8 @@ interface Binding {
   pidfdSendSignal(pidfd: number, signal: number): void;
   waitPidfd(pidfd: number): { code: number; signal: null } | { code: null; signal: number } | undefined;
   memfdCreate(name: string): number;
+  /** Read end and write end, close-on-exec. */
+  pipe(): [number, number];
   eventfd(): number;
   addSeals(fd: number, seals: number): void;
   getSeals(fd: number): number;

@@ -223,6 +223,16 @@ Value MemfdCreate(const CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(fd));
 }
 
+// pipe() → [read end, write end]
+Value Pipe(const CallbackInfo& info) {
+  int pair[2];
+  if (pipe2(pair, O_CLOEXEC) < 0) throw ErrnoError(info.Env(), errno, "pipe2");
+  Napi::Array result = Napi::Array::New(info.Env(), 2);
+  result.Set(0u, pair[0]);
+  result.Set(1u, pair[1]);
+  return result;
+}
+
 Value Eventfd(const CallbackInfo& info) {
   int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (fd < 0) throw ErrnoError(info.Env(), errno, "eventfd");
@@ -300,6 +310,7 @@ void InitProcess(Napi::Env env, Napi::Object exports) {
   exports.Set("pidfdSendSignal", Napi::Function::New<PidfdSendSignal>(env));
   exports.Set("waitPidfd", Napi::Function::New<WaitPidfd>(env));
   exports.Set("memfdCreate", Napi::Function::New<MemfdCreate>(env));
+  exports.Set("pipe", Napi::Function::New<Pipe>(env));
   exports.Set("eventfd", Napi::Function::New<Eventfd>(env));
   exports.Set("addSeals", Napi::Function::New<AddSeals>(env));
   exports.Set("getSeals", Napi::Function::New<GetSeals>(env));

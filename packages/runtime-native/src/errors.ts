@@ -1,5 +1,7 @@
 /** The errors of this package. Failed system calls of the thin wrappers are plain Errors as `node:fs` throws them. */
 
+import type { HookKind } from './spec/config.ts';
+
 const BRAND = Symbol.for('@tare/runtime-native/RuntimeError');
 
 /** Stable, machine-readable causes. */
@@ -21,6 +23,8 @@ export type RuntimeErrorCode =
   | 'NOT_A_TERMINAL'
   /** A step of setting the container up failed; `step`, `syscall`, `errno` and `path` say which. */
   | 'SETUP_FAILED'
+  /** A hook failed or took too long; `field` says which. */
+  | 'HOOK_FAILED'
   /** The program cannot be executed; `errno` says why. */
   | 'EXEC_FAILED'
   /** The monitor of a container is gone or does not answer. */
@@ -73,3 +77,9 @@ export class RuntimeError extends Error {
 }
 Object.defineProperty(RuntimeError.prototype, BRAND, { value: true });
 Object.defineProperty(RuntimeError.prototype, 'name', { value: 'RuntimeError', writable: true });
+
+/** A hook that did not end well. */
+export function hookFailed(kind: HookKind, index: number, what: string, cause?: unknown): RuntimeError {
+  const field = `hooks.${kind}[${index}]`;
+  return new RuntimeError('HOOK_FAILED', `${field}: ${what}`, { field, cause });
+}

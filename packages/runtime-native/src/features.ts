@@ -9,6 +9,7 @@ import { AUDIT_ARCHITECTURE } from './seccomp/architectures.ts';
 import { SECCOMP_FLAGS } from './seccomp/compile.ts';
 import { securityModules } from './security-modules.ts';
 import { CAPABILITIES } from './spec/capabilities.ts';
+import { HOOK_KINDS } from './spec/config.ts';
 import { NAMESPACE_TYPES, SECCOMP_ACTIONS, SECCOMP_OPERATORS } from './spec/linux.ts';
 
 /** The `features` document of the runtime spec. */
@@ -48,7 +49,7 @@ export function features(): Features {
   return {
     ociVersionMin: '1.0.0',
     ociVersionMax: '1.2.1',
-    hooks: [],
+    hooks: HOOK_KINDS,
     mountOptions: MOUNT_OPTIONS,
     linux: {
       namespaces: NAMESPACE_TYPES.filter((type) => type !== 'user').toSorted(),

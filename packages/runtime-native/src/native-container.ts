@@ -7,11 +7,13 @@ import { watchOom } from './cgroups/oom.ts';
 import type { Cgroup } from './cgroups/cgroups.ts';
 import { RuntimeError } from './errors.ts';
 import { RequestFailed } from './helper/connection.ts';
+import { runHooks, runPoststop } from './hooks.ts';
 import { failureError } from './helper/failure.ts';
 import { FRAME, PHASE } from './helper/message.ts';
 import { MonitoredProcess } from './native-process.ts';
 import { compileExec } from './plan/compile.ts';
 import type { CgroupPlacement, SeccompFilter } from './plan/context.ts';
+import type { HookSubject } from './plan/hooks.ts';
 import { encodePlan } from './plan/operations.ts';
 import { parseExec, parseResources } from './plan/validate.ts';
 import type {
@@ -78,6 +80,11 @@ async function buryLost(directory: string, cgroup: Cgroup): Promise<ExitStatus> 
   return status;
 }
 
+/** What the hooks of a container are told of it. */
+export function subjectOf(id: string, { bundle, cwd }: ContainerRecord): HookSubject {
+  return { id, bundle: bundle ?? cwd };
+}
+
 class NativeExec implements ExecProcess {
   readonly #process: MonitoredProcess;
 
@@ -118,15 +125,18 @@ export class NativeContainer implements Container {
   readonly #state: StateDirectory;
   readonly #record: ContainerRecord;
   readonly #cgroup: Cgroup;
+  readonly #warn: (warning: RuntimeError) => void;
   readonly #process: MonitoredProcess;
 
   constructor(
     id: string,
     state: StateDirectory,
     record: ContainerRecord,
+    warn: (warning: RuntimeError) => void,
     cgroup = openCgroup(record.cgroup),
   ) {
     this.id = id;
+    this.#warn = warn;
     this.#state = state;
     this.#record = record;
     this.#cgroup = cgroup;
@@ -141,7 +151,7 @@ export class NativeContainer implements Container {
   /** Sets the container up; for {@link NativeRuntime.create}. */
   async launch(
     plan: Uint8Array,
-    options: { stdio?: StdioOptions; signal?: AbortSignal } = {},
+    options: { stdio?: StdioOptions; signal?: AbortSignal; onHooks?: (pid: number) => Promise<void> } = {},
   ): Promise<void> {
     const fd = openSync(this.#process.directory, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
@@ -200,6 +210,29 @@ export class NativeContainer implements Container {
       if (error instanceof RequestFailed) throw failureError(error.failure, `container ${this.id}`);
       throw error;
     }
+    await this.#runPoststart(options.signal);
+  }
+
+  /** One that fails stops the container, as the runtime spec has it since 1.3. */
+  async #runPoststart(signal: AbortSignal | undefined): Promise<void> {
+    const { pid } = this.#process;
+    try {
+      await runHooks('poststart', {
+        spec: this.spec,
+        subject: this.#subject(),
+        status: 'running',
+        pid,
+        signal,
+      });
+    } catch (error) {
+      await this.#cgroup.kill(SIGKILL);
+      await this.#process.wait();
+      throw error;
+    }
+  }
+
+  #subject(): HookSubject {
+    return subjectOf(this.id, this.#record);
   }
 
   wait(options?: { signal?: AbortSignal }): Promise<ExitStatus> {
@@ -362,6 +395,7 @@ export class NativeContainer implements Container {
     await this.#cgroup.remove();
     this.#process.release();
     this.#state.remove(this.id);
+    await runPoststop({ spec: this.spec, subject: this.#subject(), signal }, this.#warn);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

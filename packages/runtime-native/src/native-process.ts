@@ -29,6 +29,9 @@ export class MonitoredProcess implements Process {
   /** Who waits for any of the above to change. */
   readonly #watchers = new Set<() => void>();
   #failure: RuntimeError | undefined;
+  /** Who runs hooks while the process is being set up; answers once. */
+  #onHooks: ((pid: number) => Promise<void>) | undefined;
+  #hooks: Promise<void> | undefined;
   /** The process is this one's child. */
   #own = false;
   #pidfd = -1;
@@ -63,6 +66,11 @@ export class MonitoredProcess implements Process {
         this.#phase = phase;
         this.#pid = pid;
         if (this.#own && this.#pidfd < 0 && pid > 0) this.#pidfd = pidfdOpen(pid);
+        this.#notify();
+      },
+      hooks: (pid) => {
+        this.#pid = pid;
+        this.#hooks = this.#onHooks?.(pid);
         this.#notify();
       },
       failed: (failure) => {
@@ -109,9 +117,14 @@ export class MonitoredProcess implements Process {
     plan: Uint8Array,
     stateFd: number,
     phase: number,
-    options: { stdio?: StdioOptions | undefined; signal?: AbortSignal | undefined } = {},
+    options: {
+      stdio?: StdioOptions | undefined;
+      signal?: AbortSignal | undefined;
+      onHooks?: (pid: number) => Promise<void>;
+    } = {},
   ): Promise<void> {
-    const { stdio, signal } = options;
+    const { stdio, signal, onHooks } = options;
+    this.#onHooks = onHooks;
     const { pidfd, socket } = startMonitor(plan, stateFd, stdio);
     this.#own = stdio?.reparent ?? false;
     this.#monitorPidfd = pidfd;
@@ -123,17 +136,27 @@ export class MonitoredProcess implements Process {
     connection.hold();
     const onAbort = (): void => connection.close();
     signal?.addEventListener('abort', onAbort, { once: true });
+    let hookError: unknown;
     try {
-      while (this.#phase < phase && !this.#failure && !connection.closed) await this.#change();
+      while (this.#phase < phase && !this.#failure && !connection.closed) {
+        const hooks = this.#hooks;
+        this.#hooks = undefined;
+        if (!hooks) await this.#change();
+        else await hooks.then(() => connection.send(FRAME.PROCEED));
+      }
+    } catch (error) {
+      // of a hook; or of telling a monitor that has gone, and then that is what went wrong
+      if (!connection.closed) hookError = error;
     } finally {
       signal?.removeEventListener('abort', onAbort);
       connection.release();
     }
-    if (this.#phase >= phase && !this.#failure && !signal?.aborted) return;
+    if (this.#phase >= phase && !this.#failure && !hookError && !signal?.aborted) return;
     connection.close();
     while (this.#connection) await this.#change();
     await this.#reaped;
     signal?.throwIfAborted();
+    if (hookError !== undefined) throw hookError;
     throw (
       this.#failure ??
       new RuntimeError('MONITOR_LOST', `${this.what}: the monitor ended while it set things up`)

@@ -1,11 +1,14 @@
 /** The runtime of this package: containers made by the static helper, found again through their state directory. */
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 
 import { createCgroup, openCgroup } from './cgroups/cgroups.ts';
 import type { Cgroup } from './cgroups/cgroups.ts';
 import { RuntimeError } from './errors.ts';
+import { runHooks, runPoststop } from './hooks.ts';
+import type { HookRun } from './hooks.ts';
 import { NativeContainer, availableCapabilities, placementOf } from './native-container.ts';
 import { compileContainer, processOf } from './plan/compile.ts';
+import type { HookSubject } from './plan/hooks.ts';
 import { encodePlan, formatPlan } from './plan/operations.ts';
 import type { Plan } from './plan/operations.ts';
 import { isTerminal } from './plan/process.ts';
@@ -23,6 +26,8 @@ export interface NativeRuntimeOptions {
   stateDirectory: string;
   /** Cgroup below which containers get theirs, in every hierarchy. Default `/tare`. */
   cgroupRoot?: string;
+  /** Told of what went wrong where nothing can fail any more: a poststop hook. Default: `process.emitWarning`. */
+  onWarning?: (warning: RuntimeError) => void;
 }
 
 /**
@@ -31,7 +36,12 @@ export interface NativeRuntimeOptions {
  * Several runtimes, in several processes, may share a state directory.
  */
 export function createNativeRuntime(options: NativeRuntimeOptions): Runtime {
-  return new NativeRuntime(resolve(options.stateDirectory), options.cgroupRoot ?? '/tare');
+  const {
+    stateDirectory,
+    cgroupRoot = '/tare',
+    onWarning = (warning) => process.emitWarning(warning),
+  } = options;
+  return new NativeRuntime(resolve(stateDirectory), cgroupRoot, onWarning);
 }
 
 /** Input of {@link plan} besides the spec. */
@@ -59,13 +69,21 @@ export interface LaunchPlan {
 export function plan(spec: Spec, options: PlanOptions = {}): LaunchPlan {
   const { stateDirectory = '/run/tare/container', cgroupPath = '/tare/container' } = options;
   const checked = parseSpec(spec);
-  const operations = compile(checked, { ...options, spec: checked }, stateDirectory, openCgroup(cgroupPath));
+  const subject = { id: basename(stateDirectory), bundle: resolve(options.bundle ?? '.') };
+  const operations = compile(checked, options, subject, stateDirectory, openCgroup(cgroupPath));
   return { operations, toString: () => formatPlan(operations) };
 }
 
-function compile(spec: Spec, options: CreateOptions, directory: string, cgroup: Cgroup): Plan {
+function compile(
+  spec: Spec,
+  options: Omit<CreateOptions, 'spec'>,
+  subject: HookSubject,
+  directory: string,
+  cgroup: Cgroup,
+): Plan {
   return compileContainer(spec, {
     scratch: directory,
+    subject,
     rootfs: options.rootfs,
     stdio: options.stdio ?? {},
     cgroups: placementOf(cgroup),
@@ -81,13 +99,35 @@ function inBundle(spec: Spec, bundle: string | undefined): Spec {
   return { ...spec, root: { ...spec.root, path: resolve(bundle, spec.root.path) } };
 }
 
+/** The hooks that this process runs while a container is being made. */
+class CreateHooks {
+  readonly #run: Omit<HookRun, 'pid'>;
+  begun = false;
+
+  constructor(spec: Spec, subject: HookSubject, signal: AbortSignal | undefined) {
+    this.#run = { spec, subject, status: 'creating', signal };
+  }
+
+  async run(pid: number): Promise<void> {
+    this.begun = true;
+    await runHooks('prestart', { ...this.#run, pid });
+    await runHooks('createRuntime', { ...this.#run, pid });
+  }
+}
+
+function hookOfContainer(error: unknown): boolean {
+  return RuntimeError.is(error) && error.code === 'HOOK_FAILED';
+}
+
 class NativeRuntime implements Runtime {
   readonly #state: StateDirectory;
   readonly #cgroupRoot: string;
+  readonly #warn: (warning: RuntimeError) => void;
 
-  constructor(stateDirectory: string, cgroupRoot: string) {
+  constructor(stateDirectory: string, cgroupRoot: string, warn: (warning: RuntimeError) => void) {
     this.#state = new StateDirectory(stateDirectory);
     this.#cgroupRoot = cgroupRoot;
+    this.#warn = warn;
   }
 
   #cgroupPath(id: string, spec: Spec): string {
@@ -103,11 +143,14 @@ class NativeRuntime implements Runtime {
     const bundle = options.bundle === undefined ? undefined : resolve(options.bundle);
     const spec = inBundle(parseSpec(options.spec), bundle);
     const path = this.#cgroupPath(id, spec);
+    const cwd = process.cwd();
+    const subject = { id, bundle: bundle ?? cwd };
     // refuses what it must before anything is made
-    const bytes = encodePlan(compile(spec, options, this.#state.directory(id), openCgroup(path)));
+    const bytes = encodePlan(compile(spec, options, subject, this.#state.directory(id), openCgroup(path)));
 
     const record: ContainerRecord = {
       version: 1,
+      cwd,
       createdAt: new Date().toISOString(),
       spec,
       cgroup: path,
@@ -121,8 +164,16 @@ class NativeRuntime implements Runtime {
     const cgroup = createCgroup(path);
     undo.defer(() => cgroup.remove());
     if (spec.linux?.resources) cgroup.apply(spec.linux.resources);
-    const container = new NativeContainer(id, this.#state, record, cgroup);
-    await container.launch(bytes, options);
+    const container = new NativeContainer(id, this.#state, record, this.#warn, cgroup);
+    const hooks = new CreateHooks(spec, subject, signal);
+    try {
+      await container.launch(bytes, { ...options, onHooks: (pid) => hooks.run(pid) });
+    } catch (error) {
+      await undo.disposeAsync();
+      // the runtime spec: once hooks have run, those of the end run too, whatever else went wrong
+      if (hooks.begun || hookOfContainer(error)) await runPoststop({ spec, subject }, this.#warn);
+      throw error;
+    }
     undo.move();
     return container;
   }
@@ -156,7 +207,7 @@ class NativeRuntime implements Runtime {
       if (!isAlive(record.maker)) await this.#sweep(id, record);
       return undefined;
     }
-    const container = new NativeContainer(id, this.#state, record);
+    const container = new NativeContainer(id, this.#state, record, this.#warn);
     await container.reconnect();
     return container;
   }

@@ -39,6 +39,8 @@ export interface ContainerRecord {
   terminal: boolean;
   /** Absolute; what the caller calls the container's bundle. */
   bundle?: string | undefined;
+  /** Working directory of the maker, which stands in for a bundle. */
+  cwd: string;
   maker: ProcessId;
 }
 

@@ -209,6 +209,15 @@ void clients_status(void)
 		send_status(c);
 }
 
+void clients_hooks(void)
+{
+	uint8_t payload[4];
+	put_u32(payload, (uint32_t)the_monitor.pid);
+	for (struct client *c = clients; c; c = c->next)
+		if (c->creator)
+			client_send(c, FRAME_HOOKS, 0, 0, payload, sizeof payload);
+}
+
 void clients_started(const uint8_t *failure, size_t size)
 {
 	if (!starter)

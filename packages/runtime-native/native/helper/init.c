@@ -14,10 +14,11 @@
 /* Too big for a stack frame; there is one container per process. */
 static struct init the_init;
 
-static void wait_at_gate(const struct init *init)
+/* Says that it has come so far, and waits to be let on. */
+static void wait_at_gate(const struct init *init, const char *arrival)
 {
 	char answer = 0;
-	if (send(init->sync, "R", 1, MSG_NOSIGNAL) != 1)
+	if (send(init->sync, arrival, 1, MSG_NOSIGNAL) != 1)
 		_exit(126);
 	ssize_t size;
 	do
@@ -89,7 +90,8 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 	}
 	case OP_ROOT_TREE: {
 		uint32_t slot = read_u32(&f);
-		return root_from_tree(init, slot, read_u64(&f));
+		uint64_t attributes = read_u64(&f);
+		return root_from_tree(init, slot, attributes, read_string(&f));
 	}
 	case OP_MOUNT:
 		return mount_new(init, f);
@@ -179,7 +181,12 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 	case OP_AMBIENT:
 		return raise_ambient_set(read_u64(&f));
 	case OP_GATE:
-		return wait_at_gate(init);
+		return wait_at_gate(init, "R");
+	case OP_RUNTIME_HOOKS:
+		return wait_at_gate(init, "H");
+	case OP_CREATE_HOOK:
+	case OP_START_HOOK:
+		return run_hook(f);
 	case OP_NO_NEW_PRIVILEGES:
 		return no_new_privileges();
 	case OP_SECCOMP: {

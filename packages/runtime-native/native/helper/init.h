@@ -51,7 +51,7 @@ int make_in_root(const struct init *init, const char *path, enum node node, uint
 /* Opens the directory that holds `path`, making it when missing, and sets *name to the last component; dies. */
 int open_parent(const struct init *init, const char *path, const char **name);
 void root_from_overlay(struct init *init, struct list layers, struct list options, uint64_t attributes);
-void root_from_tree(struct init *init, uint32_t slot, uint64_t attributes);
+void root_from_tree(struct init *init, uint32_t slot, uint64_t attributes, const char *place);
 void pivot(struct init *init);
 void root_propagation(uint32_t propagation);
 
@@ -121,5 +121,12 @@ void no_new_privileges(void);
 /* seccomp.c */
 void load_filter(uint32_t flags, struct bytes program);
 
+/* hooks.c: runs a program to its end, and dies with what it said unless it has ended well */
+void run_hook(struct cursor fields);
+
 /* program.c */
 __attribute__((noreturn)) void execute(struct list arguments, struct list environment);
+/* The strings of a list as execve takes them; dies. */
+char **pointers(struct list list);
+/* Signals as a new program expects them. */
+void reset_signals(void);

@@ -120,6 +120,9 @@ struct tare_pidfd_info {
 #define TARE_PIDFD_INFO_EXIT 8u
 #define TARE_PIDFD_GET_INFO 0xc040ff0bu
 
+/* memfd_create(2) */
+#define TARE_MFD_CLOEXEC 1u
+
 #define TARE_CLOSE_RANGE_CLOEXEC 4u
 #define TARE_KEYCTL_JOIN_SESSION_KEYRING 1
 #define TARE_P_PIDFD 3

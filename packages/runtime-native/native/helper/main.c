@@ -5,6 +5,8 @@
  *                           descriptor 4: a stream socket to whoever makes the container
  *                           descriptor 5: the state directory of the container or exec'd process
  *                           N more: see STDIO_CONSOLE, and what the process shall inherit as 3, 4, …
+ *   tare-init hook DIRECTORY PROGRAM NAME …
+ *                           runs a hook of the runtime's namespaces in a session of its own, called NAME
  *   tare-init check-plan    reads a plan from stdin; says whether it would be accepted
  *   tare-init operations    prints the table of operations
  *   tare-init -- PROGRAM …  runs a program as pid 1 should: inside a container, where the file is bound for this
@@ -86,6 +88,16 @@ static int print_operations(void)
 	return 0;
 }
 
+/* Scripts are hooks too, and those cannot be executed from a descriptor that closes itself. */
+static int run_hook_program(char **argv)
+{
+	(void)setsid();
+	if (chdir(argv[0]) == 0)
+		(void)execve(argv[1], argv + 2, environ);
+	say(2, strerror(errno));
+	return 127;
+}
+
 int main(int argc, char **argv)
 {
 	const char *role = argc > 1 ? argv[1] : "";
@@ -98,6 +110,8 @@ int main(int argc, char **argv)
 	}
 	if (strcmp(role, "--") == 0 && argc > 2)
 		return reaper_run(argv + 2);
+	if (strcmp(role, "hook") == 0 && argc > 4)
+		return run_hook_program(argv + 2);
 	if (strcmp(role, "check-plan") == 0)
 		return check_plan();
 	if (strcmp(role, "operations") == 0)

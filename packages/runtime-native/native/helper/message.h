@@ -11,7 +11,7 @@
 #include "operations.h"
 
 #define PLAN_MAGIC 0x4e4c5054u /* "TPLN" */
-#define PLAN_VERSION 1u
+#define PLAN_VERSION 2u
 #define PLAN_HEADER_SIZE 16u
 #define PLAN_MAX_SIZE (1u << 20)
 #define PLAN_MAX_SLOTS 1024u
@@ -71,6 +71,7 @@ enum frame_type {
 	FRAME_STDIN_EOF = 4,
 	FRAME_RESIZE = 5, /* columns, rows: 16 bits each */
 	FRAME_KILL = 6,   /* signal: 32 bits */
+	FRAME_PROCEED = 7, /* from the maker: the hooks have run */
 	/* to clients */
 	FRAME_RESULT = 0x80, /* errno: 32 bits; more after a failed start, as FRAME_FAILED */
 	FRAME_STATUS = 0x81, /* protocol version, phase, pid: 32 bits each */
@@ -78,6 +79,7 @@ enum frame_type {
 	FRAME_EXIT = 0x83,   /* code, signal, oom, 0: 32 bits each; nanoseconds since the epoch: 64 bits */
 	FRAME_OUTPUT = 0x84, /* argument: 1 stdout, 2 stderr */
 	FRAME_END = 0x85,
+	FRAME_HOOKS = 0x86, /* to the maker, who shall run the hooks; pid: 32 bits */
 };
 
 void put_u16(uint8_t *at, uint16_t value);

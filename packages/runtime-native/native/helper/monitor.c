@@ -57,6 +57,11 @@ void monitor_start(void)
 	(void)send(the_monitor.sync.fd, "S", 1, MSG_NOSIGNAL);
 }
 
+void monitor_proceed(void)
+{
+	(void)send(the_monitor.sync.fd, "S", 1, MSG_NOSIGNAL);
+}
+
 void monitor_abandon(void)
 {
 	(void)sys_pidfd_send_signal(the_monitor.pidfd, SIGKILL);
@@ -194,6 +199,8 @@ static void read_sync(void)
 	close_fd(&fd);
 	if (data[0] == 'R')
 		on_created();
+	else if (data[0] == 'H')
+		clients_hooks();
 	else if (data[0] == 'F')
 		on_failure(data + 1, (size_t)size - 1);
 }

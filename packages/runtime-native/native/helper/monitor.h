@@ -73,6 +73,8 @@ void watch(struct source *source, uint32_t events);
 void unwatch_and_close(struct source *source);
 /* Opens the gate. */
 void monitor_start(void);
+/* The hooks have run: the process may go on being set up. */
+void monitor_proceed(void);
 /* The creator left before the container was set up. */
 __attribute__((noreturn)) void monitor_abandon(void);
 
@@ -109,6 +111,8 @@ void clients_ready(struct source *source, uint32_t events);
 void clients_output(enum stream stream, const uint8_t *data, size_t size);
 void clients_broadcast(uint8_t type, const uint8_t *payload, size_t size);
 void clients_status(void);
+/* Asks the maker to run the hooks. */
+void clients_hooks(void);
 /* The answer to the client that asked for the start: errno 0, or a failure as encode_failure makes it. */
 void clients_started(const uint8_t *failure, size_t size);
 void clients_end_output(void);

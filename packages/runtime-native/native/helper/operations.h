@@ -47,8 +47,8 @@
 	X(SCRATCH, 0x212, "s")                                                                                       \
 	/* layers from the top down, further options as key=value or flag, mount attributes */                       \
 	X(ROOT_OVERLAY, 0x213, "llq")                                                                                \
-	/* slot, attributes to set */                                                                                \
-	X(ROOT_TREE, 0x214, "uq")                                                                                    \
+	/* slot, attributes to set, directory on the host to attach it to until the pivot */                         \
+	X(ROOT_TREE, 0x214, "uqs")                                                                                   \
 	/* type, source, destination, options, attributes, propagation, flags (MOUNT_*) */                           \
 	X(MOUNT, 0x220, "ssslquu")                                                                                   \
 	/* slot, destination, attributes to set and clear, the same recursively, propagation, flags */               \
@@ -67,6 +67,10 @@
 	X(READONLY, 0x227, "s")                                                                                      \
 	/* uid of the owner, whether to bind it on /dev/console */                                                   \
 	X(TERMINAL, 0x228, "uu")                                                                                     \
+	/* waits until the maker has run the hooks of the runtime's namespaces */                                    \
+	X(RUNTIME_HOOKS, 0x22a, "")                                                                                  \
+	/* index, path on the host, arguments, environment, state up to its pid, time limit in ms (0: none) */       \
+	X(CREATE_HOOK, 0x22b, "usllsu")                                                                              \
 	X(PIVOT, 0x230, "")                                                                                          \
 	/* propagation of the new root */                                                                            \
 	X(ROOT_PROPAGATION, 0x231, "u")                                                                              \
@@ -99,6 +103,8 @@
 	X(CAPABILITIES, 0x306, "qqq")                                                                                \
 	X(AMBIENT, 0x307, "q")                                                                                       \
 	X(GATE, 0x308, "")                                                                                           \
+	/* as CREATE_HOOK, with a path in the container */                                                           \
+	X(START_HOOK, 0x30c, "usllsu")                                                                               \
 	X(NO_NEW_PRIVILEGES, 0x309, "")                                                                              \
 	/* flags, classic BPF program */                                                                             \
 	X(SECCOMP, 0x30a, "ub")                                                                                      \

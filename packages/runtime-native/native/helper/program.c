@@ -17,7 +17,7 @@ __attribute__((noreturn)) static void refuse(int error, const char *path)
 	die_status(error == ENOENT || error == ENOTDIR ? 127 : 126, error, "execve", path);
 }
 
-static char **pointers(struct list list)
+char **pointers(struct list list)
 {
 	size_t size = ((size_t)list.count + 1) * sizeof(char *);
 	char **array = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -66,6 +66,15 @@ static void search(char **arguments, char **environment)
 	refuse(ENOENT, name);
 }
 
+void reset_signals(void)
+{
+	for (int number = 1; number < NSIG; number++)
+		(void)signal(number, SIG_DFL);
+	sigset_t none;
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 void execute(struct list list, struct list names)
 {
 	char **arguments = pointers(list);
@@ -79,11 +88,7 @@ void execute(struct list list, struct list names)
 			die("dup2", NULL);
 	if (sys_close_range(3 + (unsigned)count, ~0u, TARE_CLOSE_RANGE_CLOEXEC) < 0)
 		die("close_range", NULL);
-	for (int number = 1; number < NSIG; number++)
-		(void)signal(number, SIG_DFL);
-	sigset_t none;
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	reset_signals();
 
 	/* changing the user has cleared it */
 	end_with_monitor();

@@ -39,6 +39,10 @@ static void handle(struct client *c)
 		return;
 	case FRAME_RESIZE:
 		return client_result(c, id, resize(c->small));
+	case FRAME_PROCEED:
+		if (!c->creator || the_monitor.phase != PHASE_CREATING)
+			return client_drop(c);
+		return monitor_proceed();
 	case FRAME_KILL:
 		return client_result(c, id, sys_pidfd_send_signal(the_monitor.pidfd, (int)get_u32(c->small)) < 0 ? errno : 0);
 	default:

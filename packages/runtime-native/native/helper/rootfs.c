@@ -91,10 +91,13 @@ int open_parent(const struct init *init, const char *path, const char **name)
 	return fd;
 }
 
-/* Puts the mount over "/" of this mount namespace. Paths of the host still resolve below it, until the pivot. */
-static void attach_root(struct init *init, int mount, const char *path)
+/*
+ * Puts the mount over a directory of this mount namespace, mostly "/". Paths of the host still resolve below it, until
+ * the pivot.
+ */
+static void attach_root(struct init *init, int mount, const char *place, const char *path)
 {
-	if (sys_move_mount(mount, "", AT_FDCWD, "/", TARE_MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (sys_move_mount(mount, "", AT_FDCWD, place, TARE_MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		die("move_mount", path);
 	init->root = mount;
 }
@@ -167,7 +170,7 @@ static void overlay_by_options(struct init *init, struct list layers, struct lis
 	struct tare_mount_attr attr = {.attr_set = attributes};
 	if (attributes && sys_mount_setattr(tree, "", TARE_AT_EMPTY_PATH, &attr) < 0)
 		die("mount_setattr", "overlay");
-	attach_root(init, tree, "overlay");
+	attach_root(init, tree, "/", "overlay");
 }
 
 void root_from_overlay(struct init *init, struct list layers, struct list options, uint64_t attributes)
@@ -206,17 +209,17 @@ void root_from_overlay(struct init *init, struct list layers, struct list option
 	int mount = sys_fsmount(context, TARE_FSMOUNT_CLOEXEC, (unsigned)attributes);
 	if (mount < 0)
 		die("fsmount", "overlay");
-	attach_root(init, mount, "overlay");
+	attach_root(init, mount, "/", "overlay");
 }
 
-void root_from_tree(struct init *init, uint32_t slot, uint64_t attributes)
+void root_from_tree(struct init *init, uint32_t slot, uint64_t attributes, const char *place)
 {
 	int tree = init->trees[slot];
 	struct tare_mount_attr attr = {.attr_set = attributes, .propagation = MS_PRIVATE};
 	if (sys_mount_setattr(tree, "", TARE_AT_EMPTY_PATH | TARE_AT_RECURSIVE, &attr) < 0)
 		die("mount_setattr", "/");
 	init->trees[slot] = -1;
-	attach_root(init, tree, "/");
+	attach_root(init, tree, place, place);
 }
 
 /*

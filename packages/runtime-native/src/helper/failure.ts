@@ -1,5 +1,6 @@
 /** Failures of the helper as errors of this package, in words that people know from other runtimes. */
-import { RuntimeError } from '../errors.ts';
+import { RuntimeError, hookFailed } from '../errors.ts';
+import type { HookKind } from '../spec/config.ts';
 import type { HelperFailure } from './message.ts';
 
 function describeExec({ errno, errnoCode, path, reason }: HelperFailure): string {
@@ -28,11 +29,27 @@ const FIELDS: Readonly<Record<string, string>> = {
   SECCOMP: 'linux.seccomp',
 };
 
+/** Kinds of the hooks that the container's process runs. */
+const HOOKS: Readonly<Record<string, HookKind>> = {
+  CREATE_HOOK: 'createContainer',
+  START_HOOK: 'startContainer',
+};
+
+/** Of a hook the helper tells its place in the list, and what happened; nothing of it when it could not be started. */
+function hookError(kind: HookKind, failure: HelperFailure): RuntimeError | undefined {
+  const [, index, text] = failure.syscall === 'hook' ? (/^(\d+) (.*)$/s.exec(failure.path) ?? []) : [];
+  if (index === undefined || text === undefined) return undefined;
+  const what = failure.errnoCode === 'ETIMEDOUT' ? text.replace('signal 9', 'took too long') : text.trim();
+  return hookFailed(kind, Number(index), what, failure);
+}
+
 /** `EXEC_FAILED` for the program itself, `NOT_RUNNING` without a container to join, `SETUP_FAILED` for other steps. */
 export function failureError(failure: HelperFailure, what: string): RuntimeError {
   const { errno, errnoCode, syscall, path, step, reason } = failure;
   const field = FIELDS[step];
   const details = { errno, errnoCode, syscall, path, step, ...(field ? { field } : {}), cause: failure };
+  const hook = HOOKS[step] && hookError(HOOKS[step], failure);
+  if (hook) return hook;
   if (step === 'EXEC' && syscall === 'execve')
     return new RuntimeError('EXEC_FAILED', describeExec(failure), details);
   if (step === 'TARGET' && errnoCode === 'ESRCH') {

@@ -16,12 +16,14 @@ export const FRAME = {
   STDIN_EOF: 4,
   RESIZE: 5,
   KILL: 6,
+  PROCEED: 7,
   RESULT: 0x80,
   STATUS: 0x81,
   FAILED: 0x82,
   EXIT: 0x83,
   OUTPUT: 0x84,
   END: 0x85,
+  HOOKS: 0x86,
 } as const;
 
 /** What STATUS says of the process. */

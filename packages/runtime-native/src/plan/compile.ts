@@ -6,6 +6,7 @@ import type { ExecOptions, LogFile } from '../runtime.ts';
 import type { ProcessSpec, Spec } from '../spec/config.ts';
 import type { NamespaceSpec } from '../spec/linux.ts';
 import type { CgroupPlacement, PlanContext, SeccompFilter, SecurityModules } from './context.ts';
+import { createHookOperations, startHookOperations } from './hooks.ts';
 import { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } from './mount-options.ts';
 import { MountPlan, normalize, planMounts, planRoot } from './mounts.ts';
 import type { Operation, Plan } from './operations.ts';
@@ -154,14 +155,16 @@ export function compileContainer(spec: Spec, context: PlanContext): Plan {
   for (const path of linux.readonlyPaths ?? []) plan.push(['READONLY', normalize(path)]);
   for (const path of linux.maskedPaths ?? []) plan.push(['MASK', normalize(path)]);
   if (spec.root?.readonly) plan.push(['ATTRIBUTES', '/', 1n, 0n, 0]);
-  plan.push(['PIVOT']);
+  plan.push(...createHookOperations(spec, context.subject), ['PIVOT']);
   if (linux.rootfsPropagation) plan.push(['ROOT_PROPAGATION', ROOT_PROPAGATION[linux.rootfsPropagation]]);
   plan.push(
     ...sysctlOperations(spec, namespaces),
     ...nameOperations(spec, namespaces),
     ...standingOperations(spec, process, context.securityModules),
   );
-  plan.push(...processOperations(process, context));
+  plan.push(
+    ...processOperations(process, { ...context, started: startHookOperations(spec, context.subject) }),
+  );
   return plan;
 }
 
@@ -226,7 +229,7 @@ export function compileExec(
   if (isTerminal(process, stdio)) plan.push(['TERMINAL', process.user.uid, 0]);
   plan.push(
     ...standingOperations(spec, process, context.securityModules),
-    ...processOperations(process, context),
+    ...processOperations(process, { ...context, started: [] }),
   );
   return plan;
 }

@@ -1,5 +1,6 @@
 /** What the compiler of launch plans has to know of the machine, given to it as data so that it stays pure. */
 import type { Mount, StdioOptions } from '../runtime.ts';
+import type { HookSubject } from './hooks.ts';
 
 /** Where the container's process is put, and what it sees of its cgroups. */
 export interface CgroupPlacement {
@@ -36,6 +37,8 @@ export interface PlanContext {
   /** Mounts that make up the root; `spec.root.path` otherwise. */
   rootfs: readonly Mount[] | undefined;
   stdio: StdioOptions;
+  /** What hooks are told. */
+  subject: HookSubject;
   cgroups: CgroupPlacement | undefined;
   seccomp: SeccompFilter | undefined;
   /** Capabilities that this process has: more cannot be given. */

@@ -2,6 +2,7 @@
 import { posix } from 'node:path';
 
 import { DEFAULT_DEVICES } from '../spec/defaults.ts';
+import { hooksBeforePivot } from './hooks.ts';
 import type { MountSpec, Spec } from '../spec/config.ts';
 import type { DeviceSpec, IdMapping } from '../spec/linux.ts';
 import type { CgroupPlacement, PlanContext } from './context.ts';
@@ -81,7 +82,8 @@ export function planRoot(plan: MountPlan, spec: Spec, context: PlanContext): voi
     if (!path?.startsWith('/')) {
       throw invalid('root.path', 'must be an absolute path when no rootfs mounts are given');
     }
-    plan.add(['ROOT_TREE', plan.tree(path, true), 0n]);
+    // hooks that enter the mount namespace look for the root where the spec says
+    plan.add(['ROOT_TREE', plan.tree(path, true), 0n, hooksBeforePivot(spec) ? path : '/']);
     return;
   }
   const [mount] = rootfs;
@@ -90,7 +92,8 @@ export function planRoot(plan: MountPlan, spec: Spec, context: PlanContext): voi
   const options = parseMountOptions(mount.options, mount.type);
   refuse(options, 'rootfs');
   if (options.bind) {
-    plan.add(['ROOT_TREE', plan.tree(mount.source, options.bind.recursive), options.set | options.setAll]);
+    const tree = plan.tree(mount.source, options.bind.recursive);
+    plan.add(['ROOT_TREE', tree, options.set | options.setAll, '/']);
   } else if (mount.type === 'overlay') {
     const isLower = (option: string): boolean => option.startsWith('lowerdir=');
     const layers = options.data

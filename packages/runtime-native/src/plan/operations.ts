@@ -30,7 +30,7 @@ export const OPERATIONS = {
   INHERITED_PROPAGATION: [0x211, 'u', 'flags'],
   SCRATCH: [0x212, 's', 'directory'],
   ROOT_OVERLAY: [0x213, 'llq', 'layers options attributes'],
-  ROOT_TREE: [0x214, 'uq', 'slot attributes'],
+  ROOT_TREE: [0x214, 'uqs', 'slot attributes place'],
   MOUNT: [0x220, 'ssslquu', 'type source destination options attributes propagation flags'],
   BIND: [0x221, 'usqqqquu', 'slot destination set clear setAll clearAll propagation flags'],
   MAPPED: [0x229, 'uu', 'slot recursive'],
@@ -41,6 +41,8 @@ export const OPERATIONS = {
   MASK: [0x226, 's', 'path'],
   READONLY: [0x227, 's', 'path'],
   TERMINAL: [0x228, 'uu', 'owner console'],
+  RUNTIME_HOOKS: [0x22a, '', ''],
+  CREATE_HOOK: [0x22b, 'usllsu', 'index path arguments environment state timeoutMs'],
   PIVOT: [0x230, '', ''],
   ROOT_PROPAGATION: [0x231, 'u', 'flags'],
   SYSCTL: [0x232, 'ss', 'name value'],
@@ -61,6 +63,7 @@ export const OPERATIONS = {
   CAPABILITIES: [0x306, 'qqq', 'effective permitted inheritable'],
   AMBIENT: [0x307, 'q', 'capabilities'],
   GATE: [0x308, '', ''],
+  START_HOOK: [0x30c, 'usllsu', 'index path arguments environment state timeoutMs'],
   NO_NEW_PRIVILEGES: [0x309, '', ''],
   SECCOMP: [0x30a, 'ub', 'flags program'],
   EXEC: [0x30b, 'll', 'arguments environment'],
@@ -93,7 +96,7 @@ export type Plan = readonly Operation[];
 
 const MAGIC = 0x4e4c5054;
 /** Changes whenever the table does, so that a helper never runs the plan of another version. */
-const VERSION = 1;
+const VERSION = 2;
 const HEADER_BYTES = 16;
 /** What the helper accepts. */
 export const PLAN_MAX_BYTES = 1 << 20;

@@ -3,7 +3,7 @@ import { capabilityMask } from '../spec/capabilities.ts';
 import { RLIMIT_TYPES } from '../spec/config.ts';
 import type { ProcessSpec } from '../spec/config.ts';
 import type { StdioOptions } from '../runtime.ts';
-import type { PlanContext, SeccompFilter } from './context.ts';
+import type { PlanContext } from './context.ts';
 import type { Operation } from './operations.ts';
 import { invalid } from './validate.ts';
 
@@ -71,7 +71,10 @@ export function isTerminal(process: ProcessSpec, stdio: StdioOptions): boolean {
 /** Phase 3, for containers and exec'd processes alike. */
 export function* processOperations(
   process: ProcessSpec,
-  context: Pick<PlanContext, 'available'> & { seccomp: SeccompFilter | undefined },
+  context: Pick<PlanContext, 'available' | 'seccomp'> & {
+    /** What comes first after the gate. */
+    started: Iterable<Operation>;
+  },
 ): Generator<Operation> {
   const { user, capabilities = {}, noNewPrivileges = false } = process;
   const { seccomp, available } = context;
@@ -94,6 +97,7 @@ export function* processOperations(
   yield ['CAPABILITIES', effective | lends, permitted | lends, inheritable];
   if (ambient) yield ['AMBIENT', ambient];
   yield ['GATE'];
+  yield* context.started;
   if (noNewPrivileges) yield ['NO_NEW_PRIVILEGES'];
   if (seccomp) yield ['SECCOMP', seccomp.flags, seccomp.program];
   if (lends) yield ['CAPABILITIES', effective, permitted, inheritable];

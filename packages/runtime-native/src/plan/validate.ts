@@ -65,7 +65,6 @@ function checked<T>(result: ZodSafeParseResult<T>, root: string): T {
 export function refuseUnsupported(spec: Spec): void {
   const { linux = {} } = spec;
   const asked: [field: string, present: unknown][] = [
-    ['hooks', Object.values(spec.hooks ?? {}).some((hooks) => hooks.length > 0)],
     ['linux.uidMappings', linux.uidMappings?.length],
     ['linux.gidMappings', linux.gidMappings?.length],
     ['linux.intelRdt', linux.intelRdt],

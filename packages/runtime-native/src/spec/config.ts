@@ -129,6 +129,19 @@ const hookSchema = z.object({
   timeout: z.int().min(1).optional(),
 });
 
+const hookList = z.array(hookSchema).optional();
+const HOOKS = {
+  prestart: hookList,
+  createRuntime: hookList,
+  createContainer: hookList,
+  startContainer: hookList,
+  poststart: hookList,
+  poststop: hookList,
+};
+
+/** Kinds of hooks, in the order of a container's life. */
+export const HOOK_KINDS = Object.keys(HOOKS) as readonly HookKind[];
+
 /** `config.json`. */
 export const specSchema = z.object({
   ociVersion: z.string().regex(/^1\.\d+\.\d+(?:[-+].*)?$/, 'must be a version 1.x.y'),
@@ -137,22 +150,17 @@ export const specSchema = z.object({
   hostname: text.max(64).optional(),
   domainname: text.max(64).optional(),
   mounts: z.array(mountSchema).optional(),
-  hooks: z
-    .object({
-      prestart: z.array(hookSchema).optional(),
-      createRuntime: z.array(hookSchema).optional(),
-      createContainer: z.array(hookSchema).optional(),
-      startContainer: z.array(hookSchema).optional(),
-      poststart: z.array(hookSchema).optional(),
-      poststop: z.array(hookSchema).optional(),
-    })
-    .optional(),
+  hooks: z.object(HOOKS).optional(),
   annotations: z.record(z.string(), z.string()).optional(),
   linux: linuxSchema.optional(),
 });
 
 /** `config.json` of a container, as the OCI runtime spec has it. */
 export type Spec = z.infer<typeof specSchema>;
+/** A kind of hooks. */
+export type HookKind = keyof typeof HOOKS;
+/** One hook. */
+export type HookSpec = z.infer<typeof hookSchema>;
 /** `process` of the spec. */
 export type ProcessSpec = z.infer<typeof processSchema>;
 /** `process.capabilities`. */

@@ -62,12 +62,14 @@ describe.skipIf(missing)('the decoder of plans', () => {
       compileContainer(spec, {
         ...common,
         scratch: '/run',
+        subject: { id: 'c', bundle: '/bundle' },
         rootfs: undefined,
         stdio: { terminal: true, log },
       }),
       compileContainer(spec, {
         ...common,
         scratch: '/run',
+        subject: { id: 'c', bundle: '/bundle' },
         rootfs: [
           { type: 'overlay', source: 'overlay', options: ['lowerdir=/a:/b', 'upperdir=/u', 'workdir=/w'] },
         ],

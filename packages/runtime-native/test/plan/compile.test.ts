@@ -10,6 +10,7 @@ import type { Spec } from '../../src/spec/index.ts';
 
 const context: PlanContext = {
   scratch: '/run/x',
+  subject: { id: 'c', bundle: '/bundle' },
   rootfs: undefined,
   stdio: {},
   cgroups: undefined,
@@ -68,7 +69,7 @@ LOOPBACK_UP ${''}
 TREE_OPEN slot=0 path="/image" recursive=1
 INHERITED_PROPAGATION flags=0x44000
 SCRATCH directory="/run/x"
-ROOT_TREE slot=0 attributes=0x0
+ROOT_TREE slot=0 attributes=0x0 place="/"
 MOUNT type="proc" source="proc" destination="/proc" options=[] attributes=0xe propagation=262144 flags=0x1
 DIRECTORY path="/"
 READONLY path="/proc/sys"

@@ -31,7 +31,7 @@ describe('the encoding of a launch plan', () => {
     ];
     expect(hex(encodePlan(plan))).toEqual([
       // magic "TPLN", version, length, operations
-      '54 50 4c 4e 01 00 00 00',
+      '54 50 4c 4e 02 00 00 00',
       '74 00 00 00 04 00 00 00',
       // STDIO: number, length, fields; LOG begins in the third line
       '01 01 00 00 0c 00 00 00',
