@@ -85,6 +85,18 @@ export const COMPONENTS = {
     path: 'usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json',
     costs: 'the comparison of our schemas with those of the runtime specification',
   },
+  imageSpec: {
+    name: 'config_test.go',
+    package: 'golang-github-opencontainers-image-spec-dev',
+    path: 'usr/share/gocode/src/github.com/opencontainers/image-spec/schema/config_test.go',
+    costs: 'the comparison of our validation with the tests of the image specification',
+  },
+  distribution: {
+    name: 'normalize_test.go',
+    package: 'golang-github-docker-distribution-dev',
+    path: 'usr/share/gocode/src/github.com/docker/distribution/reference/normalize_test.go',
+    costs: 'the comparison of our references with the tests of the distribution project',
+  },
 } as const satisfies Record<string, Component>;
 
 /** The component's path if it is there (in the cache, or for `docker` on the PATH), else undefined. */

@@ -64,7 +64,7 @@ export function checkShape<T extends z.ZodType>(schema: T, value: unknown, what:
 }
 
 /** `['layers', 0, 'os.version']` as `$.layers[0]["os.version"]`. */
-function jsonPath(path: readonly PropertyKey[]): string {
+export function jsonPath(path: readonly PropertyKey[]): string {
   let text = '$';
   for (const key of path) {
     if (typeof key === 'number') text += `[${key}]`;

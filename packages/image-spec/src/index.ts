@@ -30,6 +30,18 @@ export {
   type LayerCompression,
 } from './media-types.ts';
 export { MAX_DOCUMENT_BYTES } from './document.ts';
+export { EMPTY_DESCRIPTOR, EMPTY_JSON, embeddedContent } from './empty.ts';
+export { validateDocument, type Violation } from './validate.ts';
+export {
+  DISTRIBUTION_ERROR_CODES,
+  errorBodySchema,
+  repositoryListSchema,
+  tagListSchema,
+  type DistributionErrorCode,
+  type ErrorBody,
+  type RepositoryList,
+  type TagList,
+} from './distribution.ts';
 export {
   detectManifestType,
   imageManifestSchema,

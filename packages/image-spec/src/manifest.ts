@@ -117,7 +117,8 @@ function decodeUnambiguous(bytes: Uint8Array, mediaType: string, what: string): 
   return value;
 }
 
-function refuseAmbiguity(value: Record<string, unknown>, what: string): void {
+/** @throws {ImageSpecError} `INVALID_DOCUMENT` for what readers may take for several things, `UNSUPPORTED` for schema 1 */
+export function refuseAmbiguity(value: Record<string, unknown>, what: string): void {
   if (value['schemaVersion'] === 1 || isSchema1Type(String(value['mediaType']))) throw schema1(what);
   for (const key of Object.keys(value)) {
     const meant = DECISIVE_KEYS.find((known) => known.toLowerCase() === key.toLowerCase());

@@ -150,6 +150,54 @@ test('whatever is read can be written and read again', () => {
   );
 });
 
+/** The grammar of the distribution project as its documentation writes it, and its normalisation, in one function. */
+function oracle(text: string): string | undefined {
+  if (/^[a-f0-9]{64}$/.test(text)) return undefined;
+  const slash = text.indexOf('/');
+  const head = text.slice(0, slash);
+  const isHost = slash !== -1 && (/[.:]/.test(head) || head === 'localhost' || head.toLowerCase() !== head);
+  let [domain, rest] = isHost ? [head, text.slice(slash + 1)] : ['docker.io', text];
+  if (domain === 'index.docker.io') domain = 'docker.io';
+  if (domain === 'docker.io' && !rest.includes('/')) rest = `library/${rest}`;
+  const whole = `${domain}/${rest}`;
+  const part = '(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])';
+  const host = `(?:${part}(?:\\.${part})*|\\[(?:[a-fA-F0-9:]+)\\])(?::[0-9]+)?`;
+  const component = '[a-z0-9]+(?:(?:[._]|__|[-]+)[a-z0-9]+)*';
+  const grammar = new RegExp(
+    `^(${host}/${component}(?:/${component})*)(?::([\\w][\\w.-]{0,127}))?(?:@([A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?$`,
+  );
+  const match = grammar.exec(whole);
+  if (match === null || match[1]!.length - domain.length - 1 > 255) return undefined;
+  if (match[3] !== undefined && !/^(?:sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$/.test(match[3]))
+    return undefined;
+  return whole;
+}
+
+test('reads exactly what the grammar of the distribution project says, and as it says', () => {
+  const piece = fc.oneof(
+    fc.constantFrom('docker.io', 'index.docker.io', 'localhost', 'library', 'Host', 'a', '1', '_', '__', '-', '.', ':', '/', '//', '@', '5000', '[::1]', '[', ']', 'latest', digest, hex, `sha512:${hex}${hex}`, `sha384:${hex}${hex.slice(32)}`, 'é', ' ', '\n'),
+    component,
+    fc.string({ maxLength: 3 }),
+  ); // prettier-ignore
+  const text = fc.oneof(
+    reference.map((parts) => formatReference(parts as never)),
+    fc.array(piece, { maxLength: 9 }).map((pieces) => pieces.join('')),
+  );
+  const read = (name: string): string | undefined => {
+    try {
+      return formatReference(parseReference(name));
+    } catch {
+      return undefined;
+    }
+  };
+  fc.assert(
+    fc.property(text, (name) => {
+      expect({ name, whole: read(name) }).toEqual({ name, whole: oracle(name) });
+    }),
+    { numRuns: 5_000 },
+  );
+});
+
 test('does not take long over hostile names', () => {
   const started = performance.now();
   for (const piece of ['a-', 'a_', 'a.', 'a/', '-', 'A.', ':']) {

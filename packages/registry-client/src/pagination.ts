@@ -1,5 +1,5 @@
 /** Lists that registries give page by page. */
-import { z } from 'zod';
+import { repositoryListSchema, tagListSchema } from '@tare/image-spec';
 import { RegistryError } from './errors.ts';
 import { readBody } from './http.ts';
 import type { Call, RegistryHost } from './registry-host.ts';
@@ -22,7 +22,6 @@ export async function* listPages(
   call: Pick<Call, 'scopes' | 'signal'>,
   pageSize: number | undefined,
 ): AsyncGenerator<string, void, undefined> {
-  const pageSchema = z.looseObject({ [key]: z.array(z.string()).nullish() });
   let next: string | URL | undefined = path;
   let query: Record<string, string> = pageSize === undefined ? {} : { n: String(pageSize) };
   for (let page = 0; next !== undefined; page++) {
@@ -30,15 +29,22 @@ export async function* listPages(
     const { url } = response;
     const bytes = await readBody(response, MAX_PAGE_BYTES, { method: 'GET', signal: call.signal });
     const context = { method: 'GET', url, status: 200 };
-    const parsed = pageSchema.safeParse(parseJson(bytes));
-    if (!parsed.success) throw new RegistryError('INVALID_RESPONSE', `answered no list of ${key}`, context);
-    yield* (parsed.data[key] as string[] | null | undefined) ?? [];
+    const names = namesIn(parseJson(bytes), key);
+    if (names === undefined)
+      throw new RegistryError('INVALID_RESPONSE', `answered no list of ${key}`, context);
+    yield* names;
     next = nextPage(response.headers.link, url);
     query = {};
     if (next !== undefined && page + 1 === MAX_PAGES) {
       throw new RegistryError('INVALID_RESPONSE', `gave more than ${MAX_PAGES} pages`, context);
     }
   }
+}
+
+function namesIn(page: unknown, key: 'tags' | 'repositories'): string[] | undefined {
+  return key === 'tags'
+    ? tagListSchema.safeParse(page).data?.tags
+    : repositoryListSchema.safeParse(page).data?.repositories;
 }
 
 /** The target of `Link: <…>; rel="next"`. @see https://www.rfc-editor.org/rfc/rfc8288 */
