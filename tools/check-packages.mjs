@@ -40,6 +40,7 @@ try {
     checkReadme(name);
   }
   checkEntryPoints();
+  for (const format of ['mjs', 'cjs']) checkUnpackWorkers(format);
   process.stdout.write(`${names.length} packages: build, publint, attw, import and require are fine\n`);
 } finally {
   rmSync(work, { recursive: true, force: true });
@@ -65,6 +66,34 @@ function checkEntryPoints() {
       run('node', [script], work);
     }
   }
+}
+
+/** A layer unpacked on a thread, by programs of either module format. */
+function checkUnpackWorkers(format) {
+  const load = (names, from) =>
+    format === 'mjs' ? `import { ${names} } from '${from}';` : `const { ${names} } = require('${from}');`;
+  const self = format === 'mjs' ? 'import.meta.url' : "require('node:url').pathToFileURL(__filename)";
+  writeFileSync(
+    join(work, `unpack.${format}`),
+    `${load('serveUnpacking', '@tare/layer-store/worker')}
+     ${load('nodeLayerFs', '@tare/layer-store')}
+     serveUnpacking(nodeLayerFs);`,
+  );
+  writeFileSync(
+    join(work, `main.${format}`),
+    `${load('nodeLayerFs, openLayerStore', '@tare/layer-store')}
+     ${load('TarBuilder', '@tare/layer-store/testing')}
+     async function main() {
+       const program = new URL('./unpack.${format}', ${self});
+       const store = await openLayerStore({ root: 'store-${format}', fs: nodeLayerFs, workers: { program } });
+       const tar = new TarBuilder().directory('.').file('hello', 'world').build();
+       const { descriptor, diffId } = await store.importLayer((async function* () { yield tar; })());
+       await store.unpack([{ descriptor, diffId }]);
+       await store[Symbol.asyncDispose]();
+     }
+     main();`,
+  );
+  run('node', [`main.${format}`], work);
 }
 
 function checkReadme(name) {

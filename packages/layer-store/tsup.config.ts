@@ -5,6 +5,7 @@ export default defineConfig({
     index: 'src/index.ts',
     snapshot: 'src/snapshot/index.ts',
     testing: 'src/testing/index.ts',
+    worker: 'src/unpack/index.ts',
   },
   format: ['esm', 'cjs'],
   dts: true,

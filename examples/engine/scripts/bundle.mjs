@@ -28,9 +28,9 @@ function gitCommit() {
   }
 }
 
-/** Worker programs of a workspace package: every `worker.ts` or `*.worker.ts` of its sources. */
-function workersOf(name) {
-  const directory = join(dirname(require.resolve(`${name}/package.json`)), 'src');
+/** Worker programs of a package: every `worker.ts` or `*.worker.ts` of its sources. */
+function workersOf(folder) {
+  const directory = join(folder, 'src');
   if (!existsSync(directory)) return [];
   return readdirSync(directory, { recursive: true })
     .filter((file) => /(^|[/.-])worker\.ts$/.test(file))
@@ -48,13 +48,13 @@ const nativeBinding = {
   },
 };
 
-const packages = ['layer-store', 'registry-client', 'runtime-native', 'netdriver'].map(
-  (name) => `@tare/${name}`,
+const packages = ['layer-store', 'registry-client', 'runtime-native', 'netdriver'].map((name) =>
+  dirname(require.resolve(`@tare/${name}/package.json`)),
 );
 await rm(join(root, 'dist'), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: [{ in: 'src/cli/start.ts', out: 'tare' }, ...packages.flatMap(workersOf)],
+  entryPoints: [{ in: 'src/cli/start.ts', out: 'tare' }, ...[root, ...packages].flatMap(workersOf)],
   outdir: 'dist',
   bundle: true,
   splitting: true,

@@ -63,6 +63,12 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
 /** Cgroup that the containers' own go below. */
 const CGROUP_PARENT = '/tare';
 
+/** What unpacks layers on threads of its own: beside this file in the sources as in the bundle. */
+const UNPACK_PROGRAM = new URL(
+  import.meta.url.endsWith('.ts') ? './unpack.worker.ts' : './unpack.worker.js',
+  import.meta.url,
+);
+
 /** Chooses the implementation behind every seam. What has to be closed goes into `resources`. */
 async function openParts(config: Config, log: Logger, resources: AsyncDisposableStack): Promise<EngineParts> {
   mkdirSync(config.dataRoot, { recursive: true, mode: 0o711 });
@@ -79,7 +85,13 @@ async function openParts(config: Config, log: Logger, resources: AsyncDisposable
   );
   // of running containers nothing goes; an idle engine leaves no cgroup behind
   resources.defer(() => sweepCgroups(CGROUP_PARENT));
-  const layers = resources.use(await openLayerStore({ root: join(config.dataRoot, 'layers'), fs: layerFs }));
+  const layers = resources.use(
+    await openLayerStore({
+      root: join(config.dataRoot, 'layers'),
+      fs: layerFs,
+      workers: { program: UNPACK_PROGRAM },
+    }),
+  );
   return {
     log,
     content: layers.content,

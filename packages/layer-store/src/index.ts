@@ -8,7 +8,7 @@ export {
   type CreateLayerOptions,
   type SnapshotLayerOptions,
 } from './create-layer.ts';
-export { FileContent, openFileContent, type ContentCreator } from './content/file-content.ts';
+export { FileContent, openFileContent, type BlobFiles, type ContentCreator } from './content/file-content.ts';
 export { collectGarbage, type GarbageOptions, type GarbageReport } from './content/gc.ts';
 export { LayerStoreError, type LayerStoreErrorCode } from './errors.ts';
 export { RESOLVE, type LayerFs } from './fs.ts';
@@ -26,4 +26,5 @@ export type { ByteString, TarEntry, TarEntryType } from './tar/entry.ts';
 export { parseEntryPath } from './tar/entry-path.ts';
 export { TarReader, type TarReaderOptions, type TarSink } from './tar/read.ts';
 export { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName, type Whiteout } from './tar/whiteout.ts';
+export type { UnpackWorkerOptions } from './unpack/workers.ts';
 export { TAR_END, encodeTarHeader, tarEntry, tarPadding } from './tar/write.ts';

@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { chainIds, type Descriptor, type Digest } from '@tare/image-spec';
 import type { ContentStore } from '@tare/image-spec/content';
 import { mkdir } from 'node:fs/promises';
-import { applyLayer } from './apply.ts';
+import { applyLayer, type AppliedLayer } from './apply.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
 import { decompress } from './compression.ts';
-import { openFileContent, type ContentCreator } from './content/file-content.ts';
+import { openFileContent, type BlobFiles, type ContentCreator } from './content/file-content.ts';
 import {
   createLayer,
   type CreatedLayer,
@@ -19,6 +19,7 @@ import { SingleFlight } from './single-flight.ts';
 import { openOverlaySnapshotter } from './snapshot/overlay.ts';
 import type { SnapshotUsage, Snapshotter } from './snapshot/snapshotter.ts';
 import type { LayerStager } from './snapshot/stage.ts';
+import { UnpackWorkers, type UnpackWorkerOptions } from './unpack/workers.ts';
 
 /** Options of {@link openLayerStore}. */
 export interface LayerStoreOptions {
@@ -30,6 +31,11 @@ export interface LayerStoreOptions {
   content?: ContentStore & ContentCreator;
   /** How layers are unpacked; whiteouts are always those of overlay. */
   policy?: Omit<ApplyPolicy, 'whiteouts' | 'ownership'>;
+  /**
+   * Threads to unpack layers on, beside each other. Default: none, layers are unpacked on the calling thread in slices of
+   * a few milliseconds. Takes effect when the content store has its blobs in files.
+   */
+  workers?: UnpackWorkerOptions;
   signal?: AbortSignal;
 }
 
@@ -130,6 +136,7 @@ class OverlayLayerStore implements LayerStore {
   readonly #flights = new SingleFlight<Digest, SnapshotUsage>();
   readonly #progress = new Map<Digest, Set<(bytesRead: number) => void>>();
   readonly #closing = new AbortController();
+  readonly #workers: UnpackWorkers | undefined;
 
   constructor(
     content: ContentStore & ContentCreator,
@@ -140,6 +147,7 @@ class OverlayLayerStore implements LayerStore {
     this.snapshots = snapshots;
     this.#fs = options.fs;
     this.#policy = { ...options.policy, whiteouts: 'overlay', ownership: 'keep' };
+    this.#workers = options.workers && new UnpackWorkers(options.workers);
   }
 
   async unpack(layers: readonly LayerToUnpack[], options: UnpackOptions = {}): Promise<Digest> {
@@ -213,6 +221,7 @@ class OverlayLayerStore implements LayerStore {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort(new LayerStoreError('CLOSED', 'the layer store is closed'));
     await this.#flights.idle();
+    await this.#workers?.[Symbol.asyncDispose]();
     await this.snapshots[Symbol.asyncDispose]();
   }
 
@@ -225,14 +234,8 @@ class OverlayLayerStore implements LayerStore {
       return this.snapshots.usage(chainId, { signal });
     }
     await using stage = await this.snapshots.stage({ signal });
-    const applied = await applyLayer(await this.content.fetch(descriptor, { signal }), stage.directory, {
-      ...this.#policy,
-      fs: this.#fs,
-      diffId,
-      signal,
-      onProgress: (bytesRead) => {
-        for (const listener of this.#progress.get(chainId) ?? []) listener(bytesRead);
-      },
+    const applied = await this.#apply(descriptor, diffId, stage.directory, signal, (bytesRead) => {
+      for (const listener of this.#progress.get(chainId) ?? []) listener(bytesRead);
     });
     const usage = { sizeBytes: applied.bytes, inodes: applied.inodes };
     // the parent may still be in the making; if it fails, so does this one
@@ -242,4 +245,31 @@ class OverlayLayerStore implements LayerStore {
     await stage.commit(chainId, parent, { impliedDirectories, usage }, { signal });
     return usage;
   }
+
+  async #apply(
+    descriptor: Descriptor,
+    diffId: Digest,
+    directory: string,
+    signal: AbortSignal,
+    onProgress: (bytesRead: number) => void,
+  ): Promise<AppliedLayer> {
+    if (this.#workers === undefined || !hasFiles(this.content)) {
+      const blob = await this.content.fetch(descriptor, { signal });
+      return applyLayer(blob, directory, { ...this.#policy, fs: this.#fs, diffId, signal, onProgress });
+    }
+    try {
+      // the digest of the archive is checked, which says more than that of the blob
+      const file = this.content.path(descriptor.digest);
+      return await this.#workers.apply({ ...this.#policy, file, directory, diffId }, signal, onProgress);
+    } catch (error) {
+      signal.throwIfAborted();
+      // if the blob is missing or damaged, that is what the caller should hear
+      for await (const _ of await this.content.fetch(descriptor, { signal })) continue;
+      throw error;
+    }
+  }
+}
+
+function hasFiles(content: ContentStore): content is ContentStore & BlobFiles {
+  return 'path' in content && typeof content.path === 'function';
 }

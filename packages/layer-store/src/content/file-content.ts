@@ -54,8 +54,18 @@ export interface ContentCreator {
   ): Promise<{ digest: Digest; size: number }>;
 }
 
+/** Optional power of a content store: its blobs are files. */
+export interface BlobFiles {
+  /**
+   * The file of a blob, whether it is there or not; for readers that want the file itself (sendfile, a worker).
+   *
+   * @throws {ImageSpecError} `INVALID_DIGEST`
+   */
+  path(digest: Digest): string;
+}
+
 /** Blobs as files. Made by {@link openFileContent}. */
-export class FileContent implements ContentStore, ResumableSink, ContentCreator {
+export class FileContent implements ContentStore, ResumableSink, ContentCreator, BlobFiles {
   readonly #root: string;
   /** Pushes under way in this process, so that two of one blob write it once. */
   readonly #pushes = new Map<Digest, Promise<void>>();
@@ -65,11 +75,6 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator 
     this.#root = root;
   }
 
-  /**
-   * The file of a blob, whether it is there or not; for readers that want the file itself (sendfile, a worker).
-   *
-   * @throws {ImageSpecError} `INVALID_DIGEST`
-   */
   path(digest: Digest): string {
     // parsed again although branded: this is the one place where a digest becomes a path
     const valid = parseDigest(digest);

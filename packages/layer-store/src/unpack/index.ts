@@ -1,0 +1,1 @@
+export { serveUnpacking } from './serve.ts';

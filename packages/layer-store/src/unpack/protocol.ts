@@ -1,0 +1,30 @@
+/** What the threads that unpack layers and the one that asks them tell each other. */
+import type { Digest } from '@tare/image-spec';
+import type { AppliedLayer, ApplyOptions } from '../apply.ts';
+import type { LayerStoreErrorCode } from '../errors.ts';
+
+/** A layer to unpack: options of `applyLayer` that are data, the archive as a file. */
+export interface UnpackJob extends Omit<ApplyOptions, 'fs' | 'signal' | 'onProgress' | 'diffId'> {
+  file: string;
+  directory: string;
+  diffId: Digest;
+}
+
+/** To a worker; it has one job at a time. */
+export type Request = { kind: 'unpack'; job: UnpackJob } | { kind: 'abort' };
+
+/** From a worker. */
+export type Reply =
+  | { kind: 'progress'; bytesRead: number }
+  | { kind: 'done'; applied: AppliedLayer }
+  | { kind: 'failed'; error: PlainError };
+
+/** An error as it crosses threads: structured cloning keeps neither its class nor its fields. */
+export interface PlainError {
+  /** Of a `LayerStoreError`; undefined for any other. */
+  code: LayerStoreErrorCode | undefined;
+  message: string;
+  entry: string | undefined;
+  /** Kept by cloning as far as it can be. */
+  cause: unknown;
+}

@@ -1,0 +1,69 @@
+/**
+ * The thread's side of unpacking in parallel. The calls that it needs cannot be handed to a thread, so whoever composes
+ * the packages writes the thread's program, in two lines: import a `LayerFs`, give it to {@link serveUnpacking}.
+ */
+import { createReadStream } from 'node:fs';
+import { parentPort } from 'node:worker_threads';
+import { applyLayer } from '../apply.ts';
+import { LayerStoreError, systemCode } from '../errors.ts';
+import type { LayerFs } from '../fs.ts';
+import type { PlainError, Reply, Request, UnpackJob } from './protocol.ts';
+
+/** Bytes per read of the blob. */
+const READ_CHUNK = 256 * 1024;
+/** Bytes between two words on how far it is. */
+const PROGRESS_BYTES = 1024 * 1024;
+
+/**
+ * Makes this thread unpack layers for the `LayerStore` that started it (option `workers`). Call it once, first thing.
+ *
+ * @throws {LayerStoreError} `INVALID_ARGUMENT` outside of a worker thread
+ */
+export function serveUnpacking(fs: LayerFs): void {
+  const port = parentPort;
+  if (port === null) {
+    throw new LayerStoreError('INVALID_ARGUMENT', 'serveUnpacking is for worker threads');
+  }
+  const reply = (message: Reply): void => port.postMessage(message);
+  let running = new AbortController();
+  port.on('message', (request: Request) => {
+    if (request.kind === 'abort') {
+      running.abort();
+      return;
+    }
+    running = new AbortController();
+    unpack(fs, request.job, running.signal, reply).then(
+      (applied) => reply({ kind: 'done', applied }),
+      (error: unknown) => reply({ kind: 'failed', error: toPlain(error) }),
+    );
+  });
+}
+
+async function unpack(fs: LayerFs, job: UnpackJob, signal: AbortSignal, reply: (message: Reply) => void) {
+  const { file, directory, ...options } = job;
+  let told = 0;
+  return applyLayer(createReadStream(file, { highWaterMark: READ_CHUNK }), directory, {
+    ...options,
+    fs,
+    signal,
+    onProgress: (bytesRead) => {
+      if (bytesRead - told < PROGRESS_BYTES) return;
+      told = bytesRead;
+      reply({ kind: 'progress', bytesRead });
+    },
+  });
+}
+
+function toPlain(error: unknown): PlainError {
+  const known = error instanceof LayerStoreError ? error : undefined;
+  const message = error instanceof Error ? error.message : String(error);
+  const cause = known === undefined ? error : known.cause;
+  return { code: known?.code, message, entry: known?.entry, cause: plainCause(cause) };
+}
+
+/** System errors lose their code by cloning; what is no error may not be cloned at all. */
+function plainCause(cause: unknown): unknown {
+  if (!(cause instanceof Error)) return undefined;
+  const { errno, syscall, path } = cause as NodeJS.ErrnoException;
+  return { message: cause.message, code: systemCode(cause), errno, syscall, path };
+}
