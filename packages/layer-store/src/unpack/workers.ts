@@ -120,7 +120,7 @@ function run(
   onProgress: (bytesRead: number) => void,
 ): Promise<AppliedLayer> {
   const { promise, resolve, reject } = Promise.withResolvers<AppliedLayer>();
-  const send = (request: Request): void => worker.postMessage(request);
+  const send = (request: Request): void => worker.postMessage(request, []);
   // it answers when it has stopped: until then it may still write
   const onAbort = (): void => send({ kind: 'abort' });
   const onMessage = (reply: Reply): void => {
