@@ -78,9 +78,20 @@ interface Binding {
   /** RLIMIT_NOFILE when the addon was loaded; -1 is unlimited. */
   openFilesLimit: { soft: number; hard: number };
 
+  // seccomp.cc
+  seccompReceive(
+    listener: number,
+  ):
+    | { id: bigint; pid: number; syscall: number; arch: number; instruction: bigint; args: bigint[] }
+    | undefined;
+  seccompSend(listener: number, id: bigint, value: bigint, error: number, flags: number): boolean;
+  seccompValid(listener: number, id: bigint): boolean;
+
   // socket.cc
   socketpair(type: number): [number, number];
   connectUnix(path: Path, type: number): number;
+  listenUnix(path: Path, type: number): number;
+  acceptUnix(fd: number): number | undefined;
   sendmsg(fd: number, data: Uint8Array, fds: number[]): number | undefined;
   recvmsg(fd: number, maxBytes: number): { data: Uint8Array; fds: number[]; truncated: boolean } | undefined;
   bindPort(datagram: boolean, address: string, port: number): { fd: number; port: number };

@@ -16,6 +16,7 @@
         'native/namespaces.cc',
         'native/netlink.cc',
         'native/process.cc',
+        'native/seccomp.cc',
         'native/socket.cc',
         'native/terminal.cc',
         'native/watch.cc',

@@ -51,6 +51,38 @@ Value ConnectUnix(const CallbackInfo& info) {
   return Napi::Number::New(info.Env(), fd);
 }
 
+// listenUnix(path, type) → descriptor, non-blocking
+Value ListenUnix(const CallbackInfo& info) {
+  std::string path = Path(info, 0, "path");
+  struct sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) throw ErrnoError(info.Env(), ENAMETOOLONG, "bind", path);
+  std::memcpy(address.sun_path, path.data(), path.size());
+  int fd = socket(AF_UNIX, Int(info, 1, "type") | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) throw ErrnoError(info.Env(), errno, "socket", path);
+  const char* step = "bind";
+  int failed = bind(fd, reinterpret_cast<struct sockaddr*>(&address), sizeof address);
+  if (failed == 0) {
+    step = "listen";
+    failed = listen(fd, 128);
+  }
+  if (failed == 0) return Napi::Number::New(info.Env(), fd);
+  int err = errno;
+  close(fd);
+  throw ErrnoError(info.Env(), err, step, path);
+}
+
+// acceptUnix(fd) → descriptor of the connection, non-blocking, or undefined when nobody waits
+Value AcceptUnix(const CallbackInfo& info) {
+  int fd;
+  do {
+    fd = accept4(Fd(info, 0, "fd"), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  } while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+  if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return info.Env().Undefined();
+  if (fd < 0) throw ErrnoError(info.Env(), errno, "accept4");
+  return Napi::Number::New(info.Env(), fd);
+}
+
 // sendmsg(fd, data, fds) → bytes taken, or undefined when the socket is full
 Value Sendmsg(const CallbackInfo& info) {
   Bytes data = ByteArray(info, 1, "data");
@@ -234,6 +266,8 @@ Value OpenSocket(const CallbackInfo& info) {
 void InitSocket(Napi::Env env, Napi::Object exports) {
   exports.Set("socketpair", Napi::Function::New<Socketpair>(env));
   exports.Set("connectUnix", Napi::Function::New<ConnectUnix>(env));
+  exports.Set("listenUnix", Napi::Function::New<ListenUnix>(env));
+  exports.Set("acceptUnix", Napi::Function::New<AcceptUnix>(env));
   exports.Set("sendmsg", Napi::Function::New<Sendmsg>(env));
   exports.Set("recvmsg", Napi::Function::New<Recvmsg>(env));
   exports.Set("bindPort", Napi::Function::New<BindPort>(env));

@@ -63,7 +63,7 @@ export function features(): Features {
       },
       seccomp: {
         enabled: true,
-        actions: SECCOMP_ACTIONS.filter((action) => action !== 'SCMP_ACT_NOTIFY'),
+        actions: SECCOMP_ACTIONS,
         operators: SECCOMP_OPERATORS,
         archs: Object.keys(AUDIT_ARCHITECTURE),
         knownFlags: SECCOMP_FLAGS,

@@ -65,9 +65,19 @@ export type {
 } from './runtime.ts';
 export { compileSeccomp, defaultSeccompProfile, parseSeccompProfile, seccompFlags } from './seccomp.ts';
 export type { CompileSeccompOptions, DefaultSeccompOptions, ResolveSeccompOptions } from './seccomp.ts';
+export { answerNotification, notificationIsValid, receiveNotification } from './seccomp/notifications.ts';
+export type { SeccompAnswer, SeccompNotification } from './seccomp/notifications.ts';
 export { AT_FDCWD, RESOLVE, layerFs, renameat2 } from './syscalls.ts';
 export type { LayerSyscalls, SystemError } from './syscalls.ts';
 export { getWindowSize, openPseudoTerminal, setWindowSize } from './terminal.ts';
 export type { PseudoTerminal, WindowSize } from './terminal.ts';
-export { connectUnix, peerCredentials, receiveMessage, sendMessage, socketpair } from './unix-socket.ts';
+export {
+  acceptUnix,
+  connectUnix,
+  listenUnix,
+  peerCredentials,
+  receiveMessage,
+  sendMessage,
+  socketpair,
+} from './unix-socket.ts';
 export type { UnixMessage, UnixSocketType } from './unix-socket.ts';

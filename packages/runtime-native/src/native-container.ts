@@ -345,6 +345,7 @@ export class NativeContainer implements Container {
         {
           cgroups,
           seccomp: seccomp ? execFilter(spec) : undefined,
+          subject: this.#subject(),
           available: availableCapabilities(),
           securityModules: securityModules(),
         },

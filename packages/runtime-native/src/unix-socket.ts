@@ -32,6 +32,21 @@ export function connectUnix(path: string, type: UnixSocketType): number {
 }
 
 /**
+ * Listens on a unix socket, whose file is made and is the caller's to remove; the descriptor is non-blocking and
+ * close-on-exec, and the caller's to close.
+ *
+ * @throws {Error} `EADDRINUSE` when there is a file of that name, `ENAMETOOLONG` for more than 107 bytes
+ */
+export function listenUnix(path: string, type: UnixSocketType): number {
+  return load().listenUnix(path, TYPES[type]);
+}
+
+/** The next connection to a listening socket, as {@link connectUnix} has its end of it; undefined when nobody waits. */
+export function acceptUnix(fd: number): number | undefined {
+  return load().acceptUnix(fd);
+}
+
+/**
  * Sends a message without blocking. Descriptors are duplicated into the message; the caller keeps its own.
  *
  * @returns the bytes taken (all of them for `seqpacket`), or undefined when the socket is full

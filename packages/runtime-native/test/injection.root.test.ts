@@ -39,10 +39,10 @@ const { OPERATIONS } = await import('../src/plan/operations.ts');
 
 const phaseOf = ([name]: Operation): number => OPERATIONS[name][0] >> 8;
 
-/** Operations of exec'd processes and of rarer machines; every other one is in the plan of this test. */
+/** Operations of exec'd processes, of rarer machines, and with a test of their own; every other one is in the plan of this test. */
 const ELSEWHERE: OperationName[] = [
   ...(['TARGET', 'TARGET_JOIN', 'PARENT_AFFINITY', 'AFFINITY'] as const),
-  ...(['EXEC_LABEL', 'PID_NAMESPACE', 'ROOT_TREE'] as const),
+  ...(['EXEC_LABEL', 'PID_NAMESPACE', 'ROOT_TREE', 'SECCOMP_LISTENER'] as const),
 ];
 
 describeContainers('a failure on the way to a container', () => {

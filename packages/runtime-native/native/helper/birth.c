@@ -152,6 +152,11 @@ static void prepare(const struct plan *plan, struct birth *birth)
 		case OP_TIME_OFFSETS:
 			new_time_namespace(read_string(&f));
 			break;
+		case OP_SECCOMP_LISTENER:
+			m->agent.path = read_string(&f);
+			m->agent.head = read_string(&f);
+			m->agent.container = read_u32(&f);
+			break;
 		default:
 			return; /* phase 2 begins */
 		}

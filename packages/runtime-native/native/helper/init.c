@@ -60,6 +60,7 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 	case OP_TARGET:
 	case OP_PARENT_AFFINITY:
 	case OP_TIME_OFFSETS:
+	case OP_SECCOMP_LISTENER:
 		return; /* the monitor's */
 	case OP_CGROUP_JOIN:
 		return join_cgroup(read_string(&f));
@@ -191,7 +192,7 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 		return no_new_privileges();
 	case OP_SECCOMP: {
 		uint32_t flags = read_u32(&f);
-		return load_filter(flags, read_bytes(&f));
+		return load_filter(init, flags, read_bytes(&f));
 	}
 	case OP_EXEC: {
 		struct list arguments = read_list(&f);

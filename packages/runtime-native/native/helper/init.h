@@ -119,7 +119,7 @@ void raise_ambient_set(uint64_t mask);
 void no_new_privileges(void);
 
 /* seccomp.c */
-void load_filter(uint32_t flags, struct bytes program);
+void load_filter(const struct init *init, uint32_t flags, struct bytes program);
 
 /* hooks.c: runs a program to its end, and dies with what it said unless it has ended well */
 void run_hook(struct cursor fields);

@@ -95,6 +95,8 @@ struct tare_filter_program {
 	const struct tare_filter *filter;
 };
 #define TARE_SECCOMP_SET_MODE_FILTER 1u
+#define TARE_SECCOMP_NEW_LISTENER 8u
+#define TARE_CLONE_FILES 0x00000400ull
 
 /* sched_setattr(2), as of Linux 5.3 */
 struct tare_sched_attr {

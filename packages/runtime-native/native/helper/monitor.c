@@ -174,6 +174,17 @@ static void on_failure(const uint8_t *failure, size_t size)
 	clients_started(failure, size);
 }
 
+/* A filter that nobody watches would hold its process up for ever. */
+static void on_listener(int fd)
+{
+	if (agent_notify(fd))
+		return;
+	uint8_t failure[FAILURE_MAX_SIZE];
+	size_t size = encode_failure(failure, errno, "SECCOMP_LISTENER", "connect", the_monitor.agent.path);
+	(void)sys_pidfd_send_signal(the_monitor.pidfd, SIGKILL);
+	on_failure(failure, size);
+}
+
 /* Messages of the container's process: terminal, ready at the gate, failure; the end is its exec, or its death. */
 static void read_sync(void)
 {
@@ -196,6 +207,8 @@ static void read_sync(void)
 		memcpy(&fd, CMSG_DATA(header), sizeof fd);
 	if (data[0] == 'P' && fd >= 0 && the_monitor.outputs[0].fd < 0)
 		return take_terminal(fd);
+	if (data[0] == 'N' && fd >= 0 && the_monitor.agent.path)
+		return on_listener(fd);
 	close_fd(&fd);
 	if (data[0] == 'R')
 		on_created();

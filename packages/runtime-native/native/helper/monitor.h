@@ -25,6 +25,15 @@ struct source {
 	uint32_t events;
 };
 
+/* Who watches a seccomp filter's notifications: the socket that it listens on, and what it is told. */
+struct agent {
+	const char *path;
+	/* JSON up to the container's pid */
+	const char *head;
+	/* 0: the process's own */
+	uint32_t container;
+};
+
 struct monitor {
 	int epoll;
 	int state;
@@ -45,6 +54,7 @@ struct monitor {
 	struct source input;
 	/* the pidfd of a process that is somebody else's child */
 	struct source process;
+	struct agent agent;
 	/* the gate was opened; the program could not be executed, and the client that asked has been told */
 	bool start_sent;
 	bool start_failed;
@@ -87,6 +97,10 @@ void give_birth(const struct plan *plan);
 void orphan_watch(void);
 /* The wait status of the process, which has ended. */
 int orphan_status(void);
+
+/* agent.c */
+/* Sends the listener of the process's filter to whom the plan names, and closes it; false with errno. */
+bool agent_notify(int listener);
 
 /* streams.c */
 void streams_read(enum stream stream);

@@ -29,6 +29,8 @@
 	X(PARENT_AFFINITY, 0x110, "b")                                                                               \
 	/* offsets of the clocks, as /proc/PID/timens_offsets takes them, in a time namespace of its own */          \
 	X(TIME_OFFSETS, 0x111, "s")                                                                                  \
+	/* socket that gets the listener of the filter, state up to the container's pid, that pid (0: the process's own) */ \
+	X(SECCOMP_LISTENER, 0x112, "ssu")                                                                            \
 	/* a `tasks` file of a cgroup of version 1 */                                                                \
 	X(CGROUP_JOIN, 0x201, "s")                                                                                   \
 	/* clone flag of the kind, path of a namespace to join */                                                    \

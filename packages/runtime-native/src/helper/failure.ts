@@ -27,6 +27,7 @@ const FIELDS: Readonly<Record<string, string>> = {
   PERSONALITY: 'linux.personality',
   RLIMIT: 'process.rlimits',
   SECCOMP: 'linux.seccomp',
+  SECCOMP_LISTENER: 'linux.seccomp.listenerPath',
 };
 
 /** Kinds of the hooks that the container's process runs. */

@@ -7,6 +7,8 @@ import type { ProcessSpec, Spec } from '../spec/config.ts';
 import type { NamespaceSpec } from '../spec/linux.ts';
 import type { CgroupPlacement, PlanContext, SeccompFilter, SecurityModules } from './context.ts';
 import { createHookOperations, startHookOperations } from './hooks.ts';
+import type { HookSubject } from './hooks.ts';
+import { listenerOperations } from './seccomp-listener.ts';
 import { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } from './mount-options.ts';
 import { MountPlan, normalize, planMounts, planRoot } from './mounts.ts';
 import type { Operation, Plan } from './operations.ts';
@@ -69,6 +71,7 @@ function* monitorOperations(spec: Spec, namespaces: Namespaces, context: PlanCon
   }
   yield ['NAMESPACES', flags];
   yield* clocks;
+  yield* listenerOperations(spec, context.subject, 'created', 0);
   const pid = namespaces.get('pid');
   if (pid?.path) yield ['PID_NAMESPACE', pid.path];
   if (context.cgroups?.birth) yield ['CGROUP_BIRTH', context.cgroups.birth];
@@ -208,6 +211,7 @@ export function compileExec(
   context: {
     cgroups: CgroupPlacement | undefined;
     seccomp: SeccompFilter | undefined;
+    subject: HookSubject;
     available: bigint;
     securityModules: SecurityModules;
   },
@@ -223,6 +227,7 @@ export function compileExec(
   const affinity = affinityOperations(process);
   plan.push(...affinity.initial);
   if (context.cgroups?.birth) plan.push(['CGROUP_BIRTH', context.cgroups.birth]);
+  if (context.seccomp) plan.push(...listenerOperations(spec, context.subject, 'running', target.pid));
   plan.push(['TARGET', target.pid, target.startTicks]);
   for (const tasks of context.cgroups?.tasks ?? []) plan.push(['CGROUP_JOIN', tasks]);
   plan.push(['TARGET_JOIN', kinds], ...affinity.final);

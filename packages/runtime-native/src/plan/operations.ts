@@ -20,6 +20,7 @@ export const OPERATIONS = {
   TARGET: [0x107, 'uq', 'pid startTicks'],
   PARENT_AFFINITY: [0x110, 'b', 'cpus'],
   TIME_OFFSETS: [0x111, 's', 'offsets'],
+  SECCOMP_LISTENER: [0x112, 'ssu', 'socket state container'],
   CGROUP_JOIN: [0x201, 's', 'tasks'],
   NAMESPACE_JOIN: [0x202, 'us', 'cloneFlag path'],
   CGROUP_NAMESPACE: [0x203, '', ''],

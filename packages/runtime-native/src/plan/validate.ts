@@ -69,7 +69,6 @@ export function refuseUnsupported(spec: Spec): void {
     ['linux.gidMappings', linux.gidMappings?.length],
     ['linux.intelRdt', linux.intelRdt],
     ['linux.netDevices', linux.netDevices],
-    ['linux.seccomp.listenerPath', linux.seccomp?.listenerPath],
   ];
   for (const [field, present] of asked) if (present) throw unsupported(field);
 }

@@ -64,6 +64,9 @@ const FLAGS = {
   SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV: 32,
 } as const;
 
+/** SECCOMP_FILTER_FLAG_NEW_LISTENER: not a profile's to ask for. */
+const NEW_LISTENER = 8;
+
 /** Flags of filters that can be asked for. */
 export const SECCOMP_FLAGS: readonly string[] = Object.keys(FLAGS);
 
@@ -129,9 +132,20 @@ export function compileSeccomp(seccomp: LinuxSeccomp, options: CompileSeccompOpt
   return program;
 }
 
-/** The bits for seccomp(2) that a profile asks for. */
+/**
+ * The bits for seccomp(2) that a profile asks for. With notifications there is a listener, and no TSYNC, which cannot go
+ * with one and has nothing to do in a process of one thread; WAIT_KILLABLE_RECV is about notifications alone.
+ */
 export function seccompFlags(seccomp: LinuxSeccomp): number {
-  return (seccomp.flags ?? []).reduce((bits, flag) => bits | FLAGS[flag], 0);
+  const asked = (seccomp.flags ?? []).reduce((bits, flag) => bits | FLAGS[flag], 0);
+  return notifies(seccomp)
+    ? (asked & ~FLAGS.SECCOMP_FILTER_FLAG_TSYNC) | NEW_LISTENER
+    : asked & ~FLAGS.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+}
+
+/** Whether a rule asks an agent. */
+export function notifies({ syscalls = [] }: LinuxSeccomp): boolean {
+  return syscalls.some(({ action }) => action === 'SCMP_ACT_NOTIFY');
 }
 
 function actionOf(action: LinuxSeccomp['defaultAction'], errno: number | undefined, field: string): number {
@@ -174,9 +188,6 @@ function verdictsOf(
   let newest: number | undefined;
   seccomp.syscalls?.forEach((rule, index) => {
     const field = `linux.seccomp.syscalls[${index}]`;
-    if (rule.action === 'SCMP_ACT_NOTIFY' && rule.names.includes('write')) {
-      throw invalid(`${field}.action`, 'SCMP_ACT_NOTIFY for write: the filter could not be handed over');
-    }
     const action = actionOf(rule.action, rule.errnoRet, `${field}.errnoRet`);
     const alternatives = conditionsOf(rule);
     for (const name of rule.names) {

@@ -79,7 +79,7 @@ describe.skipIf(missing)('the decoder of plans', () => {
         spec,
         { args: ['id'], env: ['A=1'], user: { uid: 1, gid: 1, additionalGids: [1, 2, 3] } },
         { pid: 1, startTicks: 2n },
-        common,
+        { ...common, subject: { id: 'c', bundle: '/bundle' } },
       ),
     ];
     const files = plans.map((plan, i) => {
