@@ -186,12 +186,18 @@ describe('a compiled filter', () => {
 
   test('knows the flags of seccomp(2)', () => {
     expect(seccompFlags({ defaultAction: 'SCMP_ACT_ALLOW' })).toBe(0);
-    expect(
-      seccompFlags({
-        defaultAction: 'SCMP_ACT_ALLOW',
-        flags: ['SECCOMP_FILTER_FLAG_LOG', 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV'],
-      }),
-    ).toBe(34);
+    const asked: LinuxSeccomp = {
+      defaultAction: 'SCMP_ACT_ALLOW',
+      flags: [
+        'SECCOMP_FILTER_FLAG_LOG',
+        'SECCOMP_FILTER_FLAG_TSYNC',
+        'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV',
+      ],
+    };
+    // the last one is about notifications alone, which make it a listener's and take TSYNC away
+    expect(seccompFlags(asked)).toBe(1 | 2);
+    const syscalls = [{ names: ['mkdir'], action: 'SCMP_ACT_NOTIFY' as const }];
+    expect(seccompFlags({ ...asked, syscalls })).toBe(2 | 8 | 32);
   });
 });
 
