@@ -53,7 +53,14 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
     const signal = await stop;
     log.info({ signal }, 'shutting down');
   } catch (error) {
-    log.fatal({ err: error }, messageOf(error));
+    const { whyNot } = await import('./doctor/doctor.ts');
+    const reason = await whyNot(config);
+    // the machine's fault is said in words; what it is in the program is for those who debug
+    if (reason === undefined) log.fatal({ err: error }, messageOf(error));
+    else {
+      log.debug({ err: error }, messageOf(error));
+      process.stderr.write(`tare daemon: ${reason}\n`);
+    }
     return 1;
   }
   log.info('engine has stopped');

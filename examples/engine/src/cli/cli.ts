@@ -2,7 +2,9 @@
 import type { Readable, Writable } from 'node:stream';
 import { loadConfig, type ConfigFile } from './config-file.ts';
 import { DaemonClient } from './client.ts';
-import { resolveHost, type TlsFlags } from './host.ts';
+import { ContextStore, contextTls, defaultContext } from './contexts.ts';
+import { CliError } from './errors.ts';
+import { parseHost, resolveHost, type Endpoint, type TlsFlags } from './host.ts';
 import type { Environment } from './values/key-value.ts';
 
 /** A terminal, or what stands in for one in a test. */
@@ -30,6 +32,8 @@ export interface Surroundings {
 /** Flags that come before the command. */
 export interface GlobalFlags {
   host: string;
+  /** Name of the daemon, one of `context ls`; empty when it was not given. */
+  context: string;
   config: string;
   debug: boolean;
   tls: TlsFlags;
@@ -45,6 +49,7 @@ export class Cli {
   readonly #surroundings: Surroundings;
   #client: DaemonClient | undefined;
   #config: ConfigFile | undefined;
+  #contexts: ContextStore | undefined;
 
   constructor(surroundings: Surroundings, globals: GlobalFlags) {
     this.#surroundings = surroundings;
@@ -62,17 +67,60 @@ export class Cli {
 
   /** The daemon's client. Nothing is sent until it is used. */
   get client(): DaemonClient {
-    this.#client ??= new DaemonClient(resolveHost(this.globals.host, this.environment, this.globals.tls), {
+    this.#client ??= new DaemonClient(this.endpoint(), {
       apiVersion: this.environment['DOCKER_API_VERSION'],
       headers: this.config.httpHeaders,
     });
     return this.#client;
   }
 
+  /**
+   * Which context is used: `--context`; none when an address was given, as a flag or in the environment; else
+   * `DOCKER_CONTEXT`, else the one that `context use` chose.
+   */
+  get contextName(): string {
+    const { host, context } = this.globals;
+    if (context) return context;
+    if (host || this.environment['TARE_HOST'] || this.environment['DOCKER_HOST']) return defaultContext;
+    return this.environment['DOCKER_CONTEXT'] || this.config.currentContext || defaultContext;
+  }
+
+  /** The contexts beside the configuration. */
+  get contexts(): ContextStore {
+    this.#contexts ??= new ContextStore(this.config.folder);
+    return this.#contexts;
+  }
+
+  /**
+   * Where the daemon is.
+   *
+   * @throws {CliError} when the chosen context does not exist, or its address makes no sense
+   */
+  endpoint(): Endpoint {
+    const name = this.contextName;
+    if (name === defaultContext) return resolveHost(this.globals.host, this.environment, this.globals.tls);
+    let docker;
+    try {
+      docker = this.contexts.get(name).Endpoints.docker;
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new CliError(`Failed to initialize: unable to resolve docker endpoint: ${reason}`, { cause });
+    }
+    if (!docker) throw new CliError(`context ${JSON.stringify(name)} has no docker endpoint`);
+    const { tls } = this.globals;
+    if (tls.tls || tls.tlsverify) return resolveHost(docker.Host, this.environment, tls);
+    return parseHost(docker.Host, () => contextTls(this.contexts.tls(name), docker));
+  }
+
   /** `~/.docker/config.json`, read on first use. */
   get config(): ConfigFile {
     this.#config ??= loadConfig(this.globals.config || this.environment['DOCKER_CONFIG'], this.environment);
     return this.#config;
+  }
+
+  /** Variables for containers and builds of the chosen daemon, from `proxies` of the configuration. */
+  get proxyVariables(): Record<string, string> {
+    return this.config.proxyVariables(this.client.endpoint.url);
   }
 
   /** Width of the terminal, 80 off it. */

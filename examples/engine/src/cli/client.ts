@@ -2,7 +2,7 @@
 import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
 import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
-import type { Readable } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { ConnectionError, DaemonError, messageOf } from './errors.ts';
 import { parseJson, stringifyJson } from './format/json-text.ts';
@@ -34,12 +34,13 @@ export const clientApiVersion = '1.51';
  */
 export class DaemonClient {
   readonly endpoint: Endpoint;
-  readonly #agent = new Agent({ keepAlive: true });
+  readonly #agent: InstanceType<typeof Agent>;
   readonly #headers: Record<string, string>;
   #version: Promise<string> | undefined;
 
   constructor(endpoint: Endpoint, options: { apiVersion?: string; headers?: Record<string, string> } = {}) {
     this.endpoint = endpoint;
+    this.#agent = this.#newAgent(true);
     this.#headers = {
       Host: 'api.tare.localhost',
       'User-Agent': 'Docker-Client/tare (linux)',
@@ -104,7 +105,7 @@ export class DaemonClient {
       target,
       { ...options, headers: { ...options.headers, Connection: 'Upgrade', Upgrade: 'tcp' } },
       // The connection stays with the stream, so it must not come from the pool.
-      new Agent({ keepAlive: false }),
+      this.#newAgent(false),
     );
     request.once('error', (error) => reject(this.#connectionError(error)));
     request.once('upgrade', (_response, socket: Socket, head) => {
@@ -120,6 +121,49 @@ export class DaemonClient {
     });
     request.end(options.json === undefined ? undefined : stringifyJson(options.json));
     return promise;
+  }
+
+  /** A connection to the daemon without HTTP on it yet, for whoever speaks it themselves. The caller owns it. */
+  async dial(): Promise<Duplex> {
+    const { endpoint } = this;
+    if (endpoint.kind === 'ssh') return (await sshDialer(endpoint))();
+    const net = process.getBuiltinModule('node:net');
+    const connection =
+      endpoint.kind === 'unix'
+        ? net.connect({ path: endpoint.socketPath, allowHalfOpen: true })
+        : endpoint.tls
+          ? process
+              .getBuiltinModule('node:tls')
+              .connect({ ...this.#tlsOptions(endpoint), host: endpoint.hostname, port: endpoint.port })
+          : net.connect({ host: endpoint.hostname, port: endpoint.port, allowHalfOpen: true });
+    const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
+    connection.once('connect', () => resolve(connection));
+    connection.once('error', (error) => reject(this.#connectionError(error)));
+    return promise;
+  }
+
+  /** Connections through ssh are processes, made by whoever asks the agent for a socket. */
+  #newAgent(keepAlive: boolean): InstanceType<typeof Agent> {
+    const agent = new Agent({ keepAlive });
+    const { endpoint } = this;
+    if (endpoint.kind === 'ssh') {
+      agent.createConnection = (_options, done) => {
+        void connectThrough(endpoint, done!);
+        return undefined;
+      };
+    }
+    return agent;
+  }
+
+  #tlsOptions({ hostname, tls }: Endpoint & { kind: 'tcp' }) {
+    return {
+      ...(tls?.ca && { ca: tls.ca }),
+      ...(tls?.cert && { cert: tls.cert }),
+      ...(tls?.key && { key: tls.key }),
+      rejectUnauthorized: tls?.verify ?? true,
+      // otherwise the Host header, which names no host, is held against the certificate; an address is sent no name
+      servername: isIP(hostname) === 0 ? hostname : '',
+    };
   }
 
   async #send(method: string, target: string, options: CallOptions): Promise<IncomingMessage> {
@@ -155,19 +199,14 @@ export class DaemonClient {
     };
     const { endpoint } = this;
     if (endpoint.kind === 'unix') return httpRequest({ ...common, socketPath: endpoint.socketPath });
+    if (endpoint.kind === 'ssh') return httpRequest(common);
     const { hostname: host, port, tls } = endpoint;
     const remote = { ...common, host, port, path: `${endpoint.path}${common.path}` };
     if (!tls) return httpRequest(remote);
     // Loaded only here: most clients never meet TLS.
     const https = process.getBuiltinModule('node:https');
-    const secure = new https.Agent({ keepAlive: true, ca: tls.ca, cert: tls.cert, key: tls.key });
-    return https.request({
-      ...remote,
-      agent: secure,
-      rejectUnauthorized: tls.verify,
-      // otherwise the Host header, which names no host, is held against the certificate; an address is sent no name
-      servername: isIP(host) === 0 ? host : '',
-    });
+    const trust = this.#tlsOptions(endpoint);
+    return https.request({ ...remote, ...trust, agent: new https.Agent({ keepAlive: true }) });
   }
 
   #connectionError(error: unknown): Error {
@@ -187,6 +226,20 @@ export class DaemonClient {
     }
     return new ConnectionError(`error during connect: ${url}: ${messageOf(error)}`, { cause: error });
   }
+}
+
+async function connectThrough(
+  endpoint: Endpoint & { kind: 'ssh' },
+  done: (error: Error | null, stream: Duplex) => void,
+): Promise<void> {
+  const dial = await sshDialer(endpoint);
+  done(null, dial());
+}
+
+/** Loaded only for daemons behind ssh. */
+async function sshDialer(endpoint: Endpoint & { kind: 'ssh' }): Promise<() => Duplex> {
+  const { dialSsh } = await import('./ssh.ts');
+  return () => dialSsh(endpoint);
 }
 
 /** `1.9` comes before `1.24`. */

@@ -17,6 +17,11 @@ const attach = entry(
   'Attach local standard input, output, and error streams to a running container',
   () => import('./commands/attach.ts'),
 );
+const cp = entry(
+  'Copy files/folders between a container and the local filesystem',
+  () => import('./commands/cp.ts'),
+);
+const update = entry('Update configuration of one or more containers', () => import('./commands/update.ts'));
 const commit = entry("Create a new image from a container's changes", () => import('./commands/commit.ts'));
 const create = entry('Create a new container', () => import('./commands/create.ts'));
 const diff = entry(
@@ -82,6 +87,16 @@ const networkRm = part('Remove one or more networks', async () => (await import(
 const volumeLs = part('List volumes', async () => (await import('./commands/volume.ts')).ls);
 const volumeRm = part('Remove one or more volumes', async () => (await import('./commands/volume.ts')).rm);
 
+const checkpointLs = part(
+  'List checkpoints for a container',
+  async () => (await import('./commands/checkpoint.ts')).ls,
+);
+const checkpointRm = part('Remove a checkpoint', async () => (await import('./commands/checkpoint.ts')).rm);
+const contextLs = part('List contexts', async () => (await import('./commands/context.ts')).ls);
+const contextRm = part('Remove one or more contexts', async () => (await import('./commands/context.ts')).rm);
+const pluginLs = part('List plugins', async () => (await import('./commands/plugin.ts')).ls);
+const pluginRm = part('Remove one or more plugins', async () => (await import('./commands/plugin.ts')).rm);
+
 /** The whole command line. */
 export const commandTable: Readonly<Record<string, Entry>> = {
   attach,
@@ -93,11 +108,29 @@ export const commandTable: Readonly<Record<string, Entry>> = {
       prune: part('Remove build cache', async () => (await import('./commands/prune.ts')).builder),
     },
   },
+  checkpoint: {
+    summary: 'Manage checkpoints',
+    commands: {
+      create: part(
+        'Create a checkpoint from a running container',
+        async () => (await import('./commands/checkpoint.ts')).create,
+      ),
+      list: alias(checkpointLs),
+      ls: checkpointLs,
+      remove: alias(checkpointRm),
+      rm: checkpointRm,
+    },
+  },
+  __complete: alias(
+    entry('List how a command line may go on, for shells', () => import('./commands/complete.ts')),
+  ),
+  completion: entry('Print the completion script for a shell', () => import('./commands/completion.ts')),
   container: {
     summary: 'Manage containers',
     commands: {
       attach,
       commit,
+      cp,
       create,
       diff,
       exec,
@@ -127,13 +160,47 @@ export const commandTable: Readonly<Record<string, Entry>> = {
       stop,
       top,
       unpause,
+      update,
       wait,
     },
   },
   commit,
+  context: {
+    summary: 'Manage contexts',
+    commands: {
+      create: part('Create a context', async () => (await import('./commands/context.ts')).create),
+      export: part(
+        'Export a context to a tar archive FILE or a tar stream on STDOUT.',
+        async () => (await import('./commands/context.ts')).exportContext,
+      ),
+      import: part(
+        'Import a context from a tar or zip file',
+        async () => (await import('./commands/context.ts')).importContext,
+      ),
+      inspect: part(
+        'Display detailed information on one or more contexts',
+        async () => (await import('./commands/context.ts')).inspect,
+      ),
+      list: alias(contextLs),
+      ls: contextLs,
+      remove: alias(contextRm),
+      rm: contextRm,
+      show: part(
+        'Print the name of the current context',
+        async () => (await import('./commands/context.ts')).show,
+      ),
+      update: part('Update a context', async () => (await import('./commands/context.ts')).update),
+      use: part('Set the current docker context', async () => (await import('./commands/context.ts')).use),
+    },
+  },
+  cp,
   create,
   diff,
   daemon: entry('Run the Tare daemon', () => import('./commands/daemon.ts')),
+  doctor: entry(
+    'Tell what this machine offers for containers, what it lacks, and how to get it',
+    () => import('./commands/doctor.ts'),
+  ),
   events,
   exec,
   export: exportContainer,
@@ -173,6 +240,31 @@ export const commandTable: Readonly<Record<string, Entry>> = {
   login: entry('Authenticate to a registry', () => import('./commands/login.ts')),
   logout: entry('Log out from a registry', () => import('./commands/logout.ts')),
   logs,
+  manifest: {
+    summary: 'Manage image manifests and manifest lists',
+    commands: {
+      annotate: part(
+        'Add additional information to a local image manifest',
+        async () => (await import('./commands/manifest.ts')).annotate,
+      ),
+      create: part(
+        'Create a local manifest list for annotating and pushing to a registry',
+        async () => (await import('./commands/manifest.ts')).create,
+      ),
+      inspect: part(
+        'Display an image manifest, or manifest list',
+        async () => (await import('./commands/manifest.ts')).inspect,
+      ),
+      push: part(
+        'Push a manifest list to a repository',
+        async () => (await import('./commands/manifest.ts')).push,
+      ),
+      rm: part(
+        'Delete one or more manifest lists from local storage',
+        async () => (await import('./commands/manifest.ts')).rm,
+      ),
+    },
+  },
   network: {
     summary: 'Manage networks',
     commands: {
@@ -197,6 +289,29 @@ export const commandTable: Readonly<Record<string, Entry>> = {
     },
   },
   pause,
+  plugin: {
+    summary: 'Manage plugins',
+    commands: {
+      create: part(
+        'Create a plugin from a rootfs and configuration. Plugin data directory must contain config.json and rootfs directory.',
+        async () => (await import('./commands/plugin.ts')).create,
+      ),
+      disable: part('Disable a plugin', async () => (await import('./commands/plugin.ts')).disable),
+      enable: part('Enable a plugin', async () => (await import('./commands/plugin.ts')).enable),
+      inspect: part(
+        'Display detailed information on one or more plugins',
+        async () => (await import('./commands/plugin.ts')).inspect,
+      ),
+      install: part('Install a plugin', async () => (await import('./commands/plugin.ts')).install),
+      list: alias(pluginLs),
+      ls: pluginLs,
+      push: part('Push a plugin to a registry', async () => (await import('./commands/plugin.ts')).push),
+      remove: alias(pluginRm),
+      rm: pluginRm,
+      set: part('Change settings for a plugin', async () => (await import('./commands/plugin.ts')).set),
+      upgrade: part('Upgrade an existing plugin', async () => (await import('./commands/plugin.ts')).upgrade),
+    },
+  },
   port,
   ps,
   pull,
@@ -214,6 +329,12 @@ export const commandTable: Readonly<Record<string, Entry>> = {
   system: {
     summary: 'Manage Tare',
     commands: {
+      'dial-stdio': alias(
+        entry(
+          'Proxy the stdio stream to the daemon connection. Should not be invoked manually.',
+          () => import('./commands/dial-stdio.ts'),
+        ),
+      ),
       df: entry('Show disk usage', () => import('./commands/system-df.ts')),
       events,
       info,
@@ -222,7 +343,39 @@ export const commandTable: Readonly<Record<string, Entry>> = {
   },
   tag,
   top,
+  trust: {
+    summary: 'Manage trust on Docker images (retired)',
+    commands: {
+      inspect: part(
+        'Return low-level information about keys and signatures',
+        async () => (await import('./commands/trust.ts')).inspect,
+      ),
+      key: {
+        summary: 'Manage keys for signing Docker images',
+        commands: {
+          generate: part(
+            'Generate and load a signing key-pair',
+            async () => (await import('./commands/trust.ts')).keyGenerate,
+          ),
+          load: part(
+            'Load a private key file for signing',
+            async () => (await import('./commands/trust.ts')).keyLoad,
+          ),
+        },
+      },
+      revoke: part('Remove trust for an image', async () => (await import('./commands/trust.ts')).revoke),
+      sign: part('Sign an image', async () => (await import('./commands/trust.ts')).sign),
+      signer: {
+        summary: 'Manage entities who can sign Docker images',
+        commands: {
+          add: part('Add a signer', async () => (await import('./commands/trust.ts')).signerAdd),
+          remove: part('Remove a signer', async () => (await import('./commands/trust.ts')).signerRemove),
+        },
+      },
+    },
+  },
   unpause,
+  update,
   version: entry('Show the Tare version information', () => import('./commands/version.ts')),
   volume: {
     summary: 'Manage volumes',

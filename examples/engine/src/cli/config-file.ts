@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { CliError, messageOf } from './errors.ts';
+import { splitCsv } from './values/csv.ts';
 import type { Environment } from './values/key-value.ts';
 
 /** Credentials of one registry, as `X-Registry-Auth` carries them. */
@@ -34,16 +35,42 @@ interface ConfigJson {
   networksFormat?: string;
   volumesFormat?: string;
   statsFormat?: string;
+  pluginsFormat?: string;
+  currentContext?: string;
+  aliases?: Record<string, string>;
+  cliPluginsExtraDirs?: string[];
+  proxies?: Record<string, ProxySettings>;
+}
+
+/** `proxies` of one daemon, or of `default`. */
+interface ProxySettings {
+  httpProxy?: string;
+  httpsProxy?: string;
+  ftpProxy?: string;
+  noProxy?: string;
+  allProxy?: string;
 }
 
 /** The configuration in use. */
 export interface ConfigFile {
   /** Where it is (or would be) kept. */
   readonly path: string;
+  /** The folder it is in. */
+  readonly folder: string;
   readonly httpHeaders: Record<string, string> | undefined;
   readonly detachKeys: string | undefined;
+  /** Name of the context that `context use` chose. */
+  readonly currentContext: string | undefined;
+  /** Commands that a plugin does instead of us: `{ builder: 'buildx' }`. */
+  readonly aliases: Readonly<Record<string, string>>;
+  /** Folders with plugins besides the usual ones. */
+  readonly pluginFolders: readonly string[];
+  /** Variables that tell programs in containers of the daemon at `host` about the proxy, both ways of spelling. */
+  proxyVariables(host: string): Record<string, string>;
+  /** Chooses a context for the commands to come; undefined for none. */
+  setCurrentContext(name: string | undefined): void;
   /** The default `--format` of `ps`, `images`, … */
-  format(command: 'ps' | 'images' | 'networks' | 'volumes' | 'stats'): string | undefined;
+  format(command: 'ps' | 'images' | 'networks' | 'volumes' | 'stats' | 'plugins'): string | undefined;
   /** Credentials for a registry host such as `docker.io` or `localhost:5000`; undefined when there are none. */
   credentials(registry: string): Promise<Credentials | undefined>;
   /** Every credential there is, by the key it is kept under: what a build may need is known only when it is met. */
@@ -66,13 +93,16 @@ export function authKey(registry: string): string {
  * @throws {CliError} when the file exists but cannot be read as JSON
  */
 export function loadConfig(directory: string | undefined, environment: Environment): ConfigFile {
-  const path = join(directory || join(environment['HOME'] || homedir(), '.docker'), 'config.json');
+  const folder = directory || join(environment['HOME'] || homedir(), '.docker');
+  const path = join(folder, 'config.json');
   const json = readConfig(path);
+  // credentials for one job, as CI systems hand them over; they come first and are never written
+  const passing = environment['DOCKER_AUTH_CONFIG'] ? passingAuths(environment['DOCKER_AUTH_CONFIG']) : {};
 
   const helperFor = (key: string): string | undefined => json.credHelpers?.[key] ?? json.credsStore;
 
   const save = (): void => {
-    mkdirSync(join(path, '..'), { recursive: true, mode: 0o700 });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     const temporary = `${path}.${process.pid}.tmp`;
     writeFileSync(temporary, `${JSON.stringify(json, null, '\t')}\n`, { mode: 0o600 });
     renameSync(temporary, path);
@@ -80,6 +110,7 @@ export function loadConfig(directory: string | undefined, environment: Environme
 
   const credentials = async (registry: string): Promise<Credentials | undefined> => {
     const key = authKey(registry);
+    if (passing[key]) return decode(passing[key], key);
     const helper = helperFor(key);
     if (helper) return fromHelper(helper, key, environment);
     const stored =
@@ -89,12 +120,27 @@ export function loadConfig(directory: string | undefined, environment: Environme
 
   return {
     path,
-    httpHeaders: json.HttpHeaders,
+    folder,
+    httpHeaders: customHeaders(environment) ?? json.HttpHeaders,
     detachKeys: json.detachKeys,
+    get currentContext() {
+      return json.currentContext;
+    },
+    aliases: json.aliases ?? {},
+    pluginFolders: json.cliPluginsExtraDirs ?? [],
+    proxyVariables: (host) => proxyVariables(json.proxies?.[host] ?? json.proxies?.['default'] ?? {}),
+    setCurrentContext(name) {
+      if (json.currentContext === name) return;
+      if (name === undefined) delete json.currentContext;
+      else json.currentContext = name;
+      save();
+    },
     format: (command) => json[`${command}Format`],
     credentials,
     async allCredentials() {
-      const keys = new Set([...Object.keys(json.auths ?? {}), ...Object.keys(json.credHelpers ?? {})]);
+      const keys = new Set(
+        [json.auths, json.credHelpers, passing].flatMap((known) => Object.keys(known ?? {})),
+      );
       const all: Record<string, Credentials> = {};
       for (const key of keys) {
         const registry = key === hubKey ? 'docker.io' : key.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
@@ -127,6 +173,48 @@ export function loadConfig(directory: string | undefined, environment: Environme
       save();
     },
   };
+}
+
+function proxyVariables(proxies: ProxySettings): Record<string, string> {
+  const values = {
+    HTTP_PROXY: proxies.httpProxy,
+    HTTPS_PROXY: proxies.httpsProxy,
+    FTP_PROXY: proxies.ftpProxy,
+    NO_PROXY: proxies.noProxy,
+    ALL_PROXY: proxies.allProxy,
+  };
+  const set = Object.entries(values).filter((entry): entry is [string, string] => Boolean(entry[1]));
+  return Object.fromEntries(
+    set.flatMap(([name, value]) => [
+      [name, value],
+      [name.toLowerCase(), value],
+    ]),
+  );
+}
+
+/** `DOCKER_CUSTOM_HEADERS`: `name=value` separated by commas, instead of those of the file. */
+function customHeaders(environment: Environment): Record<string, string> | undefined {
+  const text = environment['DOCKER_CUSTOM_HEADERS'];
+  if (!text) return undefined;
+  const pairs = splitCsv(text).map((pair) => {
+    const at = pair.indexOf('=');
+    const name = pair.slice(0, at).trim();
+    if (at < 1 || name === '') {
+      throw new CliError(
+        `failed to set custom headers from DOCKER_CUSTOM_HEADERS environment variable: value contains a key without value: ${JSON.stringify(pair)}`,
+      );
+    }
+    return [name, pair.slice(at + 1)];
+  });
+  return Object.fromEntries(pairs) as Record<string, string>;
+}
+
+function passingAuths(text: string): Record<string, StoredAuth> {
+  try {
+    return (JSON.parse(text) as ConfigJson).auths ?? {};
+  } catch (cause) {
+    throw new CliError(`failed to parse DOCKER_AUTH_CONFIG: ${messageOf(cause)}`, { cause });
+  }
 }
 
 function readConfig(path: string): ConfigJson {

@@ -13,6 +13,8 @@ import { parseExpose, parsePublish, type PortBinding } from './values/ports.ts';
 export interface ConfigSurroundings {
   environment: Environment;
   workingDirectory: string;
+  /** Variables that every container gets unless it says otherwise: the user's proxy. */
+  proxyVariables: Readonly<Record<string, string>>;
 }
 
 /** The body of `POST /containers/create`. Only what the client looks at again is typed. */
@@ -60,7 +62,7 @@ export function buildCreateRequest(
     Tty: flags.tty,
     OpenStdin: flags.interactive,
     StdinOnce: flags.interactive && attached.has('stdin'),
-    Env: environmentOf(flags, surroundings.environment),
+    Env: environmentOf(flags, surroundings),
     Cmd: command.length > 0 ? command : null,
     Image: image!,
     Volumes: Object.fromEntries(
@@ -118,13 +120,20 @@ function orNull<T>(items: readonly T[]): readonly T[] | null {
   return items.length === 0 ? null : items;
 }
 
-function environmentOf(flags: ContainerFlags, environment: Environment): readonly string[] | null {
+function environmentOf(
+  flags: ContainerFlags,
+  { environment, proxyVariables }: ConfigSurroundings,
+): readonly string[] | null {
   const entries = [
     ...flags.envFile.flatMap((path) => readKeyValueFile(path, environment)),
     ...flags.env.map((text) => expandVariable(text, environment)),
   ];
   // The last value of a variable counts; its place is that of the first.
-  return orNull([...new Map(entries.map((entry) => [entry.split('=', 1)[0]!, entry])).values()]);
+  const variables = new Map(entries.map((entry) => [entry.split('=', 1)[0]!, entry]));
+  for (const [name, value] of Object.entries(proxyVariables)) {
+    if (!variables.has(name)) variables.set(name, `${name}=${value}`);
+  }
+  return orNull([...variables.values()]);
 }
 
 function portsOf(flags: ContainerFlags): { exposed: Set<string>; bindings: Record<string, PortBinding[]> } {
@@ -148,6 +157,18 @@ function resourcesOf(flags: ContainerFlags, given: ReadonlySet<string>): Record<
     NanoCpus: flags.cpus,
     CgroupParent: flags.cgroupParent,
     BlkioWeight: flags.blkioWeight,
+    BlkioWeightDevice: flags.blkioWeightDevice,
+    BlkioDeviceReadBps: flags.deviceReadBps,
+    BlkioDeviceWriteBps: flags.deviceWriteBps,
+    BlkioDeviceReadIOps: flags.deviceReadIops,
+    BlkioDeviceWriteIOps: flags.deviceWriteIops,
+    CpuCount: flags.cpuCount,
+    CpuPercent: flags.cpuPercent,
+    CpuRealtimePeriod: flags.cpuRtPeriod,
+    CpuRealtimeRuntime: flags.cpuRtRuntime,
+    IOMaximumIOps: flags.ioMaxiops,
+    IOMaximumBandwidth: flags.ioMaxbandwidth,
+    KernelMemory: flags.kernelMemory,
     CpuPeriod: flags.cpuPeriod,
     CpuQuota: flags.cpuQuota,
     CpusetCpus: flags.cpusetCpus,

@@ -3,17 +3,20 @@ import type { GlobalFlags } from './cli.ts';
 import { UsageError } from './errors.ts';
 
 /** Flags before the command that take a value. */
-const globalValues: Record<string, 'host' | 'config' | 'tlscacert' | 'tlscert' | 'tlskey' | 'ignored'> = {
+const globalValues: Record<
+  string,
+  'host' | 'context' | 'config' | 'tlscacert' | 'tlscert' | 'tlskey' | 'level'
+> = {
   '-H': 'host',
   '--host': 'host',
   '--config': 'config',
   '--tlscacert': 'tlscacert',
   '--tlscert': 'tlscert',
   '--tlskey': 'tlskey',
-  '-l': 'ignored',
-  '--log-level': 'ignored',
-  '-c': 'ignored',
-  '--context': 'ignored',
+  '-l': 'level',
+  '--log-level': 'level',
+  '-c': 'context',
+  '--context': 'context',
 };
 
 const globalHint = `\n\nUsage:  tare [OPTIONS] COMMAND [ARG...]\n\nRun 'tare --help' for more information`;
@@ -29,6 +32,7 @@ export function splitGlobals(argv: readonly string[]): {
 } {
   const globals = {
     host: '',
+    context: '',
     config: '',
     debug: false,
     version: false,
@@ -50,11 +54,21 @@ export function splitGlobals(argv: readonly string[]): {
         const missing = name.startsWith('--') ? name : `'${name[1]}' in ${name}`;
         throw new UsageError(`flag needs an argument: ${missing}${globalHint}`, { exitCode: 125 });
       }
-      if (key === 'host' || key === 'config') globals[key] = value;
-      else if (key !== 'ignored') globals.tls[key] = value;
+      if (key === 'host' || key === 'config' || key === 'context') globals[key] = value;
+      else if (key === 'level') checkLevel(value);
+      else globals.tls[key] = value;
     }
   }
+  if (globals.host && globals.context) {
+    throw new UsageError('conflicting options: cannot specify both --host and --context');
+  }
   return { globals, rest: words };
+}
+
+/** Accepted for the sake of scripts: there is one level, and `--debug`. */
+function checkLevel(level: string): void {
+  if (['debug', 'info', 'warn', 'warning', 'error', 'fatal', 'panic', 'trace'].includes(level)) return;
+  throw new UsageError(`Unable to parse logging level: ${level}`);
 }
 
 /** `--host=x`, `--host x`, `-H x`, `-Hx`; takes a separate value off `words`. */

@@ -1,4 +1,4 @@
-/** Where the daemon listens: `unix:///run/tare.sock`, `tcp://host:port`, with or without TLS. */
+/** Where the daemon listens: `unix:///run/tare.sock`, `tcp://host:port` with or without TLS, `ssh://user@host`. */
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +7,9 @@ import type { Environment } from './values/key-value.ts';
 
 /** The address `tare daemon` listens on and the client talks to when nothing else is said. */
 export const defaultHost = 'unix:///run/tare.sock';
+
+/** What listings say about the daemon of flags, environment and defaults. */
+export const defaultDescription = 'Current DOCKER_HOST based configuration';
 
 /** Client certificate and trust for a daemon behind TLS; PEM texts. */
 export interface TlsSettings {
@@ -19,6 +22,7 @@ export interface TlsSettings {
 
 /** A parsed daemon address. */
 export type Endpoint =
+  | { kind: 'ssh'; url: string; user: string; hostname: string; port: string; socketPath: string }
   | { kind: 'unix'; url: string; socketPath: string }
   | { kind: 'tcp'; url: string; hostname: string; port: number; path: string; tls: TlsSettings | undefined };
 
@@ -31,22 +35,37 @@ export interface TlsFlags {
   tlskey: string;
 }
 
+/** The address when no context is chosen: `--host`, then `TARE_HOST`, then `DOCKER_HOST`, then {@link defaultHost}. */
+export function hostOfDefault(host: string | undefined, environment: Environment): string {
+  return host || environment['TARE_HOST'] || environment['DOCKER_HOST'] || defaultHost;
+}
+
 /**
- * The endpoint to talk to: `--host`, then `TARE_HOST`, then `DOCKER_HOST`, then {@link defaultHost}.
+ * The endpoint to talk to when no context is chosen, see {@link hostOfDefault}.
  *
  * @throws {CliError} for an address of an unknown kind, or TLS files that cannot be read
  */
 export function resolveHost(host: string | undefined, environment: Environment, tls?: TlsFlags): Endpoint {
-  const url = host || environment['TARE_HOST'] || environment['DOCKER_HOST'] || defaultHost;
+  return parseHost(hostOfDefault(host, environment), (https) => tlsSettings(environment, tls, https));
+}
+
+/**
+ * Parses an address.
+ *
+ * @param tls what a tcp address is reached with, given whether it says https
+ * @throws {CliError} for an address of an unknown kind
+ */
+export function parseHost(url: string, tls: (https: boolean) => TlsSettings | undefined): Endpoint {
   const [scheme, rest] = url.includes('://') ? (url.split('://', 2) as [string, string]) : ['tcp', url];
   if (scheme === 'unix') return { kind: 'unix', url, socketPath: rest };
+  if (scheme === 'ssh') return sshHost(url);
   if (scheme !== 'tcp' && scheme !== 'http' && scheme !== 'https') {
     throw new CliError(
-      `unable to parse docker host ${JSON.stringify(url)}: use unix:///path/to.sock or tcp://host:port`,
+      `unable to parse docker host ${JSON.stringify(url)}: use unix:///path/to.sock, tcp://host:port or ssh://user@host`,
     );
   }
   const parsed = new URL(`http://${rest}`);
-  const settings = tlsSettings(environment, tls, scheme === 'https');
+  const settings = tls(scheme === 'https');
   return {
     kind: 'tcp',
     url,
@@ -55,6 +74,22 @@ export function resolveHost(host: string | undefined, environment: Environment, 
     path: parsed.pathname === '/' ? '' : parsed.pathname,
     tls: settings,
   };
+}
+
+/** `ssh://[user@]host[:port][/path/of/socket]`. What ssh would take for an option is refused. */
+function sshHost(url: string): Endpoint {
+  const { username, password, hostname, port, pathname, search } = new URL(url);
+  const user = decodeURIComponent(username);
+  const refuse = (why: string): never => {
+    throw new CliError(
+      `unable to parse docker host ${JSON.stringify(url.replace(/:[^:@/]*@/, '@'))}: ${why}`,
+    );
+  };
+  if (password) refuse('a password does not belong there, use ssh-agent or a key');
+  if (hostname === '' || search !== '')
+    refuse('use ssh://user@host, with or without :port and /path/of/socket');
+  if (hostname.startsWith('-') || user.startsWith('-')) refuse('user and host cannot begin with a dash');
+  return { kind: 'ssh', url, user, hostname, port, socketPath: pathname === '/' ? '' : pathname };
 }
 
 function tlsSettings(

@@ -2,7 +2,6 @@
 import { Cli, type Surroundings } from './cli.ts';
 import { commandTable, type Entry } from './command-table.ts';
 import { GIT_COMMIT, TARE_VERSION } from '../version.ts';
-import { overview } from './overview.ts';
 import { splitGlobals } from './globals.ts';
 import { CliError, ExitError, UsageError, messageOf } from './errors.ts';
 
@@ -29,6 +28,11 @@ export async function main(
   } catch (error) {
     if (error instanceof ExitError) return error.exitCode;
     surroundings.stderr.write(`${messageOf(error)}\n`);
+    if (cli && surroundings.stderr.isTTY) {
+      const { hintFor } = await import('./hints.ts');
+      const hint = await hintFor(cli, error);
+      if (hint !== undefined) surroundings.stderr.write(`Hint: ${hint}\n`);
+    }
     if (cli?.globals.debug && error instanceof Error) surroundings.stderr.write(`${error.stack}\n`);
     return error instanceof CliError ? error.exitCode : 1;
   } finally {
@@ -50,29 +54,72 @@ function processSurroundings(): Surroundings {
   };
 }
 
+type Table = Readonly<Record<string, Entry>>;
+
 async function dispatch(
   cli: Cli,
   [verb, ...rest]: readonly string[],
-  table: Readonly<Record<string, Entry>>,
+  table: Table,
   path: string,
 ): Promise<number> {
-  if (verb === undefined && path !== 'tare') {
+  const top = path === 'tare';
+  if (verb === undefined && !top) {
     // Docker's way: a group alone is not wrong, but what it prints is not its output either.
-    cli.warn(overview(table, path));
+    cli.warn(await help(cli, table, path));
     return 0;
   }
+  if (verb === 'help' && rest.length > 0) return dispatch(cli, [...rest, '--help'], table, path);
   if (verb === undefined || verb === '--help' || verb === '-h' || verb === 'help') {
-    cli.print(overview(table, path));
+    cli.print(await help(cli, table, path));
     return 0;
+  }
+  if (top && (verb === 'builder' || verb === 'build') && cli.config.aliases['builder']) {
+    const name = cli.config.aliases['builder'];
+    return runAlias(cli, name, verb === 'build' ? [verb, ...rest] : rest);
   }
   const found = Object.hasOwn(table, verb) ? table[verb] : undefined;
-  if (!found) {
-    const usage = path === 'tare' ? '' : `Usage:  ${path}\n\n`;
-    throw new UsageError(
-      `tare: unknown command: ${path} ${verb}\n\n${usage}Run '${path} --help' for more information`,
-    );
-  }
+  if (!found) return top ? foreign(cli, verb, rest) : unknown(table, path, verb);
   if ('commands' in found) return dispatch(cli, rest, found.commands, `${path} ${verb}`);
   const command = await found.load();
   return command.execute(cli, `${path} ${verb}`, rest);
+}
+
+async function help(cli: Cli, table: Table, path: string): Promise<string> {
+  const { overview } = await import('./overview.ts');
+  if (path !== 'tare') return overview(table, path);
+  const { listPlugins } = await import('./plugins.ts');
+  const plugins = await listPlugins(cli);
+  return overview(
+    table,
+    path,
+    plugins.filter(({ name }) => !Object.hasOwn(table, name)),
+  );
+}
+
+/** A command that is not ours: a plugin's, or nobody's. */
+async function foreign(cli: Cli, verb: string, rest: readonly string[]): Promise<number> {
+  const { pluginPath, runPlugin } = await import('./plugins.ts');
+  const path = pluginPath(cli, verb);
+  return path === undefined ? unknown(commandTable, 'tare', verb) : runPlugin(cli, path, [verb, ...rest]);
+}
+
+async function runAlias(cli: Cli, name: string, args: readonly string[]): Promise<number> {
+  const { pluginPath, runPlugin } = await import('./plugins.ts');
+  const path = pluginPath(cli, name);
+  if (path === undefined) {
+    throw new CliError(
+      `the configuration says that builds are the plugin's ${JSON.stringify(name)}, which is not installed: install it, or take "builder" out of "aliases" in ${cli.config.path}`,
+    );
+  }
+  return runPlugin(cli, path, [name, ...args]);
+}
+
+async function unknown(table: Table, path: string, verb: string): Promise<never> {
+  const { suggestion } = await import('./suggest.ts');
+  const meant = suggestion(verb, Object.keys(table));
+  const hint = meant === undefined ? '' : `\n\nDid you mean '${path} ${meant}'?`;
+  const usage = path === 'tare' ? '' : `Usage:  ${path}\n\n`;
+  throw new UsageError(
+    `tare: unknown command: ${path} ${verb}${hint}\n\n${usage}Run '${path} --help' for more information`,
+  );
 }

@@ -1,26 +1,37 @@
 /** What `tare --help` and `tare <group>` print. */
 import type { Entry } from './command-table.ts';
+import type { Plugin } from './plugins.ts';
 
 /** What most people need first. */
 const common = [
   'run',
   'exec',
   'ps',
+  'build',
   'pull',
   'push',
   'images',
   'login',
   'logout',
+  'search',
   'version',
   'info',
   'jobs',
+  'doctor',
   'daemon',
 ];
 
-/** The commands of the program or of one group, with a line on each. */
-export function overview(table: Readonly<Record<string, Entry>>, path: string): string {
+/** The commands of the program or of one group, with a line on each; those of plugins marked with a star. */
+export function overview(
+  table: Readonly<Record<string, Entry>>,
+  path: string,
+  plugins: readonly Plugin[] = [],
+): string {
   const top = path === 'tare';
-  const shown = Object.entries(table).filter(([, entry]) => !('hidden' in entry));
+  const shown: [string, Entry][] = [
+    ...Object.entries(table).filter(([, entry]) => !('hidden' in entry)),
+    ...plugins.map(({ name, summary }): [string, Entry] => [`${name}*`, { summary, commands: {} }]),
+  ].sort(([a], [b]) => (a < b ? -1 : 1));
   const width = Math.max(...shown.map(([name]) => name.length));
   const section = (title: string, entries: [string, Entry][]): string => {
     const rows = entries.map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}\n`).join('');
@@ -51,11 +62,16 @@ export function overview(table: Readonly<Record<string, Entry>>, path: string): 
 }
 
 const globalHelp = `Global Options:
-      --config string   Location of client config files (default "~/.docker")
-  -D, --debug           Show where an error comes from
-  -H, --host string     Daemon to connect to; also TARE_HOST or DOCKER_HOST (default "unix:///run/tare.sock")
-      --tls             Use TLS; implied by --tlsverify
-      --tlscacert, --tlscert, --tlskey string   PEM files (default ca.pem, cert.pem, key.pem in ~/.docker)
-      --tlsverify       Use TLS and verify the remote
-  -v, --version         Print version information and quit
+      --config string      Location of client config files (default "~/.docker")
+  -c, --context string     Name of the daemon to use, one of 'tare context ls'
+  -D, --debug              Show where an error comes from
+  -H, --host string        Daemon to connect to; also TARE_HOST or DOCKER_HOST
+                           (default "unix:///run/tare.sock")
+  -l, --log-level string   Accepted for docker's sake (default "info")
+      --tls                Use TLS; implied by --tlsverify
+      --tlscacert string   Trust certs signed only by this CA (default "~/.docker/ca.pem")
+      --tlscert string     Path to TLS certificate file (default "~/.docker/cert.pem")
+      --tlskey string      Path to TLS key file (default "~/.docker/key.pem")
+      --tlsverify          Use TLS and verify the remote
+  -v, --version            Print version information and quit
 `;

@@ -3,60 +3,48 @@ import { MultiBar, type SingleBar } from 'cli-progress';
 import type { OutputStream } from './cli.ts';
 import { decimalSize, ellipsis } from './format/units.ts';
 import type { ProgressMessage, ProgressView } from './progress.ts';
+import { Rate } from './rate.ts';
 
-/** A layer's state between messages. */
-interface Layer {
-  /** Undefined while the screen has no row for it, or when its last state has scrolled away. */
-  bar: SingleBar | undefined;
+/** What a layer's row shows. */
+export interface LayerState {
   status: string;
   current: number;
   total: number;
   rate: Rate;
+}
+
+/** A layer's state between messages. */
+interface Layer extends LayerState {
+  /** Undefined while the screen has no row for it, or when its last state has scrolled away. */
+  bar: SingleBar | undefined;
   /** Its last state is on the screen for good. */
   settled: boolean;
 }
 
-/** Bytes per second over the last few seconds. */
-class Rate {
-  #since = performance.now();
-  #bytes = 0;
-  perSecond = 0;
-
-  add(current: number, now: number): void {
-    if (current < this.#bytes) {
-      // A new phase counts from zero again.
-      this.#bytes = current;
-      this.#since = now;
-      this.perSecond = 0;
-      return;
-    }
-    const seconds = (now - this.#since) / 1000;
-    // Shorter spans than this are mostly noise.
-    if (seconds < 0.25) return;
-    const latest = (current - this.#bytes) / seconds;
-    this.perSecond = this.perSecond === 0 ? latest : this.perSecond * 0.7 + latest * 0.3;
-    this.#bytes = current;
-    this.#since = now;
-  }
-}
-
 const barColumns = 30;
+/** A shorter bar says nothing. */
+const leastBarColumns = 6;
 
 /** Whether a state is a layer's last. */
 function isFinal(status: string): boolean {
   return /^(?:Pull complete|Already exists|Pushed|Layer already exists|Mounted from|Loaded)/.test(status);
 }
 
-/** `<id>: <status> [====>    ]  1.2MB/3.4MB  5.6MB/s`, cut to the terminal by cli-progress. */
-function render(id: string, layer: Layer): string {
+/**
+ * `<id>: <status> [====>    ]  1.2MB/3.4MB  5.6MB/s  2s left` in at most `columns`; the bar makes room first, then it is
+ * left out, then the line is cut.
+ */
+export function renderLayer(id: string, layer: LayerState, columns: number): string {
   const { status, current, total, rate } = layer;
-  if (current <= 0 && total <= 0) return `${id}: ${status}`;
+  if (current <= 0 && total <= 0) return ellipsis(`${id}: ${status}`, columns);
   const sizes = total > 0 ? `${decimalSize(current)}/${decimalSize(total)}` : decimalSize(current);
-  const speed = rate.perSecond > 0 ? `  ${decimalSize(Math.round(rate.perSecond), 3)}/s` : '';
-  if (total <= 0) return `${id}: ${status}  ${sizes}${speed}`;
-  const filled = Math.min(barColumns, Math.round((current / total) * barColumns));
-  const bar = `${'='.repeat(Math.max(0, filled - 1))}${filled > 0 ? '>' : ''}`.padEnd(barColumns);
-  return `${id}: ${status.padEnd(11)} [${bar}]  ${sizes}${speed}`;
+  const figures = [sizes, ...rate.figures(current, total)].join('  ');
+  const head = `${id}: ${status.padEnd(11)}`;
+  const room = Math.min(barColumns, columns - head.length - figures.length - ' []  '.length);
+  if (total <= 0 || room < leastBarColumns) return ellipsis(`${head}  ${figures}`, columns);
+  const filled = Math.min(room, Math.round((current / total) * room));
+  const bar = `${'='.repeat(Math.max(0, filled - 1))}${filled > 0 ? '>' : ''}`.padEnd(room);
+  return `${head} [${bar}]  ${figures}`;
 }
 
 /** Opens the display; disposing it leaves the last state of every layer on the screen. */
@@ -80,14 +68,14 @@ export function layerBars(out: OutputStream): ProgressView {
     format: (_options, _params, payload: { id: string }) => {
       const layer = layers.get(payload.id);
       // A line that wrapped would spoil the count of rows to go up for the next frame.
-      return layer ? ellipsis(render(payload.id, layer), (out.columns ?? 80) - 1) : '';
+      return layer ? renderLayer(payload.id, layer, (out.columns ?? 80) - 1) : '';
     },
   });
 
   /** Lets a finished layer scroll away above the others. */
   const retire = (id: string, layer: Layer): void => {
     if (!layer.bar) return;
-    bars.log(`${render(id, layer)}\n`);
+    bars.log(`${renderLayer(id, layer, (out.columns ?? 80) - 1)}\n`);
     bars.remove(layer.bar);
     layer.bar = undefined;
     rowsInUse--;
@@ -119,7 +107,7 @@ export function layerBars(out: OutputStream): ProgressView {
       // The bar's own numbers are not shown, `render` has better ones; 1 keeps cli-progress from dividing by zero.
       layer.bar = bars.create(1, 0, { id });
       rowsInUse++;
-    } else if (isFinal(layer.status)) bars.log(`${render(id, layer)}\n`);
+    } else if (isFinal(layer.status)) bars.log(`${renderLayer(id, layer, (out.columns ?? 80) - 1)}\n`);
     layer.settled = isFinal(layer.status);
   };
 

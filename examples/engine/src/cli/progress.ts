@@ -1,7 +1,8 @@
-/** Progress of pulls, pushes, loads and builds: lines off a terminal, one live bar a layer on it. */
+/** Progress of pulls, pushes, loads and builds: lines off a terminal, one live bar a layer on it, JSON for programs. */
 import type { IncomingMessage } from 'node:http';
-import type { OutputStream } from './cli.ts';
-import { CliError } from './errors.ts';
+import type { Cli, OutputStream } from './cli.ts';
+import { CliError, UsageError } from './errors.ts';
+import type { Flag } from './flags.ts';
 
 /** One object of a progress stream. */
 export interface ProgressMessage {
@@ -42,25 +43,62 @@ function checked(message: ProgressMessage): ProgressMessage {
   return message;
 }
 
+/** How progress is shown: `auto` draws on terminals and prints lines elsewhere. */
+export type ProgressMode = 'auto' | 'tty' | 'plain' | 'json' | 'quiet';
+
+/** `--progress`, the same for every command that shows some. */
+export const progressFlag: Flag<ProgressMode> = {
+  help: 'Set type of progress output ("auto", "plain", "tty", "json", "quiet")',
+  placeholder: 'string',
+  initial: 'auto',
+  parse(text) {
+    const mode = text === 'rawjson' ? 'json' : text;
+    if (!['auto', 'tty', 'plain', 'json', 'quiet'].includes(mode)) {
+      throw new UsageError('must be one of "auto", "plain", "tty", "json" or "quiet"');
+    }
+    return mode as ProgressMode;
+  },
+};
+
+/** Where and how progress is shown. */
+export interface ProgressOptions {
+  /** Default standard output. */
+  out?: OutputStream;
+  mode?: ProgressMode;
+  /** Receives `aux` objects, which carry results rather than progress. */
+  onAux?: (aux: unknown) => void;
+}
+
 /**
  * Shows a response's progress until it ends.
  *
- * @param onAux receives `aux` objects, which carry results rather than progress
+ * @throws {CliError} when the daemon reports a failure in it
  */
 export async function displayProgress(
+  cli: Cli,
   response: IncomingMessage,
-  out: OutputStream,
-  onAux?: (aux: unknown) => void,
+  { out = cli.stdout, mode = 'auto', onAux }: ProgressOptions = {},
 ): Promise<void> {
-  using view = out.isTTY ? await openBars(out) : lines(out);
+  using view = await openView(cli, out, mode);
   for await (const message of readProgress(response)) {
     if (message.aux !== undefined) onAux?.(message.aux);
-    else view.show(message);
+    // results are part of what a program wants to read
+    if (message.aux === undefined || mode === 'json') view.show(message);
   }
 }
 
+/** Whether lines can be drawn over: a terminal that is more than a typewriter. */
+export function canDraw(cli: Cli, out: OutputStream): boolean {
+  return out.isTTY === true && cli.environment['TERM'] !== 'dumb';
+}
+
 /** Bars are loaded only for a terminal: most pulls of scripts never draw one. */
-async function openBars(out: OutputStream): Promise<ProgressView> {
+async function openView(cli: Cli, out: OutputStream, mode: ProgressMode): Promise<ProgressView> {
+  if (mode === 'quiet') return { show() {}, [Symbol.dispose]() {} };
+  if (mode === 'json') {
+    return { show: (message) => void out.write(`${JSON.stringify(message)}\n`), [Symbol.dispose]() {} };
+  }
+  if (mode === 'plain' || !canDraw(cli, out)) return lines(out);
   const { layerBars } = await import('./progress-bars.ts');
   return layerBars(out);
 }

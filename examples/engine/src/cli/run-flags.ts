@@ -4,7 +4,7 @@ import { UsageError } from './errors.ts';
 import { integer, list, listOf, optionalInteger, parsed, string, toggle, type FlagValues } from './flags.ts';
 import { parseDuration } from './values/duration.ts';
 import { requireVariableName } from './values/key-value.ts';
-import { parseGpus } from './values/devices.ts';
+import { parseDeviceBytes, parseDeviceOperations, parseDeviceWeight, parseGpus } from './values/devices.ts';
 import { parseUlimit } from './values/limits.ts';
 import { parseExtraHost, parseNetwork } from './values/networks.ts';
 import { parseMount } from './values/mounts.ts';
@@ -48,6 +48,10 @@ function parseAddress(text: string): string {
   return text.trim();
 }
 
+/** A limit on a block device. */
+const deviceLimit = <T>(parse: (text: string) => T, help: string) =>
+  listOf(parse, help, { placeholder: 'list' });
+
 export const containerFlags = {
   addHost: listOf(parseExtraHost, 'Add a custom host-to-IP mapping (host:ip)'),
   annotation: list('Add an annotation to the container (passed through to the OCI runtime)', {
@@ -55,19 +59,28 @@ export const containerFlags = {
   }),
   attach: listOf(parseStream, 'Attach to STDIN, STDOUT or STDERR', { short: 'a' }),
   blkioWeight: integer('Block IO (relative weight), between 10 and 1000, or 0 to disable'),
+  blkioWeightDevice: deviceLimit(parseDeviceWeight, 'Block IO weight (relative device weight)'),
   capAdd: list('Add Linux capabilities'),
   capDrop: list('Drop Linux capabilities'),
   cgroupParent: string('Optional parent cgroup for the container'),
   cgroupns: string('Cgroup namespace to use (host|private)'),
   cidfile: string('Write the container ID to the file'),
+  cpuCount: integer('CPU count (Windows only)'),
+  cpuPercent: integer('CPU percent (Windows only)'),
   cpuPeriod: integer('Limit CPU CFS (Completely Fair Scheduler) period'),
   cpuQuota: integer('Limit CPU CFS (Completely Fair Scheduler) quota'),
+  cpuRtPeriod: integer('Limit CPU real-time period in microseconds'),
+  cpuRtRuntime: integer('Limit CPU real-time runtime in microseconds'),
   cpuShares: integer('CPU shares (relative weight)', { short: 'c' }),
   cpus: parsed(parseCpus, 'decimal', 0, 'Number of CPUs'),
   cpusetCpus: string('CPUs in which to allow execution (0-3, 0,1)'),
   cpusetMems: string('MEMs in which to allow execution (0-3, 0,1)'),
   device: list('Add a host device to the container'),
   deviceCgroupRule: listOf(parseDeviceRule, 'Add a rule to the cgroup allowed devices list'),
+  deviceReadBps: deviceLimit(parseDeviceBytes, 'Limit read rate (bytes per second) from a device'),
+  deviceReadIops: deviceLimit(parseDeviceOperations, 'Limit read rate (IO per second) from a device'),
+  deviceWriteBps: deviceLimit(parseDeviceBytes, 'Limit write rate (bytes per second) to a device'),
+  deviceWriteIops: deviceLimit(parseDeviceOperations, 'Limit write rate (IO per second) to a device'),
   dns: listOf(parseAddress, 'Set custom DNS servers'),
   dnsOption: list('Set DNS options', { alias: 'dns-opt' }),
   dnsSearch: list('Set custom DNS search domains'),
@@ -91,10 +104,13 @@ export const containerFlags = {
   hostname: string('Container host name', { short: 'h' }),
   init: toggle('Run an init inside the container that forwards signals and reaps processes'),
   interactive: toggle('Keep STDIN open even if not attached', { short: 'i' }),
+  ioMaxbandwidth: bytes('Maximum IO bandwidth limit for the system drive (Windows only)'),
+  ioMaxiops: integer('Maximum IOps limit for the system drive (Windows only)'),
   ip: string('IPv4 address (e.g., 172.30.100.104)'),
   ip6: string('IPv6 address (e.g., 2001:db8::33)'),
   ipc: string('IPC mode to use'),
   isolation: string('Container isolation technology'),
+  kernelMemory: bytes('Kernel memory limit'),
   label: listOf(parseLabel, 'Set meta data on a container', { short: 'l' }),
   labelFile: list('Read in a line delimited file of labels'),
   link: list('Add link to another container'),
@@ -148,10 +164,12 @@ export const containerFlags = {
 
 /** Flags of `create` and `run` about how the container comes to be. */
 export const creationFlags = {
+  disableContentTrust: toggle('Skip image verification', { initial: true }),
   name: string('Assign a name to the container'),
   platform: string('Set platform if server is multi-platform capable'),
   pull: string('Pull image before running ("always", "missing", "never")', { initial: 'missing' }),
   quiet: toggle('Suppress the pull output', { short: 'q' }),
+  useApiSocket: toggle("Bind mount the daemon's API socket and required auth"),
 };
 
 export type ContainerFlags = FlagValues<typeof containerFlags>;

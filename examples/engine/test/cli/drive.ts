@@ -26,22 +26,36 @@ function environment(extra: Record<string, string> = {}): Record<string, string>
   return { HOME: '/nonexistent', PATH: process.env['PATH'] ?? '', TZ: 'UTC', FROM_CLIENT: 'yes', ...extra };
 }
 
-/** Runs `tare` with the given standard input. */
+/** How a command line is run. */
+interface DriveOptions {
+  input?: string;
+  env?: Record<string, string>;
+  /** Folder that paths are relative to. */
+  cwd?: string;
+  /** What people at a terminal see. */
+  terminal?: boolean;
+}
+
+/** Runs `tare` with the given standard input; without a host, it finds one itself. */
 export async function tare(
-  host: string,
+  host: string | undefined,
   args: readonly string[],
-  options: { input?: string; env?: Record<string, string> } = {},
+  options: DriveOptions = {},
 ): Promise<Outcome> {
   const stdout = collector();
   const stderr = collector();
+  if (options.terminal) {
+    Object.assign(stdout.stream, { isTTY: true, columns: 80, rows: 24 });
+    Object.assign(stderr.stream, { isTTY: true, columns: 80, rows: 24 });
+  }
   const stdin =
     options.input === undefined ? new PassThrough().end() : Readable.from([Buffer.from(options.input)]);
-  const code = await main(['-H', host, ...args], {
+  const code = await main([...(host === undefined ? [] : ['-H', host]), ...args], {
     stdin: stdin as Readable,
     stdout: stdout.stream,
     stderr: stderr.stream,
     environment: environment(options.env),
-    workingDirectory: '/cwd',
+    workingDirectory: options.cwd ?? '/cwd',
   });
   return { code, stdout: stdout.text(), stderr: stderr.text() };
 }
@@ -49,12 +63,16 @@ export async function tare(
 /** Runs the stock docker CLI. */
 export function docker(
   program: string,
-  host: string,
+  host: string | undefined,
   args: readonly string[],
-  options: { input?: string } = {},
+  options: DriveOptions = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, ['-H', host, ...args], { env: environment(), stdio: 'pipe' });
+    const child = spawn(program, [...(host === undefined ? [] : ['-H', host]), ...args], {
+      env: environment(options.env),
+      ...(options.cwd && { cwd: options.cwd }),
+      stdio: 'pipe',
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));

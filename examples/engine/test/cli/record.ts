@@ -4,6 +4,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { cases } from './cases.ts';
+import { playContexts } from './context-script.ts';
 import { record, type Recorded } from './compare.ts';
 import { docker } from './drive.ts';
 import { machine } from './machine.ts';
@@ -18,4 +19,7 @@ for (const { args, input } of cases) {
 }
 const target = new URL('fixtures/docker-28.json', import.meta.url);
 await writeFile(target, `${JSON.stringify(recorded, null, 1)}\n`);
+const contexts = new URL('fixtures/docker-28-contexts.json', import.meta.url);
+const played = await playContexts((args, options) => docker(program, undefined, args, options));
+await writeFile(contexts, `${JSON.stringify(played, null, 1)}\n`);
 process.stdout.write(`recorded ${Object.keys(recorded).length} cases\n`);

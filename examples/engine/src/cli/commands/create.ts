@@ -2,6 +2,7 @@
 import { rmSync, statSync, writeFileSync } from 'node:fs';
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
+import type { Credentials } from '../config-file.ts';
 import { buildCreateRequest, type CreateRequest } from '../container-config.ts';
 import { CliError, DaemonError, UsageError } from '../errors.ts';
 import { withHelp } from '../help-hint.ts';
@@ -26,14 +27,54 @@ export async function createContainer(
   const idFile = claimIdFile(flags.cidfile);
   let id = '';
   try {
+    const secrets = flags.useApiSocket ? await shareApi(cli, request) : undefined;
     request.HostConfig.ConsoleSize = [cli.stdout.rows ?? 0, cli.stdout.columns ?? 0];
     if (flags.pull === 'always') await pull(cli, request.Image, flags);
     id = await create(cli, request, flags);
+    if (secrets) await putSecrets(cli, id, secrets);
     if (flags.cidfile) writeFileSync(flags.cidfile, id);
     return id;
   } finally {
     if (id === '') idFile?.[Symbol.dispose]();
   }
+}
+
+/** Where the daemon's socket is in a container that may use it. */
+const API_SOCKET = '/var/run/docker.sock';
+const SECRETS = '/run/secrets/docker';
+
+/** Lets the container use the daemon, as the user with these credentials. */
+async function shareApi(cli: Cli, request: CreateRequest): Promise<Record<string, Credentials>> {
+  const { endpoint } = cli.client;
+  const source = endpoint.kind === 'unix' ? endpoint.socketPath : '/run/tare.sock';
+  const mounts = (request.HostConfig['Mounts'] ?? []) as unknown[];
+  request.HostConfig['Mounts'] = [...mounts, { Type: 'bind', Source: source, Target: API_SOCKET }];
+  request['Env'] = [...((request['Env'] ?? []) as string[]), `DOCKER_CONFIG=${SECRETS}`];
+  return cli.config.allCredentials();
+}
+
+async function putSecrets(cli: Cli, id: string, credentials: Record<string, Credentials>): Promise<void> {
+  const [{ pack }, { asReadable }] = await Promise.all([import('tar-stream'), import('../build-context.ts')]);
+  const archive = pack();
+  const auths = Object.fromEntries(
+    Object.entries(credentials).map(([key, { username = '', password = '', identitytoken }]) => [
+      key,
+      {
+        auth: Buffer.from(`${username}:${password}`).toString('base64'),
+        ...(identitytoken && { identitytoken }),
+      },
+    ]),
+  );
+  for (const directory of ['run', 'run/secrets', 'run/secrets/docker']) {
+    archive.entry({ name: directory, type: 'directory', mode: 0o755 });
+  }
+  archive.entry({ name: 'run/secrets/docker/config.json', mode: 0o600 }, JSON.stringify({ auths }));
+  archive.finalize();
+  await cli.client.text('PUT', `/containers/${id}/archive`, {
+    query: { path: '/' },
+    headers: { 'Content-Type': 'application/x-tar' },
+    body: asReadable(archive),
+  });
 }
 
 async function create(
@@ -75,8 +116,8 @@ async function pull(cli: Cli, image: string, flags: CreationFlags): Promise<void
     import('./pull.ts'),
     import('../values/image-name.ts'),
   ]);
-  const out = flags.quiet ? undefined : cli.stderr;
-  await pullImage(cli, parseImageName(image), { platform: flags.platform, out });
+  const progress = { out: cli.stderr, mode: flags.quiet ? ('quiet' as const) : ('auto' as const) };
+  await pullImage(cli, parseImageName(image), { platform: flags.platform, progress });
 }
 
 /** Reserves `--cidfile` before the container exists; disposed, it is gone again. */
@@ -105,7 +146,11 @@ export const command = defineCommand({
   async run({ cli, flags, given, args }) {
     let request: CreateRequest;
     try {
-      request = buildCreateRequest(flags, given, args, cli);
+      request = buildCreateRequest(flags, given, args, {
+        environment: cli.environment,
+        workingDirectory: cli.workingDirectory,
+        proxyVariables: cli.proxyVariables,
+      });
     } catch (error) {
       throw withHelp(error, 'create', 125);
     }

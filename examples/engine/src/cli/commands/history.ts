@@ -4,6 +4,7 @@ import { string, toggle } from '../flags.ts';
 import { formatHelp } from '../format-flag.ts';
 import { ago, decimalSize, ellipsis, shortId } from '../format/units.ts';
 import { printListing, type Listing } from '../output.ts';
+import { platformJson } from '../values/platform.ts';
 
 interface HistoryEntry {
   Id: string;
@@ -48,10 +49,13 @@ export const command = defineCommand({
     format: string(formatHelp),
     human: toggle('Print sizes and dates in human readable format', { short: 'H', initial: true }),
     noTrunc: toggle("Don't truncate output"),
+    platform: string('Show history for the given platform'),
     quiet: toggle('Only show image IDs', { short: 'q' }),
   },
   async run({ cli, flags, args }) {
-    const rows = await cli.client.json<HistoryEntry[]>('GET', `/images/${args[0]}/history`);
+    const rows = await cli.client.json<HistoryEntry[]>('GET', `/images/${args[0]}/history`, {
+      query: { platform: platformJson(flags.platform) },
+    });
     printListing(cli, listing(!flags.noTrunc, flags.human), rows, {
       format: flags.format,
       quiet: flags.quiet,

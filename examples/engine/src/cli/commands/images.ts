@@ -1,8 +1,10 @@
 /** `tare images`: lists images, a line for each name. */
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
-import { filterFlag, withFilter } from '../filter-flag.ts';
-import { string, toggle } from '../flags.ts';
+import type { Cli } from '../cli.ts';
+import { UsageError } from '../errors.ts';
+import { filterFlag, withFilter, type Filters } from '../filter-flag.ts';
+import { flagName, string, toggle } from '../flags.ts';
 import { formatHelp } from '../format-flag.ts';
 import { ago, decimalSize, shortId } from '../format/units.ts';
 import { printListing, type Listing } from '../output.ts';
@@ -98,6 +100,20 @@ export function imageRows(images: readonly ImageSummary[], digests: boolean): Im
   });
 }
 
+async function showTree(
+  cli: Cli,
+  filters: Filters,
+  flags: { all: boolean; digests: boolean; noTrunc: boolean; quiet: boolean; format: string },
+): Promise<void> {
+  const clash = (['digests', 'noTrunc', 'quiet', 'format'] as const).find((name) => flags[name]);
+  if (clash) throw new UsageError(`--${flagName(clash)} is not yet supported with --tree`);
+  const { imageTree } = await import('../image-tree.ts');
+  const images = await cli.client.json<ImageSummary[]>('GET', '/images/json', {
+    query: { all: flags.all, filters: encodeFilters(filters), manifests: true },
+  });
+  cli.print(imageTree(images, cli.columns));
+}
+
 /** `images`. */
 export const command = defineCommand({
   usage: '[OPTIONS] [REPOSITORY[:TAG]]',
@@ -110,9 +126,11 @@ export const command = defineCommand({
     format: string(formatHelp),
     noTrunc: toggle("Don't truncate output"),
     quiet: toggle('Only show image IDs', { short: 'q' }),
+    tree: toggle('List multi-platform images as a tree (EXPERIMENTAL)'),
   },
   async run({ cli, flags, args }) {
     const filters = args[0] === undefined ? flags.filter : withFilter(flags.filter, 'reference', args[0]);
+    if (flags.tree) return showTree(cli, filters, flags);
     const images = await cli.client.json<ImageSummary[]>('GET', '/images/json', {
       query: { all: flags.all, filters: encodeFilters(filters) },
     });

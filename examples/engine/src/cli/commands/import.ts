@@ -33,6 +33,6 @@ export const command = defineCommand({
       },
       ...(body ? { body } : {}),
     });
-    await displayProgress(response, cli.stdout);
+    await displayProgress(cli, response);
   },
 });

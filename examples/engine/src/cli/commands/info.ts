@@ -189,7 +189,7 @@ export const command = defineCommand({
   args: { min: 0 },
   flags: { format: string(objectFormatHelp, { short: 'f' }) },
   async run({ cli, flags }) {
-    const client = { Version: TARE_VERSION, Context: 'default', Debug: cli.globals.debug };
+    const client = { Version: TARE_VERSION, Context: cli.contextName, Debug: cli.globals.debug };
     if (flags.format !== '') {
       const info = await cli.client.json<SystemInfo>('GET', '/info');
       cli.print(format(flags.format, { ...info, ClientInfo: client }));

@@ -61,21 +61,22 @@ const kinds: readonly { type: string; path(name: string): string }[] = [
   { type: 'image', path: (name) => `/images/${name}/json` },
   { type: 'network', path: (name) => `/networks/${name}` },
   { type: 'volume', path: (name) => `/volumes/${name}` },
+  { type: 'plugin', path: (name) => `/plugins/${name}/json` },
 ];
 
 /** Looks a name up as one kind of object, or as each in turn when `type` is empty. */
-export function lookupByType(cli: Cli, type: string, size: boolean): Lookup {
+export function lookupByType(cli: Cli, type: string, size: boolean, platform?: string): Lookup {
   const tried = type === '' ? kinds : kinds.filter((kind) => kind.type === type);
   if (tried.length === 0) {
     throw new UsageError(
-      `unknown type: ${JSON.stringify(type)}: must be one of "container", "image", "network" or "volume"`,
+      `unknown type: ${JSON.stringify(type)}: must be one of "container", "image", "network", "volume" or "plugin"`,
     );
   }
   return async (name) => {
     for (const kind of tried) {
       try {
         return await cli.client.text('GET', kind.path(name), {
-          query: { size: size && kind.type === 'container' },
+          query: { size: size && kind.type === 'container', platform },
         });
       } catch (error) {
         if (tried.length === 1 || !(error instanceof DaemonError) || error.status !== 404) throw error;
@@ -117,7 +118,24 @@ function inspectOnly(type: string, usage: string) {
 /** `container inspect`. */
 export const container = inspectOnly('container', '[OPTIONS] CONTAINER [CONTAINER...]');
 /** `image inspect`. */
-export const image = inspectOnly('image', '[OPTIONS] IMAGE [IMAGE...]');
+export const image = defineCommand({
+  usage: '[OPTIONS] IMAGE [IMAGE...]',
+  summary: 'Display detailed information on one or more images',
+  args: { min: 1, max: Infinity },
+  flags: {
+    format: string(objectFormatHelp, { short: 'f' }),
+    platform: string('Inspect a specific platform of the multi-platform image'),
+  },
+  async run({ cli, flags, args }) {
+    const { platformJson } = await import('../values/platform.ts');
+    return inspectAll(
+      cli,
+      args,
+      flags.format,
+      lookupByType(cli, 'image', false, platformJson(flags.platform)),
+    );
+  },
+});
 /** `network inspect`. */
 export const network = inspectOnly('network', '[OPTIONS] NETWORK [NETWORK...]');
 /** `volume inspect`. */

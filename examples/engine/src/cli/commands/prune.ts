@@ -2,10 +2,12 @@
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
 import { encodeFilters } from '../client.ts';
+import { confirm as ask } from '../confirm.ts';
 import { CliError } from '../errors.ts';
 import { filterFlag, withFilter, type Filters } from '../filter-flag.ts';
-import { toggle } from '../flags.ts';
+import { parsed, toggle } from '../flags.ts';
 import { decimalSize } from '../format/units.ts';
+import { parseSize } from '../values/size.ts';
 import type { RemovalStep } from './rmi.ts';
 
 /** What one prune did: lines for the user, under a heading, and bytes won. */
@@ -67,6 +69,7 @@ export const builder = defineCommand({
     all: toggle('Remove all unused build cache, not just dangling ones', { short: 'a' }),
     filter: filterFlag('Provide filter values', ''),
     force: toggle('Do not prompt for confirmation', { short: 'f' }),
+    keepStorage: parsed(parseSize, 'bytes', 0, 'Amount of disk space to keep for cache'),
   },
   async run({ cli, flags }) {
     const what = flags.all ? 'all build cache' : 'all dangling build cache';
@@ -74,7 +77,14 @@ export const builder = defineCommand({
     const { CachesDeleted, SpaceReclaimed } = await cli.client.json<{
       CachesDeleted: string[] | null;
       SpaceReclaimed: number;
-    }>('POST', '/build/prune', { query: { all: flags.all, filters: encodeFilters(flags.filter) } });
+    }>('POST', '/build/prune', {
+      query: {
+        all: flags.all,
+        filters: encodeFilters(flags.filter),
+        'keep-storage': flags.keepStorage || undefined,
+        'reserved-space': flags.keepStorage || undefined,
+      },
+    });
     const lines = CachesDeleted ?? [];
     if (lines.length > 0) cli.stdout.write(`Deleted build cache objects:\n${lines.join('\n')}\n\n`);
     cli.print(`Total reclaimed space: ${decimalSize(SpaceReclaimed)}`);
@@ -83,16 +93,8 @@ export const builder = defineCommand({
 
 /** Asks unless `force`; anything but yes ends the command. */
 async function confirm(cli: Cli, warning: string, force: boolean): Promise<void> {
-  if (force) return;
-  cli.stdout.write(`${warning}\nAre you sure you want to continue? [y/N] `);
-  const { createInterface } = await import('node:readline');
-  const reader = createInterface({ input: cli.stdin });
-  let answer = '';
-  for await (const line of reader) {
-    answer = line;
-    break;
-  }
-  if (!/^y(?:es)?$/i.test(answer.trim())) throw new CliError('operation cancelled');
+  if (force || (await ask(cli, `${warning}\nAre you sure you want to continue?`))) return;
+  throw new CliError('operation cancelled');
 }
 
 function report(cli: Cli, { heading, lines }: Pruned): void {

@@ -25,7 +25,11 @@ export const command = defineCommand({
   async run({ cli, flags, given, args }) {
     let request: CreateRequest;
     try {
-      request = buildCreateRequest(flags, given, args, cli);
+      request = buildCreateRequest(flags, given, args, {
+        environment: cli.environment,
+        workingDirectory: cli.workingDirectory,
+        proxyVariables: cli.proxyVariables,
+      });
     } catch (error) {
       throw withHelp(error, 'run', 125);
     }

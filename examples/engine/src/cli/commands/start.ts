@@ -2,6 +2,7 @@
 import { attachAndStart, type ContainerDetails } from '../attached-start.ts';
 import { defineCommand } from '../command.ts';
 import type { Cli } from '../cli.ts';
+import type { Query } from '../client.ts';
 import { CliError, ManyErrors, UsageError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 
@@ -12,13 +13,17 @@ export const command = defineCommand({
   args: { min: 1, max: Infinity },
   flags: {
     attach: toggle('Attach STDOUT/STDERR and forward signals', { short: 'a' }),
+    checkpoint: string('Restore from this checkpoint'),
+    checkpointDir: string('Use a custom checkpoint storage directory'),
     detachKeys: string('Override the key sequence for detaching a container'),
     interactive: toggle("Attach container's STDIN", { short: 'i' }),
   },
   async run({ cli, flags, args }) {
-    if (!flags.attach && !flags.interactive) {
-      return startAll(cli, args);
+    if (flags.checkpoint !== '' && args.length > 1) {
+      throw new UsageError('you cannot restore multiple containers at once');
     }
+    const query = { checkpoint: flags.checkpoint, 'checkpoint-dir': flags.checkpointDir };
+    if (!flags.attach && !flags.interactive) return startAll(cli, args, query);
     if (args.length > 1) throw new UsageError('you cannot start and attach multiple containers at once');
     const { Id, Config, HostConfig } = await cli.client.json<ContainerDetails>(
       'GET',
@@ -37,12 +42,12 @@ export const command = defineCommand({
   },
 });
 
-async function startAll(cli: Cli, names: readonly string[]): Promise<void> {
+async function startAll(cli: Cli, names: readonly string[], query: Query): Promise<void> {
   const failures: unknown[] = [];
   const failed: string[] = [];
   for (const name of names) {
     try {
-      await cli.client.text('POST', `/containers/${name}/start`);
+      await cli.client.text('POST', `/containers/${name}/start`, { query });
       cli.print(name);
     } catch (error) {
       failures.push(error);

@@ -36,7 +36,7 @@ async function clientDetails(cli: Cli, connected: boolean) {
     BuildTime: BUILD_TIME,
     Os: process.platform,
     Arch: process.arch === 'x64' ? 'amd64' : process.arch,
-    Context: 'default',
+    Context: cli.contextName,
   };
 }
 

@@ -1,7 +1,8 @@
-/** `--device` and `--gpus`. */
+/** `--device`, `--gpus`, and the limits of block devices. */
 import { UsageError } from '../errors.ts';
 import { splitCsv } from './csv.ts';
 import { splitPair } from './key-value.ts';
+import { parseSize } from './size.ts';
 
 /** An entry of `HostConfig.Devices`. */
 export interface DeviceMapping {
@@ -64,4 +65,53 @@ export function parseGpus(text: string): DeviceRequest {
   if (request.Count === 0 && !request.DeviceIDs) request.Count = 1;
   request.Capabilities = [capabilities];
   return request;
+}
+
+/** An entry of `HostConfig.BlkioDeviceReadBps` and its kind. */
+export interface DeviceRate {
+  Path: string;
+  Rate: number;
+}
+
+/** `/dev/sda:rest`. @throws {UsageError} worded as Docker's */
+function devicePath(text: string): [path: string, rest: string] {
+  const at = text.indexOf(':');
+  if (at < 1 || at === text.length - 1) throw new UsageError(`bad format: ${text}`);
+  const path = text.slice(0, at);
+  if (!path.startsWith('/dev/')) throw new UsageError(`bad format for device path: ${text}`);
+  return [path, text.slice(at + 1)];
+}
+
+/** `--device-read-bps /dev/sda:1mb`. */
+export function parseDeviceBytes(text: string): DeviceRate {
+  const [Path, rest] = devicePath(text);
+  try {
+    return { Path, Rate: parseSize(rest) };
+  } catch (cause) {
+    throw new UsageError(
+      `invalid rate for device: ${text}. The correct format is <device-path>:<number>[<unit>]. Number must be a positive integer. Unit is optional and can be kb, mb, or gb`,
+      { cause },
+    );
+  }
+}
+
+/** `--device-read-iops /dev/sda:1000`. */
+export function parseDeviceOperations(text: string): DeviceRate {
+  const [Path, rest] = devicePath(text);
+  if (!/^\d+$/.test(rest)) {
+    throw new UsageError(
+      `invalid rate for device: ${text}. The correct format is <device-path>:<number>. Number must be a positive integer`,
+    );
+  }
+  return { Path, Rate: Number(rest) };
+}
+
+/** `--blkio-weight-device /dev/sda:300`. */
+export function parseDeviceWeight(text: string): { Path: string; Weight: number } {
+  const [Path, rest] = devicePath(text);
+  const weight = Number(rest);
+  if (!/^\d+$/.test(rest) || (weight > 0 && (weight < 10 || weight > 1000))) {
+    throw new UsageError(`invalid weight for device: ${text}`);
+  }
+  return { Path, Weight: weight };
 }
