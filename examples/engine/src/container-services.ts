@@ -15,6 +15,7 @@ import { ContainersTable } from './state/containers-table.ts';
 import type { StateDb } from './state/db.ts';
 import { NetworksTable } from './state/networks-table.ts';
 import { VolumesTable } from './state/volumes-table.ts';
+import { readCgroupFacts } from './system/host-facts.ts';
 import { Volumes } from './volumes/volumes.ts';
 import { Containers } from './containers/containers.ts';
 import { NameServers, type NameServersOptions } from './containers/name-servers.ts';
@@ -25,7 +26,14 @@ import type { ContainerWorld } from './containers/world.ts';
 /** What the services are made of: the seams and the engine's common parts. */
 export interface ContainerServiceParts extends Omit<
   ContainerWorld,
-  'store' | 'networks' | 'volumes' | 'nameServers' | 'paths' | 'hostFacts' | 'openFilesMax'
+  | 'store'
+  | 'networks'
+  | 'volumes'
+  | 'nameServers'
+  | 'paths'
+  | 'hostFacts'
+  | 'supportedLimits'
+  | 'openFilesMax'
 > {
   db: StateDb;
   networkDriver: NetworkDriver;
@@ -84,6 +92,7 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
       mounts: join(execRoot, 'mounts'),
     },
     hostFacts: hostFacts(),
+    supportedLimits: readCgroupFacts(),
     openFilesMax: openFilesMax(),
   });
   return {

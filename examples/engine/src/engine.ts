@@ -24,6 +24,7 @@ import { eventRoutes } from './http/routes/events.ts';
 import { importFrom, imageFilesRoutes } from './http/routes/image-files.ts';
 import { imageRoutes } from './http/routes/images.ts';
 import { jobRoutes } from './http/routes/jobs.ts';
+import { refusedRoutes } from './http/routes/refused.ts';
 import { registryRoutes } from './http/routes/registries.ts';
 import { systemRoutes } from './http/routes/system.ts';
 import { HttpServer } from './http/server.ts';
@@ -196,6 +197,7 @@ export class Engine implements AsyncDisposable {
         importFrom: (context) => importFrom(context, imageFiles),
       }),
       ...services.routes,
+      ...refusedRoutes(),
     ];
 
     const http = resources.use(new HttpServer({ routes, jobs, log, serverVersion: ENGINE_VERSION }));

@@ -9,6 +9,7 @@ import { imageFilesRoutes } from '../src/http/routes/image-files.ts';
 import { imageRoutes } from '../src/http/routes/images.ts';
 import { jobRoutes } from '../src/http/routes/jobs.ts';
 import { networkRoutes } from '../src/http/routes/networks.ts';
+import { refusedRoutes } from '../src/http/routes/refused.ts';
 import { registryRoutes } from '../src/http/routes/registries.ts';
 import { systemRoutes } from '../src/http/routes/system.ts';
 import { volumeRoutes } from '../src/http/routes/volumes.ts';
@@ -26,6 +27,7 @@ export const allRoutes = [
   ...imageRoutes(nothing),
   ...jobRoutes(nothing),
   ...networkRoutes(nothing, nothing),
+  ...refusedRoutes(),
   ...registryRoutes(nothing),
   ...systemRoutes(nothing),
   ...volumeRoutes(nothing),

@@ -11,7 +11,8 @@ const NO_JOB = [
   /^POST \/(session|grpc)$/,
   // always refused
   /^PUT \/volumes\/:name$/,
-  /^\w+ \/(swarm|nodes|services|secrets|configs)\b/,
+  /^\w+ \/(swarm|nodes|services|secrets|configs|plugins)\b/,
+  /^\w+ \/containers\/:id\/checkpoints\b/,
 ];
 
 describe('the routes', () => {
@@ -29,6 +30,7 @@ describe('the routes', () => {
         'images',
         'jobs',
         'networks',
+        'refused',
         'registries',
         'system',
         'volumes',

@@ -11,6 +11,7 @@ import { allSettled } from '../settle.ts';
 import { compareVersions } from '../http/api-version.ts';
 import type { ContainerRecord, MountPoint, NetworkAttachment } from './container.ts';
 import type { CreateRequest, EndpointSettings } from './create-request.ts';
+import { discardUnsupported, withoutEffect } from './discard.ts';
 import { writeInPlace } from './etc-files.ts';
 import type { HostConfig } from './host-config.ts';
 import { mergeConfig, pathAndArgs, type ImageDefaults } from './merge-config.ts';
@@ -19,6 +20,7 @@ import { containerMounts } from './mounts.ts';
 import { imageViewKey, removeSnapshots } from './mount-sources.ts';
 import { newId, parseName, randomName } from './names.ts';
 import { removeAnonymousVolumes } from './remove.ts';
+import { adaptRequest } from './request-versions.ts';
 import { rlimits, parseDeviceRule } from './resources.ts';
 import { parseSecurityOptions } from './security.ts';
 import { validateConfig, validateHostConfig } from './validate.ts';
@@ -46,20 +48,25 @@ export async function createContainer(
   world: ContainerWorld,
   options: CreateOptions,
 ): Promise<{ id: string; warnings: string[] }> {
-  const { request, job } = options;
-  const { HostConfig: hostRequest = {}, NetworkingConfig: networking, ...ownConfig } = request;
-  if (Object.keys(request).length === 0) {
+  const { job } = options;
+  if (Object.keys(options.request).length === 0) {
     throw invalid('config cannot be empty in order to create a container');
   }
+  const { request, readOnlyNonRecursive, warnings } = adaptRequest(options.request, options.apiVersion);
+  const { HostConfig: hostRequest = {}, NetworkingConfig: networking, ...ownConfig } = request;
   const name = options.name === '' ? '' : parseName(options.name);
   validateConfig(ownConfig);
-  const hostConfig = withDefaults(hostRequest, options.apiVersion, world.cgroupVersion);
-  validateHostConfig(hostConfig, ownConfig, world.hostFacts);
+  const wanted = withDefaults(hostRequest, options.apiVersion, world.cgroupVersion);
+  validateHostConfig(wanted, ownConfig, world.hostFacts);
+  const discarded = discardUnsupported(wanted, world.supportedLimits);
+  const hostConfig = discarded.limits;
   refuseUnsupported(hostConfig);
 
   const image = ownConfig.Image ? world.images.resolve(ownConfig.Image) : undefined;
   if (!image) throw notFound('no image was given: set Image');
-  checkPlatform(options.platform, image.config, ownConfig.Image ?? '');
+  if (compareVersions(options.apiVersion, '1.41') >= 0) {
+    checkPlatform(options.platform, image.config, ownConfig.Image ?? '');
+  }
   const config = mergeConfig(ownConfig, (image.config.config ?? {}) as ImageDefaults);
   validateConfig(config);
   portMappings(config, hostConfig);
@@ -74,6 +81,7 @@ export async function createContainer(
     inherited: inheritedMounts(world, hostConfig.VolumesFrom ?? []),
     volumeDriver: hostConfig.VolumeDriver ?? '',
     newVolumeName: newId,
+    readOnlyNonRecursive,
   }).map((mount) =>
     mount.type === 'image' ? { ...mount, imageId: world.images.resolve(mount.source).id } : mount,
   );
@@ -107,14 +115,13 @@ export async function createContainer(
   world.store.saveRecord(container);
   world.store.ready(container);
   world.store.publish(container, 'create');
-  return { id, warnings: [] };
+  return { id, warnings: [...discarded.warnings, ...withoutEffect(hostConfig), ...warnings] };
 }
 
 /** The engine's defaults for what was not asked for. */
 function withDefaults(request: HostConfig, apiVersion: string, cgroupVersion: 1 | 2): HostConfig {
   const atLeast = (version: string): boolean => compareVersions(apiVersion, version) >= 0;
   const host: HostConfig = { ...request };
-  if (!host.NetworkMode || host.NetworkMode === 'default') host.NetworkMode = 'bridge';
   if (!host.ShmSize) host.ShmSize = DEFAULT_SHM_BYTES;
   // as much swap as memory, unless the client says
   if ((host.Memory ?? 0) > 0 && !host.MemorySwap) host.MemorySwap = host.Memory! * 2;

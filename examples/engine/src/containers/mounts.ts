@@ -23,6 +23,8 @@ export interface MountSources {
   /** `VolumesFrom`, resolved: the mounts of the other containers. */
   inherited: readonly MountPoint[];
   volumeDriver: string;
+  /** Read-only binds are read-only themselves, not what is mounted below them. */
+  readOnlyNonRecursive?: boolean;
   /** A name for an anonymous volume. */
   newVolumeName(): string;
 }
@@ -48,7 +50,12 @@ export function containerMounts(sources: MountSources): MountPoint[] {
     if (byDestination.has(destination) || tmpfs.has(destination)) continue;
     byDestination.set(destination, anonymousVolume(destination, sources));
   }
-  return [...byDestination.values()].sort((a, b) => depth(a.destination) - depth(b.destination));
+  const mounts = [...byDestination.values()].map((mount) =>
+    sources.readOnlyNonRecursive && mount.type === 'bind' && !mount.readWrite
+      ? { ...mount, readOnlyNonRecursive: true }
+      : mount,
+  );
+  return mounts.sort((a, b) => depth(a.destination) - depth(b.destination));
 }
 
 /** Path components: parents are mounted before what is below them. */

@@ -2,13 +2,12 @@
 import type { Health } from './health.ts';
 import type { NetworkAttachment, ContainerRecord, ContainerState, MountPoint } from './container.ts';
 import type { ContainerConfig } from './create-request.ts';
-import type { HostConfig } from './host-config.ts';
-import { DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS } from '@tare/runtime-native/spec';
 
 import { compareVersions } from '../http/api-version.ts';
 import { inspectPorts, listPorts } from '../networks/ports.ts';
 import { ZERO_TIME } from '../time.ts';
 import { shortId } from './names.ts';
+import { renderHostConfig } from './render-host-config.ts';
 import { statusPhrase, statusWord } from './status.ts';
 
 /** What rendering needs besides the container itself. */
@@ -96,7 +95,7 @@ export function inspectContainer(
       Networks: Object.fromEntries(
         Object.entries(state.networks).map(([name, attachment]) => [
           name,
-          renderEndpoint(attachment, atLeast('1.44') && name !== 'bridge' ? record : undefined),
+          inspectEndpoint(attachment, record, { userNetwork: isUserNetwork(name), atLeast }),
         ]),
       ),
     },
@@ -152,7 +151,10 @@ function addressOf(cidr: string | undefined): { address: string; prefixLength: n
 }
 
 /** An endpoint; `named` adds the names that the container answers to there. */
-export function renderEndpoint(attachment: NetworkAttachment, named?: ContainerRecord): unknown {
+export function renderEndpoint(
+  attachment: NetworkAttachment,
+  named?: ContainerRecord,
+): Record<string, unknown> {
   const { settings, endpoint, networkId } = attachment;
   const { address, prefixLength } = addressOf(endpoint?.ipv4Address);
   const dnsNames = named
@@ -175,6 +177,23 @@ export function renderEndpoint(attachment: NetworkAttachment, named?: ContainerR
     GlobalIPv6PrefixLen: 0,
     DNSNames: dnsNames?.filter((name) => name !== '') ?? null,
   };
+}
+
+/** An endpoint of inspect: on users' networks with the names it answers to, which were aliases below 1.45. */
+function inspectEndpoint(
+  attachment: NetworkAttachment,
+  record: ContainerRecord,
+  { userNetwork, atLeast }: { userNetwork: boolean; atLeast: (version: string) => boolean },
+): unknown {
+  const endpoint = renderEndpoint(attachment, userNetwork && atLeast('1.44') ? record : undefined);
+  if (!userNetwork || atLeast('1.45')) return endpoint;
+  const hostname = record.config.Hostname || shortId(record.id);
+  const aliases = new Set([...(attachment.settings.Aliases ?? []), shortId(record.id), hostname]);
+  return { ...endpoint, Aliases: [...aliases] };
+}
+
+function isUserNetwork(name: string): boolean {
+  return !['bridge', 'host', 'none', 'default'].includes(name);
 }
 
 /** One entry of `Mounts` in list and inspect. */
@@ -219,86 +238,6 @@ function renderConfig({ id, config }: ContainerRecord): Record<string, unknown> 
     ...(config.StopSignal ? { StopSignal: config.StopSignal } : {}),
     ...optional('StopTimeout'),
     ...(config.Shell?.length ? { Shell: config.Shell } : {}),
-  };
-}
-
-/** Every member of `HostConfig`, in Go's order; slices and maps that were not given are null. */
-function renderHostConfig(host: HostConfig): Record<string, unknown> {
-  const present = (key: 'Annotations' | 'StorageOpt' | 'Tmpfs' | 'Sysctls' | 'Mounts' | 'Init'): object =>
-    host[key] === undefined ? {} : { [key]: host[key] };
-  return {
-    Binds: host.Binds ?? null,
-    ContainerIDFile: host.ContainerIDFile ?? '',
-    LogConfig: { Type: host.LogConfig?.Type || 'json-file', Config: host.LogConfig?.Config ?? {} },
-    NetworkMode: host.NetworkMode ?? '',
-    PortBindings: host.PortBindings ?? {},
-    RestartPolicy: {
-      Name: host.RestartPolicy?.Name || 'no',
-      MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0,
-    },
-    AutoRemove: host.AutoRemove ?? false,
-    VolumeDriver: host.VolumeDriver ?? '',
-    VolumesFrom: host.VolumesFrom ?? null,
-    ConsoleSize: host.ConsoleSize ?? [0, 0],
-    ...present('Annotations'),
-    CapAdd: host.CapAdd ?? null,
-    CapDrop: host.CapDrop ?? null,
-    CgroupnsMode: host.CgroupnsMode ?? '',
-    Dns: host.Dns ?? [],
-    DnsOptions: host.DnsOptions ?? [],
-    DnsSearch: host.DnsSearch ?? [],
-    ExtraHosts: host.ExtraHosts ?? null,
-    GroupAdd: host.GroupAdd ?? null,
-    IpcMode: host.IpcMode ?? '',
-    Cgroup: host.Cgroup ?? '',
-    Links: host.Links ?? null,
-    OomScoreAdj: host.OomScoreAdj ?? 0,
-    PidMode: host.PidMode ?? '',
-    Privileged: host.Privileged ?? false,
-    PublishAllPorts: host.PublishAllPorts ?? false,
-    ReadonlyRootfs: host.ReadonlyRootfs ?? false,
-    SecurityOpt: host.SecurityOpt ?? null,
-    ...present('StorageOpt'),
-    ...present('Tmpfs'),
-    UTSMode: host.UTSMode ?? '',
-    UsernsMode: host.UsernsMode ?? '',
-    ShmSize: host.ShmSize ?? 0,
-    ...present('Sysctls'),
-    Runtime: host.Runtime ?? '',
-    Isolation: host.Isolation ?? '',
-    CpuShares: host.CpuShares ?? 0,
-    Memory: host.Memory ?? 0,
-    NanoCpus: host.NanoCpus ?? 0,
-    CgroupParent: host.CgroupParent ?? '',
-    BlkioWeight: host.BlkioWeight ?? 0,
-    BlkioWeightDevice: host.BlkioWeightDevice ?? [],
-    BlkioDeviceReadBps: host.BlkioDeviceReadBps ?? [],
-    BlkioDeviceWriteBps: host.BlkioDeviceWriteBps ?? [],
-    BlkioDeviceReadIOps: host.BlkioDeviceReadIOps ?? [],
-    BlkioDeviceWriteIOps: host.BlkioDeviceWriteIOps ?? [],
-    CpuPeriod: host.CpuPeriod ?? 0,
-    CpuQuota: host.CpuQuota ?? 0,
-    CpuRealtimePeriod: host.CpuRealtimePeriod ?? 0,
-    CpuRealtimeRuntime: host.CpuRealtimeRuntime ?? 0,
-    CpusetCpus: host.CpusetCpus ?? '',
-    CpusetMems: host.CpusetMems ?? '',
-    Devices: host.Devices ?? [],
-    DeviceCgroupRules: host.DeviceCgroupRules ?? null,
-    DeviceRequests: host.DeviceRequests ?? null,
-    MemoryReservation: host.MemoryReservation ?? 0,
-    MemorySwap: host.MemorySwap ?? 0,
-    MemorySwappiness: host.MemorySwappiness ?? null,
-    OomKillDisable: host.OomKillDisable ?? false,
-    PidsLimit: host.PidsLimit ?? null,
-    Ulimits: host.Ulimits ?? [],
-    CpuCount: host.CpuCount ?? 0,
-    CpuPercent: host.CpuPercent ?? 0,
-    IOMaximumIOps: host.IOMaximumIOps ?? 0,
-    IOMaximumBandwidth: host.IOMaximumBandwidth ?? 0,
-    ...present('Mounts'),
-    MaskedPaths: host.Privileged ? null : (host.MaskedPaths ?? DEFAULT_MASKED_PATHS),
-    ReadonlyPaths: host.Privileged ? null : (host.ReadonlyPaths ?? DEFAULT_READONLY_PATHS),
-    ...present('Init'),
   };
 }
 

@@ -10,6 +10,7 @@ import type { ImageResolver } from '../images/image.ts';
 import type { JobQueue } from '../jobs/job-queue.ts';
 import type { Networks } from '../networks/networks.ts';
 import type { HostMounts, Volumes } from '../volumes/volumes.ts';
+import type { SupportedLimits } from './discard.ts';
 import type { NameServers } from './name-servers.ts';
 import type { RootSyscalls } from './root-files.ts';
 import type { ContainerStore } from './store.ts';
@@ -65,6 +66,7 @@ export interface ContainerWorld {
   log: Logger;
   paths: ContainerPaths;
   hostFacts: HostFacts;
+  supportedLimits: SupportedLimits;
   /** Hard limit of open files of this process. */
   openFilesMax: number;
   /** 1 or 2: the cgroup hierarchy decides the default cgroup namespace and the shape of stats. */

@@ -38,7 +38,7 @@ export function decodeJson<T>(text: string, schema: z.ZodType<T>): T {
   let raw: unknown = {};
   if (text.trim() !== '') {
     try {
-      raw = JSON.parse(text, exactIntegers as (key: string, value: unknown) => unknown);
+      raw = parseJson(text);
     } catch (error) {
       throw invalid(`invalid JSON: ${(error as Error).message}`, { cause: error });
     }
@@ -52,6 +52,11 @@ export function decodeJson<T>(text: string, schema: z.ZodType<T>): T {
   throw invalid(`invalid JSON: ${path === '' ? '' : `${path}: `}${issue?.message ?? 'unexpected value'}`, {
     cause: result.error,
   });
+}
+
+/** JSON whose integers are exact: above 2^53 they are bigints. @throws {SyntaxError} */
+export function parseJson(text: string): unknown {
+  return JSON.parse(text, exactIntegers as (key: string, value: unknown) => unknown);
 }
 
 function exactIntegers(_key: string, value: unknown, context: { source?: string }): unknown {

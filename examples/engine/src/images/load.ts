@@ -1,7 +1,9 @@
 /** `docker load`: archives of images, as an OCI layout, as `docker save` writes them, or as it wrote them long ago. */
 import {
   familiarReference,
+  formatPlatform,
   isDigest,
+  matchesPlatform,
   MEDIA_TYPES,
   parseImageConfig,
   parseImageIndex,
@@ -11,6 +13,7 @@ import {
   type Descriptor,
   type Digest,
   type ImageConfig,
+  type Platform,
   type Reference,
 } from '@tare/image-spec';
 import { readBytes } from '@tare/image-spec/content';
@@ -20,7 +23,7 @@ import { Readable } from 'node:stream';
 import { posix } from 'node:path';
 import { z } from 'zod';
 
-import { invalid } from '../errors.ts';
+import { invalid, notFound } from '../errors.ts';
 import { createImage, type NewLayer } from './create.ts';
 import { withoutForeign } from '../foreign-compression.ts';
 import type { Images } from './images.ts';
@@ -69,6 +72,15 @@ interface Archive {
   documents: Map<string, Buffer>;
 }
 
+/** How to load. */
+export interface LoadOptions {
+  /** Tell of nothing but the images. */
+  quiet: boolean;
+  /** Only images for this platform. */
+  platform?: Platform;
+  signal: AbortSignal;
+}
+
 /**
  * Loads every image of an archive (plain, gzip, zstd, xz or bzip2), telling `onMessage` how far it is. Names move to the images of
  * the archive. Images that were whole before an error stay.
@@ -79,7 +91,7 @@ export async function loadImages(
   parts: LoadParts,
   archive: AsyncIterable<Uint8Array>,
   onMessage: (message: LoadMessage) => void,
-  options: { quiet: boolean; signal: AbortSignal },
+  options: LoadOptions,
 ): Promise<void> {
   const { images } = parts;
   const { signal } = options;
@@ -95,8 +107,11 @@ export async function loadImages(
     if (found.length === 0) {
       throw invalid('the archive holds no image: neither manifest.json nor index.json lists one');
     }
+    let loaded = 0;
     for (const { config: configName, layers: layerNames, names } of found) {
       const id = await loadOne(parts, contents, configName, layerNames, onMessage, options);
+      if (id === undefined) continue;
+      loaded += 1;
       for (const name of names) {
         const reference = withDefaultTag(name);
         images.table.putTag(canonicalTag(reference), id, new Date());
@@ -107,6 +122,11 @@ export async function loadImages(
         images.emit('load', id, id, images.get(id).config.config?.Labels);
         onMessage({ stream: `Loaded image ID: ${id}\n` });
       }
+    }
+    if (loaded === 0) {
+      throw notFound(
+        `requested platform (${formatPlatform(options.platform!)}) not found: the archive has images for other platforms`,
+      );
     }
   } finally {
     for (const lease of held) lease[Symbol.dispose]();
@@ -234,8 +254,8 @@ async function loadOne(
   configName: string,
   layerNames: readonly string[],
   onMessage: (message: LoadMessage) => void,
-  { quiet, signal }: { quiet: boolean; signal: AbortSignal },
-): Promise<Digest> {
+  { quiet, platform, signal }: LoadOptions,
+): Promise<Digest | undefined> {
   const configBlob = blobAt(archive, configName);
   const configDescriptor: Descriptor = { mediaType: MEDIA_TYPES.ociConfig, ...configBlob };
   const bytes = await readBytes(await images.content.fetch(configDescriptor, { signal }), MAX_DOCUMENT_BYTES);
@@ -243,6 +263,9 @@ async function loadOne(
   if (config.os !== '' && config.os !== 'linux') {
     throw invalid(`cannot load ${config.os} image on linux`);
   }
+  const { os, architecture, variant } = config;
+  const own: Platform = { os, architecture, ...(variant === undefined ? {} : { variant }) };
+  if (platform && !matchesPlatform(platform, own)) return undefined;
   const diffIds = config.rootfs.diff_ids;
   if (diffIds.length !== layerNames.length) {
     throw invalid(

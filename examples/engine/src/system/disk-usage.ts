@@ -29,7 +29,6 @@ export async function diskUsage(
     Containers: wants('container') ? await containers.list(everything, API_VERSION) : null,
     Volumes: wants('volume') ? await volumeUsage(volumes, containers) : null,
     BuildCache: wants('build-cache') ? (await buildCache.list()).map(cacheUsage) : null,
-    BuilderSize: 0,
   };
 }
 

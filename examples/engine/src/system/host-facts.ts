@@ -14,6 +14,13 @@ export interface CgroupFacts {
   cpuset: boolean;
   pids: boolean;
   /** v1 only. */
+  swappiness: boolean;
+  reservation: boolean;
+  shares: boolean;
+  blkioWeight: boolean;
+  blkioWeightDevice: boolean;
+  blkioThrottle: boolean;
+  /** v1 only. */
   oomKillDisable: boolean;
   kernelMemoryTcp: boolean;
 }
@@ -73,7 +80,8 @@ function osRelease(): Record<string, string> {
   );
 }
 
-function readCgroupFacts(): CgroupFacts {
+/** What containers can be limited with. */
+export function readCgroupFacts(): CgroupFacts {
   const unified = existsSync('/sys/fs/cgroup') && statfsSync('/sys/fs/cgroup').type === CGROUP2_MAGIC;
   const controllers = unified
     ? new Set(readIfThere('/sys/fs/cgroup/cgroup.controllers').trim().split(/\s+/))
@@ -83,13 +91,21 @@ function readCgroupFacts(): CgroupFacts {
       );
   const v1 = (controller: string, file: string): boolean =>
     !unified && existsSync(`/sys/fs/cgroup/${controller}/${file}`);
+  const v1Weight = (suffix: string): boolean =>
+    v1('blkio', `blkio.weight${suffix}`) || v1('blkio', `blkio.bfq.weight${suffix}`);
   return {
     version: unified ? '2' : '1',
     memory: controllers.has('memory'),
     swap: unified ? controllers.has('memory') : v1('memory', 'memory.memsw.limit_in_bytes'),
-    cpu: controllers.has('cpu'),
+    cpu: unified ? controllers.has('cpu') : v1('cpu', 'cpu.cfs_quota_us'),
     cpuset: controllers.has('cpuset'),
     pids: controllers.has('pids'),
+    swappiness: v1('memory', 'memory.swappiness'),
+    reservation: unified ? controllers.has('memory') : v1('memory', 'memory.soft_limit_in_bytes'),
+    shares: unified ? controllers.has('cpu') : v1('cpu', 'cpu.shares'),
+    blkioWeight: unified ? controllers.has('io') : v1Weight(''),
+    blkioWeightDevice: unified ? controllers.has('io') : v1Weight('_device'),
+    blkioThrottle: unified ? controllers.has('io') : v1('blkio', 'blkio.throttle.read_bps_device'),
     oomKillDisable: v1('memory', 'memory.oom_control'),
     kernelMemoryTcp: v1('memory', 'memory.kmem.tcp.limit_in_bytes'),
   };

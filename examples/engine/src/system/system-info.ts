@@ -152,7 +152,6 @@ export class SystemInfo implements SystemService {
       ],
       FirewallBackend: { Driver: 'nftables' },
       CDISpecDirs: null,
-      Containerd: null,
       Warnings: warnings(this.#host, ipv4Forwarding),
     });
   }

@@ -15,6 +15,7 @@ import { busyboxLayer, compileStatic, pushImage } from '../../../../test/lab/ima
 import { ownNetwork } from '../../../../test/lab/leftovers.ts';
 import { run, startServer, type Finished, type Server } from '../../../../test/lab/process.ts';
 import { startDebianRegistry, type LabRegistry } from '../../../../test/lab/registry.ts';
+import { tapWire, type WireTap } from './wire-tap.ts';
 
 const ENGINE = join(import.meta.dirname, '..', '..');
 const REPOSITORY = join(ENGINE, '..', '..');
@@ -39,6 +40,8 @@ export interface Lab extends AsyncDisposable {
   socketPath: string;
   dataRoot: string;
   daemon: Server;
+  /** Reads what passes between clients and daemon, and holds replies against the API's schemas. */
+  wire: WireTap;
   /** Runs the stock docker CLI against the daemon. */
   docker(args: string[], options?: { input?: string; timeoutMs?: number }): Promise<Finished>;
   /** Runs our own CLI against the daemon. */
@@ -60,8 +63,10 @@ export interface Reply {
   json(): unknown;
 }
 
-/** Starts everything. `mirror` serves Docker Hub's names from the lab's registry too. */
-export async function startLab(options: { mirror?: boolean; flags?: string[] } = {}): Promise<Lab> {
+/** Starts everything. Without an `apiVersion` the docker CLI speaks its own. `mirror` serves Docker Hub's names from the lab's registry too. */
+export async function startLab(
+  options: { mirror?: boolean; flags?: string[]; apiVersion?: string } = {},
+): Promise<Lab> {
   const stack = new AsyncDisposableStack();
   try {
     const registry = stack.use(await startDebianRegistry());
@@ -70,9 +75,10 @@ export async function startLab(options: { mirror?: boolean; flags?: string[] } =
     const folder = await mkdtemp(join(tmpdir(), 'e-'));
     stack.defer(() => rm(folder, { recursive: true, force: true }));
     const socketPath = join(folder, 's');
+    const daemonSocket = join(folder, 'd');
     const dataRoot = join(folder, 'data');
     const flags = [
-      ['--host', `unix://${socketPath}`],
+      ['--host', `unix://${daemonSocket}`],
       ['--data-root', dataRoot],
       ['--exec-root', join(folder, 'run')],
       ['--pidfile', join(folder, 'pid')],
@@ -81,10 +87,12 @@ export async function startLab(options: { mirror?: boolean; flags?: string[] } =
     ].flat();
     const start = () =>
       startServer(process.execPath, [...tareCommand(), 'daemon', ...flags], {
-        ready: () => ping(socketPath),
+        ready: () => ping(daemonSocket),
       });
 
+    const wire = stack.use(await tapWire(socketPath, daemonSocket));
     const lab: Lab = {
+      wire,
       registry: `${registry.host}/`,
       busybox: `${registry.host}/busybox:latest`,
       host: `unix://${socketPath}`,
@@ -94,7 +102,11 @@ export async function startLab(options: { mirror?: boolean; flags?: string[] } =
       docker: (args, given) =>
         run(componentPath(COMPONENTS.docker)!, ['-H', `unix://${socketPath}`, ...args], {
           ...given,
-          env: clientEnvironment(folder),
+          env: {
+            ...clientEnvironment(folder),
+            // a CLI older than the engine can speak the newest version, too
+            ...(options.apiVersion === undefined ? {} : { DOCKER_API_VERSION: options.apiVersion }),
+          },
         }),
       tare: (args, given) =>
         run(process.execPath, [...tareCommand(), '-H', `unix://${socketPath}`, ...args], {
@@ -123,6 +135,10 @@ export async function startLab(options: { mirror?: boolean; flags?: string[] } =
       if (ids.length > 0) await lab.ok(['rm', '-fv', ...ids]);
       await lab.ok(['network', 'prune', '-f']);
       await lab.daemon.stop();
+      const complaints = [...new Set(wire.complaints)];
+      if (complaints.length > 0) {
+        throw new Error(`replies that are not as the API has them:\n${complaints.join('\n')}`);
+      }
     });
     await lab.ok(['pull', '-q', lab.busybox]);
     await lab.ok(['pull', '-q', `${lab.registry}configured`]);

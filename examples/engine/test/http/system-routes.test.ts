@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { unauthorized } from '../../src/errors.ts';
+import { refusedRoutes } from '../../src/http/routes/refused.ts';
 import { systemRoutes } from '../../src/http/routes/system.ts';
 import { SystemInfo } from '../../src/system/system-info.ts';
 import { makeImages } from '../images/fixture.ts';
@@ -42,7 +43,7 @@ async function serveSystem(...flags: string[]) {
     buildCache: { list: () => Promise.resolve([]) },
     storageDriver: 'overlay2',
   });
-  return Object.assign(await serve(systemRoutes(system)), { engine });
+  return Object.assign(await serve([...systemRoutes(system), ...refusedRoutes()]), { engine });
 }
 
 const json = (reply: { body: string }) => JSON.parse(reply.body) as Record<string, unknown>;

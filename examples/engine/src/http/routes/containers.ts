@@ -176,7 +176,7 @@ function attachOptions({ query, signal }: RequestContext): AttachOptions {
 }
 
 function stopOptions(context: RequestContext): { signal?: string; timeoutS?: number } {
-  const signal = context.query.get('signal');
+  const signal = context.speaks('1.42') ? context.query.get('signal') : undefined;
   const timeout = context.query.get('t');
   if (timeout !== undefined && timeout !== '' && !/^-?\d+$/.test(timeout)) {
     throw invalid(`invalid value for t: ${timeout}`);

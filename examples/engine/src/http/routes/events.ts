@@ -25,7 +25,10 @@ export function eventRoutes(events: EventBus): Route[] {
         await using stream = events.subscribe({
           ...(sinceNs === undefined ? {} : { sinceNs }),
           ...(untilNs === undefined ? {} : { untilNs }),
-          filter: (event) => matchesEvent(filters, event),
+          // images are made silently for clients below 1.46
+          filter: (event) =>
+            matchesEvent(filters, event) &&
+            (event.type !== 'image' || event.action !== 'create' || context.speaks('1.46')),
           signal: context.signal,
         });
         const reply = context.stream();

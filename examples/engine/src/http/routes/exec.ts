@@ -14,7 +14,9 @@ export function execRoutes(containers: Containers): Route[] {
       job: 'exec.create',
       async handler(context) {
         const container = containers.find(context.param('id'));
-        context.json(201, { Id: execs.create(container, await context.body(execCreateSchema)) });
+        const request = await context.body(execCreateSchema);
+        if (!context.speaks('1.42')) delete request.ConsoleSize;
+        context.json(201, { Id: execs.create(container, request) });
       },
     },
     {
@@ -24,6 +26,7 @@ export function execRoutes(containers: Containers): Route[] {
       hijack: true,
       async handler(context) {
         const request = await context.body(execStartSchema);
+        if (!context.speaks('1.42')) delete request.ConsoleSize;
         const how = await execs.start(
           context.param('id'),
           request,

@@ -17,6 +17,7 @@ import { parseTagParameters } from '../../images/names.ts';
 import type { LayerUnpacker } from '../../images/pull.ts';
 import { saveImages } from '../../images/save.ts';
 import type { RequestContext } from '../context.ts';
+import { ofPlatform, platformOf } from '../platform-parameter.ts';
 import { replyWithProgress } from '../progress-reply.ts';
 import type { Route } from '../route.ts';
 
@@ -48,13 +49,16 @@ export function imageFilesRoutes(options: ImageFilesOptions): Route[] {
       path: '/images/load',
       job: 'image.load',
       cancelOnDisconnect: true,
-      handler: (context) =>
-        replyWithProgress(context, (onMessage) =>
+      handler: (context) => {
+        const platform = platformOf(context, '1.48');
+        return replyWithProgress(context, (onMessage) =>
           loadImages(options, context.bodyStream(), onMessage, {
             quiet: context.query.bool('quiet'),
             signal: context.job.signal,
+            ...(platform ? { platform } : {}),
           }),
-        ),
+        );
+      },
     },
     {
       method: 'POST',
@@ -89,6 +93,8 @@ function nameOf(context: RequestContext): Reference | undefined {
 async function save(context: RequestContext, images: Images, names: readonly string[]): Promise<void> {
   // old clients send one parameter with commas
   const wanted = names.flatMap((name) => name.split(',')).filter((name) => name !== '');
+  const platform = platformOf(context, '1.48');
+  for (const name of platform ? wanted : []) ofPlatform(images.resolve(name), platform, name);
   const archive = await saveImages(images, wanted, context.signal);
   const reply = context.stream({ contentType: 'application/x-tar' });
   for await (const piece of archive) await reply.write(piece);

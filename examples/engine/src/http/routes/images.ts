@@ -8,9 +8,11 @@ import { PRUNE_FILTERS, pruneImages } from '../../images/prune.ts';
 import { removeImage } from '../../images/remove.ts';
 import { tagImage } from '../../images/tag.ts';
 import { layerUsers, sharedSize } from '../../system/disk-usage.ts';
-import { formatTime, parseTimestamp } from '../../time.ts';
+import { formatTime, parseTimestamp, ZERO_TIME } from '../../time.ts';
 import type { RequestContext } from '../context.ts';
 import type { Route } from '../route.ts';
+import { ofPlatform, platformOf, platformParameter } from '../platform-parameter.ts';
+import { invalid } from '../../errors.ts';
 
 /** What the image end-points need of the engine. */
 export interface ImageRoutesOptions {
@@ -27,9 +29,10 @@ export function imageRoutes({ images, storageDriver }: ImageRoutesOptions): Rout
       path: '/images/json',
       handler: (context) => {
         const filters = listFilters(context);
-        const sharedSizes = context.query.bool('shared-size')
-          ? layerUsers(images.all().map(({ chain }) => chain))
-          : undefined;
+        const sharedSizes =
+          context.speaks('1.42') && context.query.bool('shared-size')
+            ? layerUsers(images.all().map(({ chain }) => chain))
+            : undefined;
         const list = listImages(images, filters);
         context.json(
           200,
@@ -53,24 +56,32 @@ export function imageRoutes({ images, storageDriver }: ImageRoutesOptions): Rout
     {
       method: 'GET',
       path: '/images/:name*/json',
-      handler: (context) =>
-        context.json(200, renderInspect(images.resolve(context.param('name')), storageDriver, context)),
+      handler: (context) => {
+        const { query } = context;
+        const platform = platformOf(context, '1.49');
+        if (platform && context.speaks('1.48') && query.bool('manifests')) {
+          throw invalid('conflicting options: manifests and platform options cannot both be set');
+        }
+        const image = ofPlatform(images.resolve(context.param('name')), platform, context.param('name'));
+        context.json(200, renderInspect(image, storageDriver, context));
+      },
     },
     {
       method: 'GET',
       path: '/images/:name*/history',
-      handler: (context) =>
-        context.json(
-          200,
-          imageHistory(images, images.resolve(context.param('name'))).map((entry) => ({
-            Id: entry.id,
-            Created: entry.createdS,
-            CreatedBy: entry.createdBy,
-            Tags: entry.tags,
-            Size: entry.sizeBytes,
-            Comment: entry.comment,
-          })),
-        ),
+      handler: (context) => {
+        const name = context.param('name');
+        const image = ofPlatform(images.resolve(name), platformOf(context, '1.48'), name);
+        const entries = imageHistory(images, image).map((entry) => ({
+          Id: entry.id,
+          Created: entry.createdS,
+          CreatedBy: entry.createdBy,
+          Tags: entry.tags,
+          Size: entry.sizeBytes,
+          Comment: entry.comment,
+        }));
+        context.json(200, entries);
+      },
     },
     {
       method: 'POST',
@@ -88,6 +99,10 @@ export function imageRoutes({ images, storageDriver }: ImageRoutesOptions): Rout
       job: 'image.remove',
       handler: async (context) => {
         const force = context.query.bool('force');
+        const platforms = context.speaks('1.50') ? context.query.getAll('platforms') : [];
+        if (platforms.length > 1) throw invalid('multiple platforms are not supported');
+        const name = context.param('name');
+        ofPlatform(images.resolve(name), platformParameter(platforms[0]), name);
         context.json(200, await removeImage(images, context.param('name'), { force }));
       },
     },
@@ -97,8 +112,8 @@ export function imageRoutes({ images, storageDriver }: ImageRoutesOptions): Rout
 function listFilters(context: RequestContext): Filters {
   const filters = context.query.filters(IMAGE_FILTERS);
   const old = context.query.get('filter') ?? '';
-  // the parameter of API 1.24 and below
-  return old !== '' && !context.speaks('1.25') && !filters.has('reference')
+  // a parameter of old
+  return old !== '' && !context.speaks('1.41') && !filters.has('reference')
     ? filters.with('reference', [old])
     : filters;
 }
@@ -167,7 +182,11 @@ function renderInspect(
     RepoDigests: image.repoDigests,
     Parent: '',
     Comment: config.history?.at(-1)?.comment ?? '',
-    Created: created === undefined ? '' : formatTime(created),
+    ...(created === undefined
+      ? context.speaks('1.44')
+        ? {}
+        : { Created: ZERO_TIME }
+      : { Created: formatTime(created) }),
     ...(context.speaks('1.45') ? {} : { Container: '', ContainerConfig: null }),
     DockerVersion: config.docker_version ?? '',
     Author: config.author ?? '',

@@ -53,7 +53,13 @@ export function networkRoutes(networks: Networks, containers: Containers): Route
     // the list leaves endpoints out, as dockerd does since API 1.28
     context.json(
       200,
-      found.map((record) => renderNetwork(record, networks.made(record.id), [])),
+      found.map((record) =>
+        renderNetwork(
+          record,
+          networks.made(record.id),
+          context.speaks('1.28') ? [] : networks.attached(record.id),
+        ),
+      ),
     );
   };
   const inspect = (record: NetworkRecord): unknown =>

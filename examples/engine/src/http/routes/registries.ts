@@ -1,12 +1,12 @@
 /** The end-points that talk to registries: pull, push, search, and looking at what is there. */
-import { parsePlatform, parseReference, platformSchema, type Platform } from '@tare/image-spec';
+import { parsePlatform, parseReference } from '@tare/image-spec';
 import { forbidden, invalid } from '../../errors.ts';
 import { inspectDistribution, SEARCH_FILTERS, searchImages } from '../../images/distribution.ts';
 import type { Puller, PullRequest } from '../../images/pull.ts';
 import type { Pusher, PushRequest } from '../../images/push.ts';
 import type { OpenRepository, SearchRegistry } from '../../images/remote.ts';
 import type { RequestContext } from '../context.ts';
-import { decodeJson } from '../json.ts';
+import { platformOf } from '../platform-parameter.ts';
 import { replyWithProgress } from '../progress-reply.ts';
 import { decodeRegistryAuth } from '../registry-auth.ts';
 import type { Route } from '../route.ts';
@@ -101,7 +101,7 @@ async function createImage(context: RequestContext, puller: RegistryRoutesOption
   }
   context.job.about(fromImage + (tag === '' ? '' : `:${tag}`));
   const request: PullRequest = { reference, auth: authOf(context) };
-  const platform = query.get('platform') ?? '';
+  const platform = context.speaks('1.32') ? (query.get('platform') ?? '') : '';
   if (platform !== '') request.platform = parsePlatform(platform);
   await replyWithProgress(context, (onMessage) => puller.pull(request, onMessage, context.job));
 }
@@ -114,17 +114,8 @@ async function pushImage(context: RequestContext, pusher: RegistryRoutesOptions[
     reference: parseReference(tag === '' ? name : `${name}:${tag}`),
     auth: authOf(context),
   };
-  const platform = platformParameter(query.get('platform'));
+  const platform = platformOf(context, '1.46');
   if (platform) request.platform = platform;
   context.job.about(name + (tag === '' ? '' : `:${tag}`));
   await replyWithProgress(context, (onMessage) => pusher.push(request, onMessage, context.job));
-}
-
-/**
- * A `platform` parameter that is a JSON object, as push, save, load, inspect and history have it.
- *
- * @throws {EngineError} `INVALID`
- */
-export function platformParameter(text: string | undefined): Platform | undefined {
-  return text === undefined || text === '' ? undefined : decodeJson(text, platformSchema);
 }

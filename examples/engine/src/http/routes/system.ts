@@ -1,8 +1,8 @@
-/** `_ping`, `version`, `info`, `auth`, `df`, and the parts of the API that are refused in an orderly way. */
+/** `_ping`, `version`, `info`, `auth` and `df`. */
 import { z } from 'zod';
-import { unavailable } from '../../errors.ts';
+import { invalid } from '../../errors.ts';
 import type { RequestContext } from '../context.ts';
-import type { HttpMethod, Route } from '../route.ts';
+import type { Route } from '../route.ts';
 
 /** What the system end-points need of the engine. */
 export interface SystemService {
@@ -26,31 +26,7 @@ const authSchema = z.object({
 /** Credentials as `POST /auth` gets them. */
 export type AuthConfig = z.output<typeof authSchema>;
 
-/** The words of dockerd, which clients show. */
-const NOT_A_SWARM =
-  'This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.';
-
-/** Every swarm end-point; `:name*` where ids may follow. */
-const SWARM_PATHS: readonly [HttpMethod, string][] = [
-  ['GET', '/swarm'],
-  ['POST', '/swarm/leave'],
-  ['POST', '/swarm/update'],
-  ['POST', '/swarm/unlock'],
-  ['GET', '/swarm/unlockkey'],
-  ...['nodes', 'services', 'secrets', 'configs'].flatMap((kind): [HttpMethod, string][] => [
-    ['GET', `/${kind}`],
-    ['GET', `/${kind}/:id`],
-    ['DELETE', `/${kind}/:id`],
-    ['POST', `/${kind}/:id/update`],
-  ]),
-  ['POST', '/services/create'],
-  ['POST', '/secrets/create'],
-  ['POST', '/configs/create'],
-  ['GET', '/services/:id/logs'],
-  ['GET', '/tasks'],
-  ['GET', '/tasks/:id'],
-  ['GET', '/tasks/:id/logs'],
-];
+const DISK_TYPES: readonly string[] = ['container', 'image', 'volume', 'build-cache'];
 
 /** The system end-points. */
 export function systemRoutes(system: SystemService): Route[] {
@@ -58,7 +34,11 @@ export function systemRoutes(system: SystemService): Route[] {
     { method: 'GET', path: '/_ping', handler: (context) => ping(context, 'OK') },
     { method: 'HEAD', path: '/_ping', handler: (context) => ping(context, '') },
     { method: 'GET', path: '/version', handler: (context) => context.json(200, system.version()) },
-    { method: 'GET', path: '/info', handler: async (context) => context.json(200, await system.info()) },
+    {
+      method: 'GET',
+      path: '/info',
+      handler: async (context) => context.json(200, infoFor(context, await system.info())),
+    },
     {
       method: 'POST',
       path: '/auth',
@@ -73,30 +53,16 @@ export function systemRoutes(system: SystemService): Route[] {
     {
       method: 'GET',
       path: '/system/df',
-      handler: async (context) => context.json(200, await system.diskUsage(context.query.getAll('type'))),
+      handler: async (context) => {
+        const types = context.speaks('1.42') ? context.query.getAll('type') : [];
+        const unknown = types.find((type) => !DISK_TYPES.includes(type));
+        if (unknown !== undefined) throw invalid(`unknown object type: ${unknown}`);
+        context.json(200, diskUsageFor(context, await system.diskUsage(types)));
+      },
     },
     { method: 'GET', path: '/plugins', handler: (context) => context.json(200, []) },
-    {
-      method: 'POST',
-      path: '/swarm/init',
-      handler: () => {
-        throw unavailable('swarm mode is not part of this engine');
-      },
-    },
-    {
-      method: 'POST',
-      path: '/swarm/join',
-      handler: () => {
-        throw unavailable('swarm mode is not part of this engine');
-      },
-    },
-    ...SWARM_PATHS.map(([method, path]): Route => ({
-      method,
-      path,
-      handler: () => {
-        throw unavailable(NOT_A_SWARM);
-      },
-    })),
+    // what a browser asks before it asks
+    { method: 'OPTIONS', path: '/*', handler: (context) => context.empty(200) },
   ];
 }
 
@@ -106,4 +72,49 @@ function ping(context: RequestContext, body: string): void {
   context.setHeader('Builder-Version', '2');
   context.setHeader('Swarm', 'inactive');
   context.send(200, 'text/plain; charset=utf-8', body);
+}
+
+interface Commit {
+  ID: string;
+}
+
+/** `info` as the client's version has it. */
+function infoFor(context: RequestContext, info: Record<string, unknown>): Record<string, unknown> {
+  const result = { ...info };
+  const commits = ['ContainerdCommit', 'RuncCommit', 'InitCommit'];
+  if (!context.speaks('1.25')) {
+    const options = info['SecurityOptions'] as string[];
+    result['SecurityOptions'] = options.map((option) => option.replace(/^name=([^,]*).*$/, '$1'));
+  }
+  if (!context.speaks('1.42')) result['KernelMemory'] = false;
+  if (!context.speaks('1.47')) {
+    result['RegistryConfig'] = {
+      AllowNondistributableArtifactsCIDRs: null,
+      AllowNondistributableArtifactsHostnames: null,
+      ...(info['RegistryConfig'] as object),
+    };
+  }
+  if (!context.speaks('1.49')) {
+    delete result['FirewallBackend'];
+    for (const key of commits) {
+      const { ID } = info[key] as Commit;
+      result[key] = { ID, Expected: ID };
+    }
+  }
+  if (!context.speaks('1.50')) Object.assign(result, { BridgeNfIptables: false, BridgeNfIp6tables: false });
+  return result;
+}
+
+/** Disk use as the client's version has it. */
+function diskUsageFor(context: RequestContext, usage: Record<string, unknown>): Record<string, unknown> {
+  const result = { ...usage };
+  const images = usage['Images'] as { Size: number }[] | null;
+  const cache = usage['BuildCache'] as { Size: number }[] | null;
+  if (!context.speaks('1.44')) {
+    result['Images'] = images?.map((image) => ({ ...image, VirtualSize: image.Size })) ?? null;
+  }
+  if (!context.speaks('1.42')) {
+    result['BuilderSize'] = (cache ?? []).reduce((sum, { Size }) => sum + Size, 0);
+  }
+  return result;
 }

@@ -2,7 +2,6 @@
 import { z } from 'zod';
 
 import { stringMap } from '../../containers/go-values.ts';
-import { unavailable } from '../../errors.ts';
 import type { VolumeRecord } from '../../state/volumes-table.ts';
 import type { Volumes } from '../../volumes/volumes.ts';
 import type { Route } from '../route.ts';
@@ -64,13 +63,6 @@ export function volumeRoutes(volumes: Volumes): Route[] {
       method: 'GET',
       path: '/volumes/:name',
       handler: (context) => context.json(200, render(volumes.get(context.param('name')))),
-    },
-    {
-      method: 'PUT',
-      path: '/volumes/:name',
-      handler: () => {
-        throw unavailable('only cluster volumes can be updated, and this node is not a swarm manager');
-      },
     },
     {
       method: 'DELETE',
