@@ -14,6 +14,7 @@ import { encodeTarHeader, extractTar, packTree, TAR_END, tarEntry, tarPadding } 
 import { bringUpLoopback } from '@tare/netdriver';
 import {
   AT_FDCWD,
+  connectUnix,
   createNetworkNamespace,
   defaultSeccompProfile,
   mount,
@@ -22,6 +23,7 @@ import {
   parseSeccompProfile,
   removeNetworkNamespace,
   RESOLVE,
+  sendMessage,
   unmount,
   type LayerSyscalls,
 } from '@tare/runtime-native';
@@ -29,6 +31,7 @@ import type { RootSyscalls } from './containers/root-files.ts';
 import type { TreePart, Trees } from './containers/trees.ts';
 import { withoutForeign } from './foreign-compression.ts';
 import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
+import type { SendDatagram } from './system/service-manager.ts';
 import type { HostMounts } from './volumes/volumes.ts';
 
 /** Network namespaces bound to files. */
@@ -225,3 +228,13 @@ function text(name: string): string {
 function bytes(name: string): string {
   return Buffer.from(name, 'utf8').toString('latin1');
 }
+
+/** One datagram to a unix socket. */
+export const nativeDatagram: SendDatagram = (path, data) => {
+  const socket = connectUnix(path, 'datagram');
+  try {
+    sendMessage(socket, data);
+  } finally {
+    closeSync(socket);
+  }
+};

@@ -18,7 +18,7 @@ export type TcpSecurity =
 
 /** The engine's configuration, complete. */
 export interface Config {
-  /** Where to listen: `unix:///path` or `tcp://address:port`. */
+  /** Where to listen: `unix:///path`, `tcp://address:port`, `fd://[name]` for sockets that systemd opened. */
   hosts: string[];
   /** Paths are of PEM files. */
   tcp: TcpSecurity;
@@ -85,7 +85,10 @@ const mirror = z
   );
 const host = z
   .string()
-  .refine((text) => /^(unix:\/\/\/.+|tcp:\/\/.+)$/.test(text), 'expected unix:///path or tcp://address:port');
+  .refine(
+    (text) => /^(unix:\/\/\/.+|tcp:\/\/.+|fd:\/\/[^/]*)$/.test(text),
+    'expected unix:///path, tcp://address:port or fd://',
+  );
 
 const UNITS = { k: 1000, m: 1000 ** 2, g: 1000 ** 3, t: 1000 ** 4 };
 const size = z
@@ -172,7 +175,8 @@ Options:
   -D, --debug                         Same as --log-level=debug
       --exec-root string              Root directory of execution state (default "${DEFAULTS.execRoot}")
   -G, --group string                  Group of the unix socket (default "${DEFAULTS.group}")
-  -H, --host list                     Where to listen: unix:///path, tcp://address:port (default ${DEFAULTS.hosts[0]})
+  -H, --host list                     Where to listen: unix:///path, tcp://address:port, or fd:// for what systemd
+                                      has opened (default ${DEFAULTS.hosts[0]})
       --init                          Run an init in every container that does not say otherwise
       --insecure-registry list        Registry that may be reached without verified TLS
       --label list                    Label of this engine: key=value

@@ -41,6 +41,7 @@ import { BuildCacheTable } from './state/build-cache-table.ts';
 import { StateDb } from './state/db.ts';
 import { ImagesTable } from './state/images-table.ts';
 import { migrations } from './state/migrations.ts';
+import type { InheritedSocket } from './system/service-manager.ts';
 import { SystemInfo, type Login } from './system/system-info.ts';
 import { ENGINE_VERSION } from './version.ts';
 
@@ -58,6 +59,8 @@ export interface EngineParts {
   openRepository: OpenRepository;
   searchRegistry: SearchRegistry;
   login: Login;
+  /** What systemd has opened for us; `fd://` means these. */
+  inheritedSockets: readonly InheritedSocket[];
   /** What runs and connects containers. */
   containers: Pick<
     ContainerServiceParts,
@@ -208,6 +211,7 @@ export class Engine implements AsyncDisposable {
       const address = await listen(server, host, {
         group: { name: config.group, required: config.groupExplicit },
         plainTcp: config.tcp.kind === 'plain' && config.tcp.insists,
+        inherited: parts.inheritedSockets,
       });
       log.info({ address }, 'API listens');
       if (tcp && config.tcp.kind !== 'verified') log.warn({ address }, OPEN_TCP);

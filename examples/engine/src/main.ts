@@ -7,6 +7,7 @@ import { createBridgeDriver, openDnsServer } from '@tare/netdriver';
 import { createNativeRuntime, detectCgroups, initProgram, layerFs, sweepCgroups } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
 import {
+  nativeDatagram,
   nativeHostMounts,
   nativeRootSyscalls,
   nativeSandboxes,
@@ -18,6 +19,7 @@ import { Engine, type EngineParts } from './engine.ts';
 import { messageOf } from './errors.ts';
 import { Pidfile } from './pidfile.ts';
 import { Registries } from './registries.ts';
+import { inheritedSockets, serviceManager } from './system/service-manager.ts';
 
 /**
  * `tare daemon`: runs until SIGTERM or SIGINT.
@@ -49,8 +51,14 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
   try {
     using _pidfile = Pidfile.acquire(config.pidfile);
     await using resources = new AsyncDisposableStack();
-    await using _engine = await Engine.start(config, await openParts(config, log, resources));
+    const manager = serviceManager(process.env, nativeDatagram);
+    await using engine = await Engine.start(config, {
+      ...(await openParts(config, log, resources)),
+      inheritedSockets: inheritedSockets(process.env, process.pid),
+    });
+    manager.notify('READY=1', `STATUS=Listening on ${engine.addresses.join(', ')}`);
     const signal = await stop;
+    manager.notify('STOPPING=1');
     log.info({ signal }, 'shutting down');
   } catch (error) {
     const { whyNot } = await import('./doctor/doctor.ts');
@@ -77,7 +85,11 @@ const UNPACK_PROGRAM = new URL(
 );
 
 /** Chooses the implementation behind every seam. What has to be closed goes into `resources`. */
-async function openParts(config: Config, log: Logger, resources: AsyncDisposableStack): Promise<EngineParts> {
+async function openParts(
+  config: Config,
+  log: Logger,
+  resources: AsyncDisposableStack,
+): Promise<Omit<EngineParts, 'inheritedSockets'>> {
   mkdirSync(config.dataRoot, { recursive: true, mode: 0o711 });
   mkdirSync(config.execRoot, { recursive: true, mode: 0o711 });
   const registries = resources.use(

@@ -1,8 +1,8 @@
 /** Unix sockets that keep message boundaries and carry file descriptors (SCM_RIGHTS); `node:net` has neither. */
 import { load } from '#binding';
 
-/** `seqpacket` keeps message boundaries, `stream` does not. */
-export type UnixSocketType = 'stream' | 'seqpacket';
+/** `seqpacket` keeps message boundaries, `stream` does not; `datagram` is for receivers that accept no connections. */
+export type UnixSocketType = 'stream' | 'seqpacket' | 'datagram';
 
 /** A message as received. The receiver owns the descriptors. */
 export interface UnixMessage {
@@ -13,7 +13,7 @@ export interface UnixMessage {
   truncated: boolean;
 }
 
-const TYPES = { stream: 1, seqpacket: 5 } as const;
+const TYPES = { stream: 1, datagram: 2, seqpacket: 5 } as const;
 
 /** A connected pair of sockets, close-on-exec and blocking. The caller closes both. */
 export function socketpair(type: UnixSocketType): [number, number] {
@@ -49,7 +49,7 @@ export function acceptUnix(fd: number): number | undefined {
 /**
  * Sends a message without blocking. Descriptors are duplicated into the message; the caller keeps its own.
  *
- * @returns the bytes taken (all of them for `seqpacket`), or undefined when the socket is full
+ * @returns the bytes taken (all of them for `seqpacket` and `datagram`), or undefined when the socket is full
  * @throws {Error} `EPIPE`, `ECONNRESET`, `EMSGSIZE`, …
  */
 export function sendMessage(fd: number, data: Uint8Array, fds: readonly number[] = []): number | undefined {

@@ -1,15 +1,18 @@
 /** Binds the server to the addresses of the configuration. */
-import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, fstatSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, isIP, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { Server as TlsServer } from 'node:tls';
 import { invalid, systemError } from '../errors.ts';
+import type { InheritedSocket } from '../system/service-manager.ts';
 
 /** What the addresses have in common. */
 export interface ListenOptions {
   group: SocketGroup;
   /** Allow tcp in the clear on addresses other than loopback. */
   plainTcp: boolean;
+  /** Sockets that the service manager opened for us. */
+  inherited?: readonly InheritedSocket[];
 }
 
 /** Group of the unix sockets. */
@@ -26,12 +29,47 @@ const SOCKET_UMASK = 0o117;
 /**
  * Makes `server` listen on one address and resolves to the address it got (a tcp port 0 becomes a real one).
  *
- * @param host - `unix:///path` or `tcp://address:port`; a server of `node:tls` may listen on any address
+ * @param host - `unix:///path`, `tcp://address:port` (a server of `node:tls` may listen on any address), or `fd://name` for
+ * the first inherited socket of that name that is not listened on yet; without a name, for the first at all
  * @throws {EngineError} `INVALID` for an address that is not served, `SYSTEM` when it is taken
  */
 export async function listen(server: Server, host: string, options: ListenOptions): Promise<string> {
+  if (host.startsWith('fd://')) return listenInherited(server, host, options.inherited ?? []);
   if (host.startsWith('unix://')) return listenUnix(server, host.slice('unix://'.length), options.group);
   return listenTcp(server, host, server instanceof TlsServer || options.plainTcp);
+}
+
+/** Its file, mode and group are the service manager's, and stay when we end. */
+async function listenInherited(
+  server: Server,
+  host: string,
+  inherited: readonly InheritedSocket[],
+): Promise<string> {
+  const name = host.slice('fd://'.length);
+  const socket = inherited.find((one) => !one.taken && (name === '' || one.name === name));
+  if (!socket) {
+    throw invalid(
+      `invalid host ${host}: no socket${name && ` named ${name}`} was passed; it is for being started by a socket unit of systemd`,
+    );
+  }
+  socket.taken = true;
+  await started(server, () => server.listen({ fd: socket.fd }), host);
+  // of a pipe that it has not bound, Node knows no address
+  if (server.address() === null) return `unix://${pathOfSocket(socket.fd)}`;
+  server.close();
+  throw invalid(
+    `invalid host ${host}: only unix sockets are taken over; give tcp addresses as tcp://address:port`,
+  );
+}
+
+/** The file of a bound unix socket, from the kernel's list. */
+function pathOfSocket(fd: number): string {
+  const inode = String(fstatSync(fd).ino);
+  // number, references, protocol, flags, type, state, inode, path
+  const rows = readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/));
+  return rows.find((row) => row[6] === inode)?.[7] ?? '(unnamed)';
 }
 
 async function listenUnix(server: Server, path: string, group: SocketGroup): Promise<string> {
