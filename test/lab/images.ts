@@ -73,7 +73,12 @@ export async function busyboxLayer(busybox: string): Promise<LayerEntry[]> {
     })),
     { path: 'tmp', type: 'directory', mode: 0o1777 },
     { path: 'bin/busybox', content: await readFile(busybox), mode: 0o755 },
-    ...applets.map((name) => ({ path: `bin/${name}`, type: 'link' as const, linkname: 'bin/busybox' })),
+    ...applets.map((name) => ({
+      path: `bin/${name}`,
+      type: 'link' as const,
+      linkname: 'bin/busybox',
+      mode: 0o755,
+    })),
     {
       path: 'etc/passwd',
       content:

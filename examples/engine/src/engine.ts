@@ -10,7 +10,7 @@ import type { Snapshotter } from '@tare/layer-store/snapshot';
 import type { Logger } from 'pino';
 import type { LayerMaker } from './builder/commit.ts';
 import { prepareBuilder } from './builder/prepare.ts';
-import type { BuildParts } from './builder/state.ts';
+import type { BuildParts } from './builder/in-engine/parts.ts';
 import type { Config } from './config.ts';
 import { containerServices, type ContainerServiceParts } from './container-services.ts';
 import { messageOf } from './errors.ts';
@@ -177,6 +177,7 @@ export class Engine implements AsyncDisposable {
     const builder: BuildParts = {
       ...imageFiles,
       puller,
+      openRepository,
       trees: parts.containers.trees,
       syscalls: parts.containers.syscalls,
       cache: buildCache,

@@ -20,6 +20,8 @@ export interface CreateLayerOptions {
 export interface SnapshotLayerOptions extends CreateLayerOptions {
   /** Paths that are left out with everything below; as in {@link "snapshot/snapshotter".Snapshotter.diff}. */
   without?: ReadonlySet<ByteString>;
+  /** Later times of files become this one, in nanoseconds. Default: none do. */
+  maxMtimeNs?: bigint | undefined;
 }
 
 /** A layer that is in a content store. */

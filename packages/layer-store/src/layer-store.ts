@@ -204,8 +204,9 @@ class OverlayLayerStore implements LayerStore {
 
   createLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CreatedLayer> {
     this.#closing.signal.throwIfAborted();
-    const { signal, without } = options;
+    const { signal, without, maxMtimeNs } = options;
     const archive = this.snapshots.diff(key, {
+      maxMtimeNs,
       ...(signal === undefined ? {} : { signal }),
       ...(without === undefined ? {} : { without }),
     });

@@ -1,7 +1,7 @@
 /** Directories of `RUN --mount=type=cache`: they stay from build to build, and are shared or not as the mounts say. */
 import { createHash, randomBytes } from 'node:crypto';
 import { renameSync } from 'node:fs';
-import { chmod, chown, mkdir, readdir, rm, stat, utimes } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { directorySize } from '../volumes/volumes.ts';
@@ -14,6 +14,8 @@ export interface CacheMountRequest {
   mode?: number | undefined;
   uid: number;
   gid: number;
+  /** Fills a directory that is new. */
+  seed?: ((directory: string) => Promise<void>) | undefined;
 }
 
 /** One directory. */
@@ -32,6 +34,7 @@ export class CacheMounts {
   readonly #users = new Map<string, number>();
   /** Those that are not to be shared, until they are given back. */
   readonly #locks = new Map<string, Promise<void>>();
+  readonly #making = new Map<string, Promise<void>>();
 
   /** @param directory - holds nothing else; it need not be there before the first use */
   constructor(directory: string) {
@@ -39,10 +42,8 @@ export class CacheMounts {
   }
 
   /** A path of the host for a mount. @param held - gets what gives it back */
-  async acquire(
-    { id, sharing, mode = 0o755, uid, gid }: CacheMountRequest,
-    held: AsyncDisposableStack,
-  ): Promise<string> {
+  async acquire(request: CacheMountRequest, held: AsyncDisposableStack): Promise<string> {
+    const { id, sharing } = request;
     const base = createHash('sha256').update(id).digest('hex');
     let name = base;
     if (sharing === 'private') {
@@ -65,11 +66,40 @@ export class CacheMounts {
       else this.#users.delete(name);
     });
     const path = join(this.#directory, name);
-    if ((await mkdir(path, { recursive: true })) !== undefined) {
-      await chmod(path, mode);
-      await chown(path, uid, gid);
-    } else await utimes(path, new Date(), (await stat(path)).mtime);
+    // commands that meet wait for the one that makes it
+    const making = this.#making.get(name) ?? this.#make(path, request);
+    this.#making.set(name, making);
+    try {
+      await making;
+    } finally {
+      this.#making.delete(name);
+    }
     return path;
+  }
+
+  /** It is there whole or not at all. */
+  async #make(path: string, { mode = 0o755, uid, gid, seed }: CacheMountRequest): Promise<void> {
+    const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error;
+    });
+    if (found) return utimes(path, new Date(), found.mtime);
+    await mkdir(this.#directory, { recursive: true });
+    const whole = this.#aside();
+    try {
+      await mkdir(whole, { recursive: true });
+      await seed?.(whole);
+      await chmod(whole, mode);
+      await chown(whole, uid, gid);
+      await rename(whole, path);
+    } catch (error) {
+      await rm(whole, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** A name where the next start sweeps. */
+  #aside(): string {
+    return join(this.#directory, '..', 'contexts', `cache-${randomBytes(8).toString('hex')}`);
   }
 
   /** Every directory. */
@@ -89,7 +119,7 @@ export class CacheMounts {
   async remove(name: string): Promise<boolean> {
     if (this.#users.has(name)) return false;
     // at once, so that a command that begins meanwhile makes a new one
-    const going = join(this.#directory, '..', 'contexts', `cache-${randomBytes(8).toString('hex')}`);
+    const going = this.#aside();
     renameSync(join(this.#directory, name), going);
     await rm(going, { recursive: true, force: true });
     return true;

@@ -1,8 +1,9 @@
 /** What is known of a build before it runs: its plan, and what its author probably did not mean. */
 import { formatPlatform, platformOfProcess, type Platform } from '@tare/image-spec';
 
-import { EngineError, invalid } from '../errors.ts';
-import type { BuildRequest } from './build.ts';
+import { invalid } from '../errors.ts';
+import type { BuildRequest } from './request.ts';
+import type { Bases } from './seams.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
 import { excerpt } from './dockerfile/excerpt.ts';
 import { lint, type LintWarning } from './dockerfile/lint.ts';
@@ -10,7 +11,6 @@ import { parseLintSettings, type LintSettings } from './dockerfile/lint-rules.ts
 import { parseDockerfile, type DockerfileText } from './dockerfile/parser.ts';
 import { planStages, type BuildPlan } from './dockerfile/stages.ts';
 import { platformArgs } from './stage-run.ts';
-import type { BuildParts } from './state.ts';
 
 /** A Dockerfile that can be built. */
 export interface PlannedBuild {
@@ -50,7 +50,7 @@ function settingsOf({ check }: DockerfileText, buildArgs: BuildRequest['buildArg
 
 /** Everything in the Dockerfile that breaks a rule. Images that are not here are not asked for. */
 export async function lintBuild(
-  { images }: Pick<BuildParts, 'images'>,
+  bases: Pick<Bases, 'local'>,
   request: Pick<BuildRequest, 'buildArgs' | 'ignores'>,
   planned: PlannedBuild,
 ): Promise<LintWarning[]> {
@@ -60,13 +60,8 @@ export async function lintBuild(
     buildArgs,
     ignores: await ignores?.(),
     baseVariables: (reference) => {
-      try {
-        const { config } = images.resolve(reference);
-        return (config.config?.Env ?? []).map((entry) => entry.split('=', 1)[0]!);
-      } catch (error) {
-        if (error instanceof EngineError) return undefined;
-        throw error;
-      }
+      const config = bases.local(reference);
+      return config && (config.config?.Env ?? []).map((entry) => entry.split('=', 1)[0]!);
     },
   });
 }

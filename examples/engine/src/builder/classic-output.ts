@@ -1,6 +1,6 @@
 /** A build's progress as the classic builder wrote it: one text, `Step 1/4 : FROM …`. */
 import { parseDockerfile } from './dockerfile/parser.ts';
-import type { BuildOutput, StepOutput } from './state.ts';
+import type { BuildOutput, StepOutput } from './output.ts';
 
 /** @param dockerfile - its instructions are what is counted */
 export function classicOutput(dockerfile: string, write: (text: string) => void): BuildOutput {

@@ -23,10 +23,19 @@ import { applyChanges } from './config-changes.ts';
 
 /** Makes layers' blobs: a part of `LayerStore` of `@tare/layer-store`. */
 export interface LayerMaker {
-  /** What the snapshot `key` is on its parent. @param options.without - paths that are left out */
+  /**
+   * What the snapshot `key` is on its parent.
+   *
+   * @param options.without - paths that are left out
+   * @param options.maxMtimeNs - later times of files become this one
+   */
   createLayer(
     key: string,
-    options: { without?: ReadonlySet<string>; signal: AbortSignal },
+    options: {
+      without?: ReadonlySet<string>;
+      maxMtimeNs?: bigint | undefined;
+      signal: AbortSignal;
+    },
   ): Promise<NewLayer>;
   /** An archive of any compression that is known. */
   importLayer(archive: AsyncIterable<Uint8Array>, options: { signal: AbortSignal }): Promise<NewLayer>;

@@ -5,13 +5,12 @@ import { join, posix } from 'node:path';
 
 import { followLinks } from '../containers/trees.ts';
 import { download, downloadFailure } from '../download.ts';
-import type { CopyPlace, CopyRequest } from './copy-step.ts';
+import type { CopyParts, CopyPlace, CopyRequest } from './copy-step.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
 import { isForeign } from '../foreign-compression.ts';
 import { checkoutGit, parseGitReference, type GitReference } from './git.ts';
 import { hasWildcards, namePattern } from './glob.ts';
 import { kindOf, statIn } from './stat.ts';
-import type { BuildParts } from './state.ts';
 
 /** One thing that a copy takes. */
 export type CopyItem =
@@ -29,7 +28,7 @@ export type CopyItem =
 
 /** Everything that the sources of a copy mean. @throws {DockerfileError} */
 export async function copyItems(
-  parts: BuildParts,
+  parts: CopyParts,
   request: CopyRequest,
   place: CopyPlace,
 ): Promise<CopyItem[]> {
@@ -61,7 +60,7 @@ export async function copyItems(
 }
 
 async function itemAt(
-  parts: BuildParts,
+  parts: CopyParts,
   request: CopyRequest,
   place: CopyPlace,
   source: string,
@@ -102,7 +101,7 @@ function parentsOf(source: string, path: string): string {
 }
 
 /** What a name of the source means: itself, or all that its wildcards match, sorted. */
-function matchSource({ trees }: BuildParts, root: string, source: string): string[] {
+function matchSource({ trees }: CopyParts, root: string, source: string): string[] {
   const path = posix.join('/', source);
   if (!hasWildcards(path))
     return statIn(trees.stat, root, path) === undefined ? [] : [path.replace(/(?<=.)\/$/, '')];
@@ -125,7 +124,7 @@ const ARCHIVE_HEAD_BYTES = 512;
 
 /** Unpacks an archive into a directory of its own; undefined when the file is none. */
 async function unpackArchive(
-  { trees }: BuildParts,
+  { trees }: CopyParts,
   { source, scratch, signal }: CopyPlace,
   path: string,
 ): Promise<string | undefined> {

@@ -14,7 +14,11 @@ import type { Instruction } from './dockerfile/parser.ts';
 import { splitWords } from './dockerfile/words.ts';
 import { ignoreRules } from '../ignore-file.ts';
 import { kindOf, statIn } from './stat.ts';
-import type { BuildParts } from './state.ts';
+import type { BuildSecrets } from './request.ts';
+import type { SolverParts } from './seams.ts';
+
+/** What copying works with. */
+export type CopyParts = Pick<SolverParts, 'trees' | 'syscalls'>;
 
 /** A COPY or ADD with its words expanded. */
 export interface CopyRequest {
@@ -102,12 +106,14 @@ export interface CopyPlace {
   nowNs: bigint;
   /** The context's own directory is where archives of ADD are unpacked beside. */
   scratch: string;
+  /** Has what addresses and repositories may want. */
+  secrets: BuildSecrets | undefined;
   signal: AbortSignal;
 }
 
 /** The parts of the layer that a copy makes, and what to remove after it was read. */
 export async function copyParts(
-  parts: BuildParts,
+  parts: CopyParts,
   request: CopyRequest,
   place: CopyPlace,
 ): Promise<{ parts: TreePart[]; temporary: string[] }> {
@@ -197,7 +203,7 @@ export async function copyParts(
 
 /** Digest of what a copy would write, times left out: what its cache goes by. */
 export async function copyDigest(
-  { trees }: Pick<BuildParts, 'trees'>,
+  { trees }: Pick<SolverParts, 'trees'>,
   parts: readonly TreePart[],
   signal: AbortSignal,
 ): Promise<string> {
@@ -208,7 +214,7 @@ export async function copyDigest(
 }
 
 function copyOwner(
-  { syscalls }: BuildParts,
+  { syscalls }: CopyParts,
   { chown, from, instruction }: CopyRequest,
   { target }: CopyPlace,
 ): { uid: number; gid: number } | undefined {

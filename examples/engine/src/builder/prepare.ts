@@ -2,13 +2,13 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import type { BuildParts } from './state.ts';
+import type { SolverParts } from './seams.ts';
 
 /** Makes the builder's directory. Contexts and mounts of builds that were under way go; cache mounts stay. */
 export async function prepareBuilder({
   directory,
   trees,
-}: Pick<BuildParts, 'directory' | 'trees'>): Promise<void> {
+}: Pick<SolverParts, 'directory' | 'trees'>): Promise<void> {
   for (const name of ['contexts', 'mounts', 'cache']) {
     await mkdir(join(directory, name), { recursive: true, mode: 0o700 });
   }

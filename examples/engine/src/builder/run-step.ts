@@ -1,17 +1,13 @@
-/** RUN: a command in a container on a stage's file system; what it changes is the layer. */
-import { Duplex } from 'node:stream';
-
-import type { HostConfig } from '../containers/host-config.ts';
-import { EngineError } from '../errors.ts';
-import { API_VERSION } from '../http/api-version.ts';
-import { createImage, type NewLayer } from '../images/create.ts';
-import { removeInternalImage } from '../images/remove.ts';
-import type { Job } from '../jobs/job.ts';
+/** RUN: a command on a stage's file system; what it changes is the layer. */
+import type { NewLayer } from '../images/create.ts';
 import { command, type WordContext } from './dockerfile/config-instructions.ts';
 import { DockerfileError, type Place } from './dockerfile/errors.ts';
 import type { Instruction } from './dockerfile/parser.ts';
-import { containerMounts, parseMount, type RunMount, type SourceOf } from './run-mounts.ts';
-import type { BuildParts, BuildSecrets, StageState, StepOutput } from './state.ts';
+import type { StepOutput } from './output.ts';
+import type { BuildSecrets, Entitlement, RunLimits } from './request.ts';
+import { commandMounts, parseMount, type RunMount, type SourceOf } from './run-mounts.ts';
+import type { SolverParts } from './seams.ts';
+import type { StageState } from './state.ts';
 
 /** A command that ended with something else than 0. */
 export class RunFailed extends Error {
@@ -35,54 +31,72 @@ export interface RunRequest {
   argv: readonly string[];
   mounts: readonly RunMount[];
   network: 'default' | 'none' | 'host';
+  insecure: boolean;
   /** Variables of this command alone: arguments of the build. */
   env: readonly string[];
+  /** The same, but no part of the key. */
+  proxies: readonly string[];
 }
 
-/** Limits and surroundings of every RUN of a build. */
-export type RunLimits = Pick<
-  HostConfig,
-  | 'Memory'
-  | 'MemorySwap'
-  | 'CpuShares'
-  | 'CpuPeriod'
-  | 'CpuQuota'
-  | 'CpusetCpus'
-  | 'CpusetMems'
-  | 'CgroupParent'
-  | 'ShmSize'
-  | 'Ulimits'
-  | 'ExtraHosts'
-  | 'NetworkMode'
->;
+/** What a RUN is read with. */
+export interface RunWords {
+  env: readonly string[];
+  proxies: readonly string[];
+  words: WordContext;
+  /** Directories of cache mounts are shared within one. */
+  cacheNamespace: string | undefined;
+  entitlements: readonly Entitlement[];
+}
 
-const RUN_FLAGS = new Set(['mount', 'network', 'security']);
+const NETWORKS = ['default', 'none', 'host'] as const;
 
 /** Reads the instruction. @throws {DockerfileError} */
-export function parseRun(
-  instruction: Instruction,
-  state: StageState,
-  env: readonly string[],
-  words: WordContext,
-): RunRequest {
-  const mounts: RunMount[] = [];
-  let network: RunRequest['network'] = 'default';
+export function parseRun(instruction: Instruction, state: StageState, options: RunWords): RunRequest {
+  const { env, proxies, words, cacheNamespace, entitlements } = options;
+  const request = {
+    instruction,
+    argv: argvOf(instruction, state),
+    mounts: [] as RunMount[],
+    network: 'default' as RunRequest['network'],
+    insecure: false,
+    env,
+    proxies,
+  };
+  const need = (entitlement: Entitlement, flag: string): void => {
+    if (entitlements.includes(entitlement)) return;
+    throw new DockerfileError(`${flag} is not allowed: give the build --allow ${entitlement}`, instruction);
+  };
   for (const { name, value = '' } of instruction.flags) {
-    if (!RUN_FLAGS.has(name)) throw new DockerfileError(`unknown flag: --${name}`, instruction);
-    if (name === 'mount') mounts.push(parseMount(instruction, value, words));
-    else if (name === 'network') {
-      if (value !== 'default' && value !== 'none' && value !== 'host') {
-        throw new DockerfileError(`unsupported network mode ${JSON.stringify(value)}`, instruction);
+    switch (name) {
+      case 'mount':
+        request.mounts.push(parseMount(instruction, value, words, cacheNamespace));
+        break;
+      case 'network': {
+        const network = NETWORKS.find((one) => one === value);
+        if (network === undefined) {
+          throw new DockerfileError(`unsupported network mode ${JSON.stringify(value)}`, instruction);
+        }
+        if (network === 'host') need('network.host', '--network=host');
+        request.network = network;
+        break;
       }
-      network = value;
-    } else if (value !== 'sandbox') {
-      throw new DockerfileError(
-        `--security=${value} needs the entitlement security.insecure, which this builder does not give`,
-        instruction,
-      );
+      case 'security':
+        if (value !== 'sandbox' && value !== 'insecure') {
+          throw new DockerfileError(`security ${JSON.stringify(value)} is not valid`, instruction);
+        }
+        if (value === 'insecure') need('security.insecure', '--security=insecure');
+        request.insecure = value === 'insecure';
+        break;
+      case 'device':
+        throw new DockerfileError(
+          `--device=${value}: no devices of the Container Device Interface are known here`,
+          instruction,
+        );
+      default:
+        throw new DockerfileError(`unknown flag: --${name}`, instruction);
     }
   }
-  return { instruction, argv: argvOf(instruction, state), mounts, network, env };
+  return request;
 }
 
 function argvOf(instruction: Instruction, { config }: StageState): string[] {
@@ -113,113 +127,54 @@ export function runKey(request: RunRequest, { config }: StageState): unknown {
     network: request.network,
     // what is in a cache or a secret is no part of it
     mounts: request.mounts.map(({ type, target, source, from, id }) => ({ type, target, source, from, id })),
+    ...(request.insecure ? { insecure: true } : {}),
   };
 }
 
 /** What a run needs of the build around it. */
 export interface RunPlace {
   limits: RunLimits;
-  job: Job;
   output: StepOutput;
   sourceOf: SourceOf;
   secrets: BuildSecrets | undefined;
+  /** Default: the executor's choice. */
+  hostname: string | undefined;
+  /** Files are not later than this. */
+  epochNs: bigint | undefined;
+  title: string;
+  signal: AbortSignal;
 }
 
 /** Runs the command and makes its layer. @throws {RunFailed} */
 export async function runStep(
-  parts: BuildParts,
+  parts: Pick<SolverParts, 'executor' | 'cache' | 'trees' | 'directory'>,
   request: RunRequest,
-  state: StageState,
+  { config, layers, chain, platform }: StageState,
   place: RunPlace,
 ): Promise<NewLayer> {
-  const { images, containers } = parts;
-  const { job } = place;
-  const { signal } = job;
-  const { User, WorkingDir, Env } = state.config;
-  // a container is always one of an image: this is the stage so far, which no client is to see
-  const config = {
-    ...state.platform,
-    config: {
-      ...(Env ? { Env } : {}),
-      ...(User === undefined ? {} : { User }),
-      ...(WorkingDir === undefined ? {} : { WorkingDir }),
+  const { output, signal, limits, title } = place;
+  await using held = new AsyncDisposableStack();
+  const { mounts, env } = await commandMounts(parts, request, place, held);
+  const { exitCode, layer } = await parts.executor.run(
+    {
+      argv: request.argv,
+      env: [...(config.Env ?? []), ...request.env, ...request.proxies],
+      secretEnv: env,
+      user: config.User ?? '',
+      workingDirectory: config.WorkingDir ?? '',
+      layers,
+      chain,
+      platform,
+      mounts,
+      network: request.network,
+      insecure: request.insecure,
+      hostname: place.hostname,
+      maxMtimeNs: place.epochNs,
+      limits,
+      title,
     },
-  };
-  const known = new Set(images.table.list().map(({ id }) => id));
-  const image = await createImage(images, parts.unpacker, { layers: state.layers, config }, signal);
-  let container: string | undefined;
-  try {
-    await using locks = new AsyncDisposableStack();
-    const { mounts, mountPoints, env } = await containerMounts(parts, request, place, locks);
-    const host: HostConfig = { ...place.limits, Mounts: mounts };
-    if (request.network !== 'default') host.NetworkMode = request.network;
-    const created = await containers.create({
-      request: {
-        Image: image,
-        Entrypoint: [request.argv[0]!],
-        Cmd: request.argv.slice(1),
-        Env: [...request.env, ...env],
-        HostConfig: host,
-      },
-      name: '',
-      platform: '',
-      apiVersion: API_VERSION,
-      job,
-    });
-    container = created.id;
-    place.output.say(` ---> Running in ${container.slice(0, 12)}`);
-    const exit = containers.wait(container, 'next-exit', signal);
-    // its rejection is awaited below, or nobody's concern once the start has failed
-    exit.catch(() => undefined);
-    const copied = containers.attach(container, attachOptions(signal), () =>
-      Promise.resolve({ duplex: sink(place.output), upgraded: true }),
-    );
-    await containers.start(container);
-    const { exitCode } = await exit;
-    await copied;
-    if (exitCode !== 0) throw new RunFailed(request.argv.join(' '), exitCode, request.instruction);
-    return await containers.holdStill(
-      containers.find(container),
-      { pause: false, mountPoints },
-      ({ key, without }) => parts.layers.createLayer(key, { without, signal }),
-    );
-  } finally {
-    if (container !== undefined) await removeContainer(parts, container);
-    if (!known.has(image)) await removeInternalImage(images, image);
-  }
-}
-
-function attachOptions(signal: AbortSignal) {
-  return {
-    stdin: false,
-    stdout: true,
-    stderr: true,
-    logs: false,
-    stream: true,
-    raw: true,
-    detachKeys: '',
-    signal,
-  };
-}
-
-async function removeContainer({ containers }: BuildParts, id: string): Promise<void> {
-  try {
-    await containers.remove(id, { force: true, volumes: true });
-  } catch (error) {
-    // somebody else removed it
-    if (!(error instanceof EngineError && error.code === 'NOT_FOUND')) throw error;
-  }
-}
-
-/** A connection that only takes. */
-function sink(output: StepOutput): Duplex {
-  return new Duplex({
-    read() {
-      // nothing is ever sent to the container
-    },
-    write(chunk: Buffer, _encoding, done) {
-      output.write(chunk);
-      done();
-    },
-  });
+    { output, signal },
+  );
+  if (layer === undefined) throw new RunFailed(request.argv.join(' '), exitCode, request.instruction);
+  return layer;
 }

@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, rmdir, writeFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
-import type { ContainerMounts, MountPlace, RunMount } from './run-mounts.ts';
-import type { BuildParts } from './state.ts';
+import type { CommandMounts, MountPlace, RunMount } from './run-mounts.ts';
+import type { SolverParts } from './seams.ts';
 
 /** As BuildKit has it. */
 const SECRETS = '/run/secrets';
@@ -12,21 +12,25 @@ const AGENTS = '/run/buildkit';
 
 /** Secrets and agents of one command. */
 export class SecretMounts {
-  readonly #parts: BuildParts;
+  readonly #parts: Pick<SolverParts, 'trees' | 'directory'>;
   readonly #place: MountPlace;
   readonly #held: AsyncDisposableStack;
   #directory: Promise<string> | undefined;
   #count = 0;
 
   /** @param held - gets what removes them */
-  constructor(parts: BuildParts, place: MountPlace, held: AsyncDisposableStack) {
+  constructor(
+    parts: Pick<SolverParts, 'trees' | 'directory'>,
+    place: MountPlace,
+    held: AsyncDisposableStack,
+  ) {
     this.#parts = parts;
     this.#place = place;
     this.#held = held;
   }
 
   /** Adds a secret as a file, a variable or both. @returns whether the client has it */
-  async secret(mount: RunMount, result: ContainerMounts): Promise<boolean> {
+  async secret(mount: RunMount, result: CommandMounts): Promise<boolean> {
     const data = await this.#place.secrets?.secret(mount.id);
     if (data === undefined) return false;
     if (mount.env !== undefined) result.env.push(`${mount.env}=${Buffer.from(data).toString('utf8')}`);
@@ -40,7 +44,7 @@ export class SecretMounts {
   }
 
   /** Adds a socket that leads to an agent. @returns whether the client has it */
-  async agent(mount: RunMount, result: ContainerMounts): Promise<boolean> {
+  async agent(mount: RunMount, result: CommandMounts): Promise<boolean> {
     const directory = await this.#open();
     const ended = new AbortController();
     this.#held.defer(() => ended.abort());
@@ -79,12 +83,6 @@ export class SecretMounts {
   }
 }
 
-function add(
-  { mounts, mountPoints }: ContainerMounts,
-  source: string,
-  target: string,
-  readOnly: boolean,
-): void {
-  mounts.push({ Type: 'bind', Source: source, Target: target, ReadOnly: readOnly });
-  mountPoints.push(target);
+function add({ mounts }: CommandMounts, source: string, target: string, readOnly: boolean): void {
+  mounts.push({ type: 'bind', source, target, readOnly });
 }

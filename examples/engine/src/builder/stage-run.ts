@@ -4,7 +4,9 @@ import { formatPlatform, type ContainerConfig, type Platform } from '@tare/image
 import type { StageMarks, WordContext } from './dockerfile/config-instructions.ts';
 import { parseDockerfile, type Instruction } from './dockerfile/parser.ts';
 import { declaredArgs, findStage, sourcesOf, type BuildPlan, type Stage } from './dockerfile/stages.ts';
-import type { BuildStep, StageState } from './state.ts';
+import type { PlannedBuild } from './checks.ts';
+import type { BuildStep } from './output.ts';
+import type { StageState } from './state.ts';
 
 /** Arguments that need no declaration, stay out of the history and of cache keys. */
 export const PROXY_ARGS = new Set(
@@ -14,32 +16,34 @@ export const PROXY_ARGS = new Set(
   ]),
 );
 
+/** Arguments that the builder itself takes. @returns whether nobody need declare it */
+export function isUnneededArg(name: string): boolean {
+  return PROXY_ARGS.has(name) || /^(?:BUILDKIT_|SOURCE_DATE_EPOCH$)/.test(name);
+}
+
 /** What changes in one stage besides its state: which arguments it has declared. */
 export class StageRun {
   readonly marks: StageMarks = { cmdSet: false };
   /** Names of arguments that were declared. */
   readonly used = new Set<string>();
-  readonly #escape: string;
-  readonly #plan: BuildPlan;
+  readonly #planned: Pick<PlannedBuild, 'file' | 'plan' | 'platformArgs'>;
   readonly #given: Readonly<Record<string, string | null>>;
-  readonly #platformArgs: Readonly<Record<string, string>>;
+  readonly #stageName: string;
 
   constructor(
-    escape: string,
-    plan: BuildPlan,
+    planned: Pick<PlannedBuild, 'file' | 'plan' | 'platformArgs'>,
     given: Readonly<Record<string, string | null>>,
-    platformArgs: Readonly<Record<string, string>>,
+    stageName: string,
   ) {
-    this.#escape = escape;
-    this.#plan = plan;
+    this.#planned = planned;
     this.#given = given;
-    this.#platformArgs = platformArgs;
+    this.#stageName = stageName;
   }
 
   /** Variables as instructions see them: ENV beats ARG. */
   words({ config, args }: StageState): WordContext {
     const env = new Map((config.Env ?? []).map((entry) => splitOnce(entry)));
-    return { escape: this.#escape, lookup: (name) => env.get(name) ?? args.get(name) };
+    return { escape: this.#planned.file.escape, lookup: (name) => env.get(name) ?? args.get(name) };
   }
 
   /** The state after an ARG. */
@@ -51,7 +55,9 @@ export class StageRun {
     };
     for (const { name, value } of declaredArgs(instruction, words)) {
       this.used.add(name);
-      const given = this.#given[name] ?? value ?? this.#plan.globalArgs.get(name) ?? this.#platformArgs[name];
+      const { plan, platformArgs } = this.#planned;
+      const global = plan.globalArgs.get(name) ?? platformArgs[name];
+      const given = this.#given[name] ?? value ?? (name === 'TARGETSTAGE' ? this.#stageName : global);
       if (given !== undefined) args.set(name, given);
     }
     return { ...state, args };
@@ -60,12 +66,20 @@ export class StageRun {
   /** Variables of a RUN besides those of the image. */
   env({ config, args }: StageState): string[] {
     const own = new Set((config.Env ?? []).map((entry) => splitOnce(entry)[0]));
-    const proxies = Object.entries(this.#given).filter(
-      ([name, value]) => PROXY_ARGS.has(name) && value !== null,
+    return [...args].filter(([name]) => !own.has(name)).map(([name, value]) => `${name}=${value}`);
+  }
+
+  /** Proxies of a RUN that nobody declared: its result is held not to depend on them. */
+  proxies({ config, args }: StageState): string[] {
+    const own = new Set((config.Env ?? []).map((entry) => splitOnce(entry)[0]));
+    return Object.entries(this.#given).flatMap(([name, value]) =>
+      PROXY_ARGS.has(name) && value !== null && !own.has(name) && !args.has(name) ? [`${name}=${value}`] : [],
     );
-    return [...new Map([...proxies, ...args])]
-      .filter(([name]) => !own.has(name))
-      .map(([name, value]) => `${name}=${value}`);
+  }
+
+  /** What the client gave for an argument, declared or not. */
+  given(name: string): string | undefined {
+    return this.#given[name] ?? undefined;
   }
 }
 
@@ -153,10 +167,12 @@ export function platformArgs(target: Platform, build: Platform): Record<string, 
     TARGETOS: target.os,
     TARGETARCH: target.architecture,
     TARGETVARIANT: target.variant ?? '',
+    TARGETOSVERSION: target['os.version'] ?? '',
     BUILDPLATFORM: formatPlatform(build),
     BUILDOS: build.os,
     BUILDARCH: build.architecture,
     BUILDVARIANT: build.variant ?? '',
+    BUILDOSVERSION: build['os.version'] ?? '',
   };
 }
 

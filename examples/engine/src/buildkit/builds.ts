@@ -2,10 +2,12 @@
 import { Code, ConnectError } from '@connectrpc/connect';
 import { randomBytes } from 'node:crypto';
 
-import { solve, type BuildRequest, type Solved } from '../builder/build.ts';
+import { solverParts, type BuildParts } from '../builder/in-engine/parts.ts';
+import { imageBases } from '../builder/in-engine/bases.ts';
+import type { BuildRequest, Entitlement } from '../builder/request.ts';
+import { solve, type Solved } from '../builder/solve.ts';
 import { DockerfileError } from '../builder/dockerfile/errors.ts';
 import { RunFailed } from '../builder/run-step.ts';
-import type { BuildParts } from '../builder/state.ts';
 import type { Job } from '../jobs/job.ts';
 import { readFrontendOptions, type FrontendOptions } from './frontend.ts';
 import { sourceDetail } from './error-details.ts';
@@ -18,6 +20,16 @@ const REMEMBERED = 16;
 /** Clients ask for a build's progress, and solve in it, while they start it. */
 const PATIENCE_MS = 5_000;
 
+/** What a build is made of. */
+interface ActiveBuildOptions {
+  /** The client's id of it. */
+  ref: string;
+  parts: BuildParts;
+  job: Job;
+  session: () => Promise<Session>;
+  entitlements: readonly Entitlement[];
+}
+
 /** One build. */
 export class ActiveBuild {
   readonly ref: string;
@@ -27,16 +39,18 @@ export class ActiveBuild {
   readonly #parts: BuildParts;
   readonly #job: Job;
   readonly #session: () => Promise<Session>;
+  readonly #entitlements: readonly Entitlement[];
   readonly #held = new AsyncDisposableStack();
   readonly #results = new Map<string, Solved>();
   #failure: ConnectError | undefined;
 
-  constructor(ref: string, parts: BuildParts, job: Job, session: () => Promise<Session>) {
-    this.ref = ref;
-    this.progress = new Progress(ref);
-    this.#parts = parts;
-    this.#job = job;
-    this.#session = session;
+  constructor(options: ActiveBuildOptions) {
+    this.ref = options.ref;
+    this.progress = new Progress(options.ref);
+    this.#parts = options.parts;
+    this.#job = options.job;
+    this.#session = options.session;
+    this.#entitlements = options.entitlements;
     // nobody may be waiting when the client returns an error
     this.returned.promise.catch(() => undefined);
   }
@@ -52,7 +66,7 @@ export class ActiveBuild {
   /** Answers a question about a Dockerfile. @returns what clients find the answer under */
   ask(frontend: string, options: FrontendOptions): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     return answerSubrequest(options['requestid'] ?? '', async () => ({
-      parts: this.#parts,
+      bases: imageBases(this.#parts),
       request: await this.#read(frontend, options),
       filename: options['filename'] ?? 'Dockerfile',
     }));
@@ -73,6 +87,7 @@ export class ActiveBuild {
       output: this.progress,
       signal: this.signal,
       held: this.#held,
+      entitlements: this.#entitlements,
     });
   }
 
@@ -80,7 +95,11 @@ export class ActiveBuild {
   async solve(frontend: string, options: FrontendOptions): Promise<string> {
     const request = await this.#read(frontend, options);
     const solved = this.#held.use(
-      await solve(this.#parts, request, this.progress, this.#job).catch((error: unknown) => {
+      await solve(solverParts(this.#parts, this.#job), request, {
+        output: this.progress,
+        id: `${this.#job.id} ${randomBytes(4).toString('hex')}`,
+        signal: this.signal,
+      }).catch((error: unknown) => {
         const file = { name: options['filename'] ?? 'Dockerfile', text: request.dockerfile };
         this.#failure = toConnectError(error, file);
         throw this.#failure;
@@ -129,7 +148,12 @@ export class Builds {
 
   /** Does `work` as a build. Errors become those of gRPC. */
   async run<T>(
-    { ref, session, signal }: { ref: string; session: string; signal: AbortSignal },
+    {
+      ref,
+      session,
+      entitlements,
+      signal,
+    }: { ref: string; session: string; entitlements: readonly Entitlement[]; signal: AbortSignal },
     work: (build: ActiveBuild) => Promise<T>,
   ): Promise<T> {
     if (this.#builds.has(ref)) {
@@ -139,7 +163,7 @@ export class Builds {
       'image.build',
       async (job) => {
         const find = (): Promise<Session> => this.#sessions.get(session, job.signal);
-        const build = new ActiveBuild(ref, this.#parts, job, find);
+        const build = new ActiveBuild({ ref, parts: this.#parts, job, session: find, entitlements });
         this.#builds.set(ref, build);
         this.#remember(ref, build.progress);
         for (const wake of this.#waiting) wake();

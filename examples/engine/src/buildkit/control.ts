@@ -3,8 +3,10 @@ import { timestampFromDate } from '@bufbuild/protobuf/wkt';
 import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
 import { once } from 'node:events';
 import { cacheRecordType, type CacheRecord } from '../builder/cache.ts';
-import type { BuildParts } from '../builder/state.ts';
+import { isEntitlement } from '../builder/request.ts';
+import type { BuildParts } from '../builder/in-engine/parts.ts';
 import type { Builds } from './builds.ts';
+import { exportCache } from './caches.ts';
 import { exportResult } from './exporters.ts';
 import type { Control } from './gen/control_pb.ts';
 import { workerRecord, type Worker } from './worker.ts';
@@ -26,24 +28,35 @@ export function controlService({ parts, builds, worker }: ServiceParts): Service
         keepDuration > 0n ? new Date(Date.now() - Number(keepDuration / 1_000_000n)) : undefined;
       yield* (await parts.cache.prune({ keepBytes: Number(keepBytes), usedBefore })).map(usage);
     },
-    solve: ({ ref, session, frontend, frontendAttrs, exporters, ...old }, { signal }) =>
-      builds.run({ ref, session, signal }, async (build) => {
-        const id =
-          frontend === ''
-            ? await aborting(build.returned.promise, build.signal)
-            : await build.solve(frontend, frontendAttrs);
-        const wanted =
-          exporters.length > 0 || old.exporterDeprecated === ''
-            ? exporters
-            : [{ type: old.exporterDeprecated, attrs: old.exporterAttrsDeprecated }];
-        const exporterResponse: Record<string, string> = {};
-        if (id === undefined) return { exporterResponse };
-        const place = { parts, session: () => build.session(), output: build.progress, signal: build.signal };
-        for (const { type, attrs } of wanted) {
-          Object.assign(exporterResponse, await exportResult({ type, attrs }, build.result(id), place));
-        }
-        return { exporterResponse };
-      }),
+    solve: ({ ref, session, frontend, frontendAttrs, exporters, cache, entitlements, ...old }, { signal }) =>
+      builds.run(
+        { ref, session, entitlements: entitlements.filter(isEntitlement), signal },
+        async (build) => {
+          const id =
+            frontend === ''
+              ? await aborting(build.returned.promise, build.signal)
+              : await build.solve(frontend, frontendAttrs);
+          const wanted =
+            exporters.length > 0 || old.exporterDeprecated === ''
+              ? exporters
+              : [{ type: old.exporterDeprecated, attrs: old.exporterAttrsDeprecated }];
+          const exporterResponse: Record<string, string> = {};
+          if (id === undefined) return { exporterResponse };
+          const place = {
+            parts,
+            session: () => build.session(),
+            output: build.progress,
+            signal: build.signal,
+          };
+          for (const { type, attrs } of wanted) {
+            Object.assign(exporterResponse, await exportResult({ type, attrs }, build.result(id), place));
+          }
+          for (const { type, attrs } of cache?.exports ?? []) {
+            Object.assign(exporterResponse, await exportCache({ type, attrs }, build.result(id), place));
+          }
+          return { exporterResponse };
+        },
+      ),
     async *status({ ref }, { signal }) {
       const progress = await builds.progress(ref, signal);
       yield* progress.follow(signal);

@@ -1,17 +1,19 @@
-/** What becomes of a build's result: an image here, or files at the client. */
-import { create, type MessageInitShape } from '@bufbuild/protobuf';
+/** What becomes of a build's result: an image here or at a registry, or files at the client. */
 import { Code, ConnectError } from '@connectrpc/connect';
-import { posix } from 'node:path';
+import { withDefaultTag, type Digest } from '@tare/image-spec';
 
-import type { Solved } from '../builder/build.ts';
-import { asStep, withStageRoot, type BuildOutput, type BuildParts } from '../builder/state.ts';
-import { parseTagParameters } from '../images/names.ts';
-import { PACKET } from './file-sync.ts';
+import { pushImage } from '../builder/in-engine/push.ts';
+import { buildLayers, saveImage, type BuildParts } from '../builder/in-engine/parts.ts';
+import { asStep, transfer, type BuildOutput } from '../builder/output.ts';
+import type { Solved } from '../builder/solve.ts';
+import { withStageRoot } from '../builder/state.ts';
+import { canonicalTag, parseTagParameters } from '../images/names.ts';
+import { removeInternalImage } from '../images/remove.ts';
+import { saveImageAs } from '../images/save.ts';
+import { sendFiles } from './file-send.ts';
 import { FileSend } from './gen/file-send_pb.ts';
-import { FileSync, PacketSchema, StatSchema, type Packet, type Stat } from './gen/session_pb.ts';
 import type { Exporter } from './gen/control_pb.ts';
-import { goKind, toGoMode } from './go-mode.ts';
-import { Outbox } from './outbox.ts';
+import { credentials } from './credentials.ts';
 import type { Session } from './sessions.ts';
 
 /** What an export works with. */
@@ -22,126 +24,123 @@ export interface ExportPlace {
   signal: AbortSignal;
 }
 
+type Attributes = Readonly<Record<string, string>>;
+
 /** Does one export. @returns what the client learns of it */
 export async function exportResult(
   { type, attrs }: Pick<Exporter, 'type' | 'attrs'>,
   solved: Solved,
   place: ExportPlace,
 ): Promise<Record<string, string>> {
-  const step = (title: string) => ({
-    id: `export ${title}`,
-    name: title,
-    text: '',
-    kind: 'transfer' as const,
-    inputs: [],
-  });
+  const { output } = place;
+  const step = (name: string) => transfer(`export ${name}`, name);
+  refuseUnknown(type, attrs);
   switch (type) {
     case 'moby':
     case 'image':
-      return asStep(place.output, step('exporting to image'), () => toImage(attrs, solved));
+      return asStep(output, step('exporting to image'), () => toImage(attrs, solved, place));
+    case 'docker':
+    case 'oci':
+      return asStep(output, step(`exporting to ${type} image format`), () => toArchive(attrs, solved, place));
     case 'tar':
-      await asStep(place.output, step('sending tarball'), () => sendArchive(solved, place));
+      await asStep(output, step('sending tarball'), () => withResult(solved, place, sendTree));
       return {};
     case 'local':
-      await asStep(place.output, step('copying files'), () => sendFiles(solved, place));
+      await asStep(output, step('copying files'), () => withResult(solved, place, sendDirectory));
       return {};
     default:
       throw new ConnectError(
-        `the exporter ${type} is not there: image, tar and local are`,
+        `the exporter ${type} is not there: image, docker, oci, tar and local are`,
         Code.Unimplemented,
       );
   }
 }
 
-async function toImage(
-  attrs: Readonly<Record<string, string>>,
-  solved: Solved,
-): Promise<Record<string, string>> {
+/** What would change the result, and is not done here, is no secret. */
+function refuseUnknown(type: string, attrs: Attributes): void {
+  const asked = (name: string, ...without: string[]): boolean =>
+    attrs[name] !== undefined && !without.includes(attrs[name]);
+  const wrong = asked('compression', 'gzip')
+    ? 'compression'
+    : asked('tar', 'true')
+      ? 'tar'
+      : asked('push-by-digest', 'false')
+        ? 'push-by-digest'
+        : Object.keys(attrs).find((name) => name.startsWith('annotation'));
+  if (wrong === undefined) return;
+  throw new ConnectError(`the exporter ${type} does not know ${wrong}=${attrs[wrong]}`, Code.Unimplemented);
+}
+
+function namesOf(attrs: Attributes) {
   const names = (attrs['name'] ?? '').split(',').filter((name) => name !== '');
-  const id = await solved.toImage(names.map((name) => parseTagParameters(name, '')));
-  return {
-    'containerimage.digest': id,
-    'containerimage.config.digest': id,
-    ...(names.length > 0 ? { 'image.name': names.join(',') } : {}),
-  };
+  return names.map((name) => parseTagParameters(name, ''));
 }
 
-/** Files go to the client in the packets they come from it, on another service. */
-const DirectorySend = directorySend();
-
-function directorySend(): typeof FileSync {
-  const service = { ...FileSync, typeName: FileSend.typeName, name: FileSend.name };
-  const method = { ...FileSync.method.diffCopy, parent: service };
-  return { ...service, methods: [method], method: { diffCopy: method } } as unknown as typeof FileSync;
+async function toImage(
+  attrs: Attributes,
+  solved: Solved,
+  { parts, session, signal }: ExportPlace,
+): Promise<Record<string, string>> {
+  const names = namesOf(attrs);
+  const id = await saveImage(parts, solved, names, signal);
+  if (attrs['push'] === 'true') {
+    const auth = async (registry: string) => credentials(await session(), registry);
+    for (const name of names) await pushImage(parts, solved, name, { auth, signal });
+  }
+  return { ...identity(id), ...(names.length > 0 ? { 'image.name': attrs['name']! } : {}) };
 }
 
-async function sendArchive(solved: Solved, { parts, session, signal }: ExportPlace): Promise<void> {
-  const client = (await session()).client(FileSend);
-  await withStageRoot(parts, solved.state.chain.at(-1), async (root) => {
-    const archive = parts.trees.pack(root, '/', '.', { signal });
-    const pieces = (async function* pieces() {
-      for await (const data of archive) yield { data };
-    })();
-    // the client ends its side when it has everything
-    for await (const _reply of client.diffCopy(pieces, { signal }));
-  });
+function identity(id: Digest): Record<string, string> {
+  return { 'containerimage.digest': id, 'containerimage.config.digest': id };
 }
 
-/** Files as the sending side of fsutil's protocol: a listing, then the content of what the client asks for. */
-async function sendFiles(solved: Solved, { parts, session, signal }: ExportPlace): Promise<void> {
-  const client = (await session()).client(DirectorySend);
-  await withStageRoot(parts, solved.state.chain.at(-1), async (root) => {
-    const out = new Outbox<Packet>();
-    const send = (packet: MessageInitShape<typeof PacketSchema>): void =>
-      out.push(create(PacketSchema, packet));
-    const listed = listing(parts, root, '');
-    for (const stat of listed) send({ type: PACKET.stat, stat });
-    send({ type: PACKET.stat });
-    try {
-      for await (const packet of client.diffCopy(out, { signal })) {
-        if (packet.type === PACKET.request) {
-          const stat = listed[packet.id];
-          if (stat === undefined || goKind(stat.mode) !== 'file') {
-            throw new ConnectError(
-              `the client asked for file ${packet.id}, which is none`,
-              Code.InvalidArgument,
-            );
-          }
-          for await (const data of parts.trees.stream(root, `/${stat.path}`)) {
-            send({ type: PACKET.data, id: packet.id, data: Uint8Array.from(data) });
-          }
-          send({ type: PACKET.data, id: packet.id });
-        } else if (packet.type === PACKET.end) {
-          send({ type: PACKET.end });
-          out.end();
-        } else if (packet.type === PACKET.error) {
-          throw new ConnectError(Buffer.from(packet.data).toString('utf8'), Code.Unknown);
-        }
-      }
-    } finally {
-      out.end();
-    }
-  });
+/** An archive that is an OCI layout and what `docker load` reads, at once. */
+async function toArchive(
+  attrs: Attributes,
+  solved: Solved,
+  { parts, session, signal }: ExportPlace,
+): Promise<Record<string, string>> {
+  const { images } = parts;
+  const known = new Set(images.table.list().map(({ id }) => id));
+  // an archive is one of an image: this one has no name, and goes when it was not there
+  const id = await saveImage(parts, solved, [], signal);
+  try {
+    const names = namesOf(attrs).map((name) => canonicalTag(withDefaultTag(name)));
+    const archive = await saveImageAs(images, id, new Set(names), signal);
+    await sendArchive(await session(), archive, signal);
+  } finally {
+    if (!known.has(id)) await removeInternalImage(images, id);
+  }
+  return identity(id);
 }
 
-function listing({ trees }: Pick<BuildParts, 'trees'>, root: string, directory: string): Stat[] {
-  return trees
-    .names(root, `/${directory}`)
-    .sort((a, b) => (a < b ? -1 : 1))
-    .flatMap((name): Stat[] => {
-      const path = posix.join(directory, name);
-      const found = trees.stat(root, `/${path}`);
-      const mode = toGoMode(found.mode);
-      const kind = goKind(mode);
-      // devices and pipes are no files that a client wants
-      if (kind === 'other') return [];
-      const stat = create(StatSchema, {
-        path,
-        mode,
-        size: kind === 'file' ? BigInt(found.size) : 0n,
-        modTime: found.mtimeNs,
-        linkname: found.linkName ?? '',
-      });
-      return kind === 'directory' ? [stat, ...listing({ trees }, root, path)] : [stat];
-    });
+async function withResult(
+  solved: Solved,
+  place: ExportPlace,
+  send: (root: string, place: ExportPlace, session: Session) => Promise<void>,
+): Promise<void> {
+  const { parts, session } = place;
+  const root = { layers: buildLayers(parts), trees: parts.trees };
+  const open = await session();
+  await withStageRoot(root, solved.state.chain.at(-1), (path) => send(path, place, open));
+}
+
+async function sendTree(root: string, { parts, signal }: ExportPlace, session: Session): Promise<void> {
+  await sendArchive(session, parts.trees.pack(root, '/', '.', { signal }), signal);
+}
+
+async function sendDirectory(root: string, { parts, signal }: ExportPlace, session: Session): Promise<void> {
+  await sendFiles(session, parts.trees, root, signal);
+}
+
+async function sendArchive(
+  session: Session,
+  archive: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): Promise<void> {
+  const pieces = (async function* pieces() {
+    for await (const data of archive) yield { data };
+  })();
+  // the client ends its side when it has everything
+  for await (const _reply of session.client(FileSend).diffCopy(pieces, { signal }));
 }

@@ -6,18 +6,20 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 
-import type { BuildRequest } from '../builder/build.ts';
+import type { BuildRequest, CacheSource, Entitlement, NamedContext, RunLimits } from '../builder/request.ts';
 import { openContext, openGitContext } from '../builder/context.ts';
 import { checkoutGit, parseGitReference } from '../builder/git.ts';
-import type { RunLimits } from '../builder/run-step.ts';
-import { asStep, type BuildOutput, type BuildParts, type NamedContext } from '../builder/state.ts';
+import type { BuildParts } from '../builder/in-engine/parts.ts';
+import { registryCache } from '../builder/in-engine/push.ts';
+import { asStep, transfer, type BuildOutput } from '../builder/output.ts';
 import { hostConfigSchema } from '../containers/host-config.ts';
 import { download } from '../download.ts';
 import { decodeJson } from '../http/json.ts';
-import { ignorePatterns, ignoreRules } from '../ignore-file.ts';
 import type { RegistryAuth } from '../images/remote.ts';
+import { ignorePatterns, ignoreRules } from '../ignore-file.ts';
+import { localCache } from './caches.ts';
+import { credentials } from './credentials.ts';
 import { syncFiles } from './file-sync.ts';
-import { Auth } from './gen/session_pb.ts';
 import { Upload } from './gen/upload_pb.ts';
 import { Outbox } from './outbox.ts';
 import { sessionSecrets } from './secrets.ts';
@@ -33,6 +35,8 @@ export interface FrontendPlace {
   signal: AbortSignal;
   /** Gets what removes the files that were taken from the client. */
   held: AsyncDisposableStack;
+  /** What the client allows. */
+  entitlements: readonly Entitlement[];
 }
 
 /** Reads the options and the Dockerfile. Other files are taken from the client when a step needs them. */
@@ -47,6 +51,7 @@ export async function readFrontendOptions(
     throw refused(`several platforms (${platform}) in one build are not supported: build them one by one`);
   }
   const noCache = options['no-cache'];
+  const auth = (registry: string) => credentials(session, registry);
   return {
     ...files,
     contexts: namedContexts(options, new ClientFiles(place), place),
@@ -58,9 +63,10 @@ export async function readFrontendOptions(
     noCache:
       noCache === undefined ? false : noCache === '' || list(noCache).map((name) => name.toLowerCase()),
     pull: options['image-resolve-mode'] === 'pull',
-    cacheFrom: { references: cacheImports(options), pull: true },
+    cacheFrom: cacheSources(options, place, auth),
+    entitlements: place.entitlements,
     limits: limitsOf(options),
-    auth: (registry) => credentials(session, registry),
+    auth,
   };
 }
 
@@ -68,13 +74,22 @@ const importsSchema = z.array(
   z.object({ Type: z.string(), Attrs: z.record(z.string(), z.string()).nullish() }),
 );
 
-/** The images of `cache-imports`, and of `cache-from` of older clients. Other kinds of caches have nothing for us. */
-function cacheImports(options: FrontendOptions): string[] {
+/** `cache-imports`, or `cache-from` of older clients. Other kinds of caches have nothing for us. */
+function cacheSources(
+  options: FrontendOptions,
+  { parts, session }: FrontendPlace,
+  auth: (registry: string) => Promise<RegistryAuth | undefined>,
+): CacheSource[] {
   const text = options['cache-imports'];
-  if (text === undefined) return list(options['cache-from'] ?? '');
-  return decodeJson(text, importsSchema).flatMap(({ Type, Attrs }) =>
-    Type === 'registry' && Attrs?.['ref'] ? [Attrs['ref']] : [],
-  );
+  if (text === undefined) {
+    return list(options['cache-from'] ?? '').map((name) => registryCache(parts, name, auth));
+  }
+  return decodeJson(text, importsSchema).flatMap(({ Type, Attrs }) => {
+    const { ref, src, digest } = Attrs ?? {};
+    if (Type === 'registry' && ref) return [registryCache(parts, ref, auth)];
+    if (Type === 'local' && src && digest) return [localCache(session, src, digest, parts)];
+    return [];
+  });
 }
 
 type Files = Pick<BuildRequest, 'dockerfile' | 'context' | 'ignores'>;
@@ -173,14 +188,7 @@ class ClientFiles {
     what: { include?: readonly string[]; exclude?: readonly string[] },
   ): Promise<string> {
     const { parts, session, output, signal, held } = this.#place;
-    const step = {
-      id: `take ${title} ${name}`,
-      name: `[internal] ${title}`,
-      text: '',
-      kind: 'transfer' as const,
-      inputs: [],
-    };
-    return asStep(output, step, async (told) => {
+    return asStep(output, transfer(`take ${title} ${name}`, `[internal] ${title}`), async (told) => {
       const directory = newDirectory(parts);
       held.defer(() => rm(directory, { recursive: true, force: true }));
       await mkdir(directory, { mode: 0o755 });
@@ -263,14 +271,6 @@ async function remoteContext(
     throw refused(`${url} cannot be built from: addresses of archives and of git repositories can`);
   }
   return (await download(url, signal)).body;
-}
-
-async function credentials(session: Session, registry: string): Promise<RegistryAuth | undefined> {
-  if (!session.serves('/moby.filesync.v1.Auth/Credentials')) return undefined;
-  const host = registry === 'docker.io' ? 'registry-1.docker.io' : registry;
-  const { username, secret } = await session.client(Auth).credentials({ host });
-  if (secret === '') return undefined;
-  return username === '' ? { identityToken: secret } : { username, password: secret };
 }
 
 function limitsOf(options: FrontendOptions): RunLimits {

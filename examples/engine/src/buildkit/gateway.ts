@@ -2,6 +2,7 @@
 import { create } from '@bufbuild/protobuf';
 import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
 
+import { buildLayers } from '../builder/in-engine/parts.ts';
 import { withStageRoot } from '../builder/state.ts';
 import { toConnectError, type ActiveBuild } from './builds.ts';
 import type { ServiceParts } from './control.ts';
@@ -35,10 +36,11 @@ const CAPABILITIES = [
 const MAX_FILE_BYTES = 16 * 1024 * 1024;
 
 export function gatewayService({ parts, builds, worker }: ServiceParts): ServiceImpl<typeof LLBBridge> {
+  const rootParts = { layers: buildLayers(parts), trees: parts.trees };
   const inResult = async <T>(build: ActiveBuild, ref: string, work: (root: string) => T): Promise<T> => {
     const { state } = build.result(ref);
     try {
-      return await withStageRoot(parts, state.chain.at(-1), (root) => Promise.resolve(work(root)));
+      return await withStageRoot(rootParts, state.chain.at(-1), (root) => Promise.resolve(work(root)));
     } catch (error) {
       const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
       throw missing ? new ConnectError((error as Error).message, Code.NotFound) : toConnectError(error);

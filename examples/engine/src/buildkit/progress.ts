@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 
 import type { LintWarning } from '../builder/dockerfile/lint.ts';
 import { RunFailed } from '../builder/run-step.ts';
-import type { BuildOutput, BuildStep, StepOutput } from '../builder/state.ts';
+import type { BuildOutput, BuildStep, StepOutput } from '../builder/output.ts';
 import { messageOf } from '../errors.ts';
 import { StatusResponseSchema, type StatusResponse } from './gen/control_pb.ts';
 

@@ -5,7 +5,7 @@ import { createServer, type Socket } from 'node:net';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 
-import type { BuildSecrets } from '../builder/state.ts';
+import type { BuildSecrets } from '../builder/request.ts';
 import { Secrets } from './gen/secrets_pb.ts';
 import { SSH } from './gen/ssh_pb.ts';
 import type { Session } from './sessions.ts';

@@ -9,7 +9,7 @@ import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { createServer } from 'node:http2';
 import type { Duplex } from 'node:stream';
 
-import type { BuildParts } from '../builder/state.ts';
+import type { BuildParts } from '../builder/in-engine/parts.ts';
 import { ENGINE_VERSION } from '../version.ts';
 import { Builds } from './builds.ts';
 import { controlService } from './control.ts';
@@ -19,6 +19,9 @@ import { Control } from './gen/control_pb.ts';
 import { LLBBridge } from './gen/gateway_pb.ts';
 import { Sessions } from './sessions.ts';
 
+/** By its presence clients know that images and caches can be exported in every form. */
+const LABELS = { 'org.mobyproject.buildkit.worker.snapshotter': 'overlayfs' };
+
 /** Serves builds. */
 export class BuildKit {
   readonly #sessions = new Sessions();
@@ -26,7 +29,7 @@ export class BuildKit {
 
   constructor(parts: BuildParts) {
     const builds = new Builds(parts, this.#sessions);
-    const worker = { id: 'tare', labels: {}, version: ENGINE_VERSION };
+    const worker = { id: 'tare', labels: LABELS, version: ENGINE_VERSION };
     const routes = (router: ConnectRouter): void => {
       router.service(Control, controlService({ parts, builds, worker }));
       router.service(LLBBridge, gatewayService({ parts, builds, worker }));

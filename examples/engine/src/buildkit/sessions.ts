@@ -3,6 +3,7 @@ import type { DescService } from '@bufbuild/protobuf';
 import { Code, ConnectError, createClient, type Client, type Transport } from '@connectrpc/connect';
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 import type { OutgoingHttpHeaders } from 'node:http';
+import { constants, type ClientHttp2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 
 /** How long a build waits for the session it names: the client opens both at once. */
@@ -59,13 +60,35 @@ export function repeatedHeaders(fields: Readonly<Record<string, readonly string[
 
 function withRepeated(connection: Http2SessionManager): Http2SessionManager {
   const request = connection.request.bind(connection);
-  connection.request = (method, path, headers: OutgoingHttpHeaders, options) => {
+  connection.request = async (method, path, headers: OutgoingHttpHeaders, options) => {
     const { [REPEATED]: repeated, ...others } = headers;
-    if (typeof repeated !== 'string') return request(method, path, headers, options);
-    const fields = JSON.parse(Buffer.from(repeated, 'base64').toString('utf8')) as Record<string, string[]>;
-    return request(method, path, { ...others, ...fields }, options);
+    const fields =
+      typeof repeated === 'string'
+        ? (JSON.parse(Buffer.from(repeated, 'base64').toString('utf8')) as Record<string, string[]>)
+        : {};
+    return endingWell(await request(method, path, { ...others, ...fields }, options));
   };
   return connection;
+}
+
+/**
+ * A client that has answered before it saw the end of the request resets the stream without an error, as gRPC allows. All
+ * of the answer is here then, but Node.js's iterator throws in place of its end.
+ */
+function endingWell(stream: ClientHttp2Stream): ClientHttp2Stream {
+  const iterate = stream[Symbol.asyncIterator].bind(stream);
+  stream[Symbol.asyncIterator] = async function* whole(): AsyncGenerator<Buffer, undefined> {
+    const chunks = iterate();
+    try {
+      for (let got = await chunks.next(); !got.done; got = await chunks.next()) yield got.value as Buffer;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const complete = stream.readableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR;
+      if (code !== 'ERR_STREAM_PREMATURE_CLOSE' || !complete) throw error;
+    }
+    return undefined;
+  };
+  return stream;
 }
 
 /** All sessions that are open. */

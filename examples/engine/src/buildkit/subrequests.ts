@@ -5,16 +5,16 @@
  */
 import { Code, ConnectError } from '@connectrpc/connect';
 
-import type { BuildRequest } from '../builder/build.ts';
+import type { BuildRequest } from '../builder/request.ts';
 import { lintBuild, planBuild, warningsText, type PlannedBuild } from '../builder/checks.ts';
 import { DockerfileError, type Place } from '../builder/dockerfile/errors.ts';
 import { excerpt, lastLineOf } from '../builder/dockerfile/excerpt.ts';
 import { declaredArgs, type Stage } from '../builder/dockerfile/stages.ts';
-import type { BuildParts } from '../builder/state.ts';
+import type { Bases } from '../builder/seams.ts';
 
 /** What is asked about. */
 export interface Question {
-  parts: Pick<BuildParts, 'images'>;
+  bases: Pick<Bases, 'local'>;
   request: BuildRequest;
   filename: string;
 }
@@ -73,7 +73,7 @@ export async function answerSubrequest(
   };
 }
 
-async function lintAnswer({ parts, request, filename }: Question): Promise<Answer> {
+async function lintAnswer({ bases, request, filename }: Question): Promise<Answer> {
   const { dockerfile } = request;
   const sources = [{ filename, language: 'Dockerfile', data: Buffer.from(dockerfile).toString('base64') }];
   let planned: PlannedBuild;
@@ -89,7 +89,7 @@ async function lintAnswer({ parts, request, filename }: Question): Promise<Answe
       failed: true,
     };
   }
-  const warnings = await lintBuild(parts, request, planned);
+  const warnings = await lintBuild(bases, request, planned);
   return {
     json: {
       warnings: warnings.map(({ rule, detail, place }) => ({

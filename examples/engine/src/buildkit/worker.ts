@@ -11,7 +11,7 @@ export interface Worker {
   version: string;
 }
 
-/** Without the label of a snapshotter: results are images of this engine, one platform at a time. */
+/** What clients ask for before they build. */
 export function workerRecord({ id, labels, version }: Worker): WorkerRecord {
   const { os, architecture, variant = '' } = platformOfProcess(process);
   return create(WorkerRecordSchema, {

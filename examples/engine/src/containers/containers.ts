@@ -71,8 +71,11 @@ export class Containers implements AsyncDisposable {
     return createContainer(this.#world, options);
   }
 
-  start(text: string): Promise<void> {
-    return this.#lifecycle.start(this.find(text));
+  /** @param options.lentEnv - variables of this start alone: they are in no record of the container */
+  start(text: string, { lentEnv = [] }: { lentEnv?: readonly string[] } = {}): Promise<void> {
+    const container = this.find(text);
+    container.lentEnv = lentEnv;
+    return this.#lifecycle.start(container);
   }
 
   stop(text: string, options: StopOptions): Promise<void> {

@@ -88,6 +88,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   undo.defer(() => world.volumes.release(record.id));
   await using sources = await openMountSources(world, record);
   const spec = runtimeSpec(record, specInputs(world, record, rootfs, sources.byDestination));
+  spec.process?.env?.push(...container.lentEnv);
   undo.defer(() => detachNetworks(world, container));
   undo.defer(() => world.nameServers.close(container.id));
   const size = consoleSizeOf(host.ConsoleSize);

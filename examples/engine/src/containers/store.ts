@@ -42,6 +42,8 @@ export class LiveContainer {
   restartCancelled = false;
   /** A client's restart is under way: the exit in the middle is not the end. */
   restarting = false;
+  /** Variables that are nowhere but here. */
+  lentEnv: readonly string[] = [];
   readonly #exitWaiters = new Set<(result: WaitResult) => void>();
   readonly #removeWaiters = new Set<(result: WaitResult) => void>();
 

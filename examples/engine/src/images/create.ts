@@ -10,7 +10,7 @@ import {
   type Digest,
   type ImageConfig,
 } from '@tare/image-spec';
-import { readBytes } from '@tare/image-spec/content';
+import { readBytes, type ContentSink } from '@tare/image-spec/content';
 
 import { systemError } from '../errors.ts';
 import type { Image } from './image.ts';
@@ -61,28 +61,59 @@ export async function createImage(
       return { chainId, sizeBytes: usage.sizeBytes };
     }),
   );
-  const text =
-    config instanceof Uint8Array
-      ? Buffer.from(config).toString('utf8')
-      : JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: diffIds } });
-  const configDescriptor = await put(images, MEDIA_TYPES.ociConfig, text, signal);
-  const manifest =
-    given ?? (await put(images, MEDIA_TYPES.ociManifest, manifestText(configDescriptor, layers), signal));
+  const documents = await imageDocuments({ config, layers });
+  const text = Buffer.from(documents.config.bytes).toString('utf8');
+  const { descriptor: configDescriptor } = documents.config;
+  await push(images.content, documents.config, signal);
+  if (given === undefined) await push(images.content, documents.manifest, signal);
+  const manifest = given ?? documents.manifest.descriptor;
   images.table.put({ id: configDescriptor.digest, chain, config: text }, sizes, manifest);
   return configDescriptor.digest;
 }
 
-function manifestText(config: Descriptor, layers: readonly NewLayer[]): string {
-  return JSON.stringify({
+/** A document of an image, and how it is referred to. */
+export interface ImageDocument {
+  descriptor: Descriptor;
+  bytes: Uint8Array;
+}
+
+/** Config and manifest of an image whose layers are somewhere already. */
+export async function imageDocuments({
+  config,
+  layers,
+}: Pick<NewImage, 'config' | 'layers'>): Promise<{ config: ImageDocument; manifest: ImageDocument }> {
+  const rootfs = { type: 'layers', diff_ids: layers.map(({ diffId }) => diffId) };
+  const own = config instanceof Uint8Array ? config : encode({ ...config, rootfs });
+  const configDocument = await documentOf(MEDIA_TYPES.ociConfig, own);
+  const manifest = {
     schemaVersion: 2,
     mediaType: MEDIA_TYPES.ociManifest,
-    config,
+    config: configDocument.descriptor,
     layers: layers.map(({ descriptor: { mediaType, digest, size } }) => ({
       mediaType: toOciMediaType(mediaType),
       digest,
       size,
     })),
-  });
+  };
+  return { config: configDocument, manifest: await documentOf(MEDIA_TYPES.ociManifest, encode(manifest)) };
+}
+
+/** Bytes as a document of a type. */
+export async function documentOf(mediaType: string, bytes: Uint8Array): Promise<ImageDocument> {
+  return { descriptor: { mediaType, digest: await digestOf(bytes), size: bytes.length }, bytes };
+}
+
+/** Writes a document to where blobs are kept. */
+export async function push(
+  sink: ContentSink,
+  { descriptor, bytes }: ImageDocument,
+  signal: AbortSignal,
+): Promise<void> {
+  await sink.push(descriptor, once(bytes), { signal });
+}
+
+function encode(value: unknown): Uint8Array {
+  return new TextEncoder().encode(JSON.stringify(value));
 }
 
 /** The layers of an image that is here, with their blobs. */
@@ -104,18 +135,6 @@ export function withLayer(
 ): { layers: NewLayer[]; empty: boolean } {
   const empty = isEmptyLayer(layer.diffId);
   return { layers: empty ? [...layers] : [...layers, layer], empty };
-}
-
-async function put(
-  images: Images,
-  mediaType: string,
-  text: string,
-  signal: AbortSignal,
-): Promise<Descriptor> {
-  const bytes = new TextEncoder().encode(text);
-  const descriptor = { mediaType, digest: await digestOf(bytes), size: bytes.length };
-  await images.content.push(descriptor, once(bytes), { signal });
-  return descriptor;
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

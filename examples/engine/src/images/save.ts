@@ -54,6 +54,21 @@ export async function saveImages(
   return archive(images, [...saved.values()], signal);
 }
 
+/** The archive of one image, under canonical names that it need not have here. */
+export async function saveImageAs(
+  images: Images,
+  id: Digest,
+  names: ReadonlySet<string>,
+  signal: AbortSignal,
+): Promise<AsyncGenerator<Uint8Array, void, undefined>> {
+  const image = images.get(id);
+  return archive(
+    images,
+    [{ image, ...(await blobsOf(images, image, signal)), names: new Set(names) }],
+    signal,
+  );
+}
+
 /** The name that `reference` is; undefined when it is an id. */
 function nameOf(images: Images, reference: string, image: Image): string | undefined {
   if (/^(sha256:)?[0-9a-f]{64}$/.test(reference)) return undefined;

@@ -1,16 +1,17 @@
 /** `docker buildx build`, the stock plugin, with the engine as its BuildKit. */
-import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type AddressInfo } from 'node:net';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { COMPONENTS, componentPath } from '../../../../test/lab/debian.ts';
 import { compileStatic } from '../../../../test/lab/images.ts';
-import { run, type Finished } from '../../../../test/lab/process.ts';
-import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
+import { run } from '../../../../test/lab/process.ts';
+import { missingForBuildx, startBuildLab, type BuildLab } from './build-lab.ts';
+import type { Lab } from './lab.ts';
 
 /** Asks the agent for its keys (draft-miller-ssh-agent 4.4) and writes the answer. */
 const ASK = `
@@ -35,58 +36,24 @@ int main(void) {
 }
 `;
 
-const buildx = componentPath(COMPONENTS.buildx);
-const missing = missingForEndToEnd() ?? (buildx === undefined ? 'needs docker-buildx' : undefined);
+const missing = missingForBuildx();
 
 describe.skipIf(missing !== undefined)(`buildx${missing ? ` (skipped: ${missing})` : ''}`, () => {
+  let here: BuildLab;
   let lab: Lab;
   let folder: string;
   beforeAll(async () => {
-    lab = await startLab();
-    folder = await mkdtemp(join(tmpdir(), 'buildx-'));
-    await mkdir(join(folder, 'config/cli-plugins'), { recursive: true });
-    await symlink(buildx!, join(folder, 'config/cli-plugins/docker-buildx'));
+    here = await startBuildLab();
+    ({ lab, folder } = here);
   });
-  afterAll(async () => {
-    await lab?.[Symbol.asyncDispose]();
-    await rm(folder, { recursive: true, force: true });
-  });
-  afterEach(async () => {
-    expect(await readdir(join(lab.dataRoot, 'builder/contexts'))).toEqual([]);
-    expect(await readdir(join(lab.dataRoot, 'builder/mounts'))).toEqual([]);
-    expect(await lab.ok(['ps', '-aq'])).toBe('');
-  });
+  afterAll(() => here?.[Symbol.asyncDispose]());
+  afterEach(() => here.expectNothingLeft());
 
-  let contexts = 0;
-  async function context(files: Record<string, string>): Promise<string> {
-    contexts += 1;
-    const directory = join(folder, String(contexts));
-    for (const [name, content] of Object.entries(files)) {
-      await mkdir(dirname(join(directory, name)), { recursive: true });
-      await writeFile(join(directory, name), content.replaceAll('FROM busybox', `FROM ${lab.busybox}`));
-    }
-    return directory;
-  }
-  const command = (args: string[], options: { input?: string; env?: Record<string, string> } = {}) =>
-    run(componentPath(COMPONENTS.docker)!, ['buildx', ...args], {
-      env: {
-        PATH: process.env.PATH,
-        HOME: folder,
-        DOCKER_CONFIG: join(folder, 'config'),
-        DOCKER_HOST: lab.host,
-        ...options.env,
-      },
-      timeoutMs: 60_000,
-      ...(options.input === undefined ? {} : { input: options.input }),
-    });
-  const build = async (files: Record<string, string>, ...args: string[]): Promise<Finished> =>
-    command(['build', '--progress', 'plain', ...args, await context(files)]);
-  async function built(files: Record<string, string>, ...args: string[]): Promise<string> {
-    const result = await build(files, '-t', 'built', ...args);
-    if (result.code !== 0) throw new Error(`${result.stdout}\n${result.stderr}\n${lab.daemon.output()}`);
-    return result.stderr;
-  }
-  const inImage = (...argv: string[]): Promise<string> => lab.ok(['run', '--rm', 'built', ...argv]);
+  const context: BuildLab['context'] = (files) => here.context(files);
+  const command: BuildLab['buildx'] = (args, options) => here.buildx(args, options);
+  const build: BuildLab['build'] = (files, ...args) => here.build(files, ...args);
+  const built: BuildLab['built'] = (files, ...args) => here.built(files, ...args);
+  const inImage: BuildLab['inImage'] = (...argv) => here.inImage(...argv);
 
   test('an image is built from files, in stages, and can be run', async () => {
     const shown = await built({
@@ -254,7 +221,7 @@ RUN --mount=type=ssh,id=unknown test -z "$SSH_AUTH_SOCK"
   test('a client that goes away takes its build with it', async () => {
     const directory = await context({ Dockerfile: 'FROM busybox\nRUN echo begun; sleep 600\n' });
     // the plugin itself: it outlives a docker command that is killed
-    const child = spawn(buildx!, ['build', '--progress', 'plain', directory], {
+    const child = spawn(componentPath(COMPONENTS.buildx)!, ['build', '--progress', 'plain', directory], {
       env: { HOME: folder, DOCKER_CONFIG: join(folder, 'config'), DOCKER_HOST: lab.host },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
@@ -278,10 +245,11 @@ RUN --mount=type=ssh,id=unknown test -z "$SSH_AUTH_SOCK"
     const bytes = await readFile(archive);
     const piped = spawn(componentPath(COMPONENTS.docker)!, ['buildx', 'build', '-t', 'built', '-'], {
       env: { HOME: folder, DOCKER_CONFIG: join(folder, 'config'), DOCKER_HOST: lab.host },
-      stdio: ['pipe', 'ignore', 'ignore'],
+      stdio: ['pipe', 'ignore', 'pipe'],
     });
     piped.stdin.end(bytes);
-    expect(await once(piped, 'close')).toEqual([0, null]);
+    const told = text(piped.stderr);
+    expect(await once(piped, 'close'), await told).toEqual([0, null]);
     expect(await inImage('cat', '/file')).toBe('in an archive');
     const server = createHttpServer((_request, response) => response.end(bytes));
     server.listen(0, '127.0.0.1');

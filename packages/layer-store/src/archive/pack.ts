@@ -47,6 +47,8 @@ export interface PackOptions {
   modeOf?: (entry: TarEntry) => number;
   /** Time of everything, in nanoseconds. Default: as it is. */
   mtimeNs?: bigint;
+  /** Later times become this one, in nanoseconds. Default: none do. */
+  maxMtimeNs?: bigint | undefined;
   /** Left out when true, with everything below; gets the path in the archive. */
   exclude?: (path: ByteString, isDirectory: boolean) => boolean;
   /** False leaves out the end mark: another archive follows. Default true. */
@@ -292,7 +294,7 @@ class Packer implements Disposable {
   #entry(name: ByteString, stat: fs.BigIntStats): TarEntry {
     const type = tarTypeOf(stat)!;
     const device = type === 'character-device' || type === 'block-device';
-    const { owner, mtimeNs, modeOf } = this.#options;
+    const { owner, mtimeNs = stat.mtimeNs, maxMtimeNs, modeOf } = this.#options;
     const entry: TarEntry = {
       name,
       type,
@@ -300,7 +302,7 @@ class Packer implements Disposable {
       uid: owner?.uid ?? Number(stat.uid),
       gid: owner?.gid ?? Number(stat.gid),
       size: type === 'file' ? Number(stat.size) : 0,
-      mtimeNs: mtimeNs ?? stat.mtimeNs,
+      mtimeNs: maxMtimeNs !== undefined && mtimeNs > maxMtimeNs ? maxMtimeNs : mtimeNs,
       atimeNs: undefined,
       linkName: '',
       // makedev(3) of Linux

@@ -170,7 +170,7 @@ export class OverlaySnapshotter implements Snapshotter, LayerStager, AsyncDispos
 
   async *diff(
     name: string,
-    options: SnapshotOptions & { without?: ReadonlySet<ByteString> } = {},
+    options: SnapshotOptions & { without?: ReadonlySet<ByteString>; maxMtimeNs?: bigint | undefined } = {},
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const record = this.#existing(name, options);
     const layer = this.#layer(record);

@@ -81,12 +81,13 @@ export interface Snapshotter {
    * bytes. Of an active one that is being written to, what is read may not fit together: pause the writers.
    *
    * @param options.without - paths, as {@link Change} has them, that are left out with everything below
+   * @param options.maxMtimeNs - later times of files become this one, as SOURCE_DATE_EPOCH wants it
    * @throws {LayerStoreError} `NOT_FOUND`; `UNSAFE_ENTRY` for a file whose name would be a whiteout in an archive
    * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md
    */
   diff(
     name: string,
-    options?: SnapshotOptions & { without?: ReadonlySet<ByteString> },
+    options?: SnapshotOptions & { without?: ReadonlySet<ByteString>; maxMtimeNs?: bigint | undefined },
   ): AsyncIterable<Uint8Array>;
 
   /** What one snapshot takes on disk. @throws {LayerStoreError} `NOT_FOUND` */

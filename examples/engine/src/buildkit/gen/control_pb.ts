@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file control.proto.
  */
 export const file_control: GenFile = /*@__PURE__*/
-  fileDesc("Cg1jb250cm9sLnByb3RvEhBtb2J5LmJ1aWxka2l0LnYxIlYKDFBydW5lUmVxdWVzdBIOCgZmaWx0ZXIYASADKAkSCwoDYWxsGAIgASgIEhUKDWtlZXBfZHVyYXRpb24YAyABKAMSEgoKa2VlcF9ieXRlcxgEIAEoAyIiChBEaXNrVXNhZ2VSZXF1ZXN0Eg4KBmZpbHRlchgBIAMoCSJCChFEaXNrVXNhZ2VSZXNwb25zZRItCgZyZWNvcmQYASADKAsyHS5tb2J5LmJ1aWxka2l0LnYxLlVzYWdlUmVjb3JkIooCCgtVc2FnZVJlY29yZBIKCgJpZBgBIAEoCRIPCgdtdXRhYmxlGAIgASgIEg4KBmluX3VzZRgDIAEoCBIMCgRzaXplGAQgASgDEi4KCmNyZWF0ZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLdXNhZ2VfY291bnQYCCABKAMSEwoLZGVzY3JpcHRpb24YCSABKAkSEwoLcmVjb3JkX3R5cGUYCiABKAkSDgoGc2hhcmVkGAsgASgIEg8KB3BhcmVudHMYDCADKAkifAoIRXhwb3J0ZXISDAoEdHlwZRgBIAEoCRI0CgVhdHRycxgCIAMoCzIlLm1vYnkuYnVpbGRraXQudjEuRXhwb3J0ZXIuQXR0cnNFbnRyeRosCgpBdHRyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEi+QMKDFNvbHZlUmVxdWVzdBILCgNyZWYYASABKAkSNgoKZGVmaW5pdGlvbhgCIAEoCzIiLm1vYnkuYnVpbGRraXQudjEudHlwZXMuRGVmaW5pdGlvbhIbChNleHBvcnRlcl9kZXByZWNhdGVkGAMgASgJEl4KGWV4cG9ydGVyX2F0dHJzX2RlcHJlY2F0ZWQYBCADKAsyOy5tb2J5LmJ1aWxka2l0LnYxLlNvbHZlUmVxdWVzdC5FeHBvcnRlckF0dHJzRGVwcmVjYXRlZEVudHJ5Eg8KB3Nlc3Npb24YBSABKAkSEAoIZnJvbnRlbmQYBiABKAkSSQoOZnJvbnRlbmRfYXR0cnMYByADKAsyMS5tb2J5LmJ1aWxka2l0LnYxLlNvbHZlUmVxdWVzdC5Gcm9udGVuZEF0dHJzRW50cnkSFAoMZW50aXRsZW1lbnRzGAkgAygJEi0KCWV4cG9ydGVycxgNIAMoCzIaLm1vYnkuYnVpbGRraXQudjEuRXhwb3J0ZXIaPgocRXhwb3J0ZXJBdHRyc0RlcHJlY2F0ZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGjQKEkZyb250ZW5kQXR0cnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpoBCg1Tb2x2ZVJlc3BvbnNlElAKEWV4cG9ydGVyX3Jlc3BvbnNlGAEgAygLMjUubW9ieS5idWlsZGtpdC52MS5Tb2x2ZVJlc3BvbnNlLkV4cG9ydGVyUmVzcG9uc2VFbnRyeRo3ChVFeHBvcnRlclJlc3BvbnNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIcCg1TdGF0dXNSZXF1ZXN0EgsKA3JlZhgBIAEoCSLMAQoOU3RhdHVzUmVzcG9uc2USKgoIdmVydGV4ZXMYASADKAsyGC5tb2J5LmJ1aWxka2l0LnYxLlZlcnRleBIwCghzdGF0dXNlcxgCIAMoCzIeLm1vYnkuYnVpbGRraXQudjEuVmVydGV4U3RhdHVzEikKBGxvZ3MYAyADKAsyGy5tb2J5LmJ1aWxka2l0LnYxLlZlcnRleExvZxIxCgh3YXJuaW5ncxgEIAMoCzIfLm1vYnkuYnVpbGRraXQudjEuVmVydGV4V2FybmluZyKxAQoGVmVydGV4Eg4KBmRpZ2VzdBgBIAEoCRIOCgZpbnB1dHMYAiADKAkSDAoEbmFtZRgDIAEoCRIOCgZjYWNoZWQYBCABKAgSKwoHc3RhcnRlZBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY29tcGxldGVkGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcnJvchgHIAEoCSLjAQoMVmVydGV4U3RhdHVzEgoKAmlkGAEgASgJEg4KBnZlcnRleBgCIAEoCRIMCgRuYW1lGAMgASgJEg8KB2N1cnJlbnQYBCABKAMSDQoFdG90YWwYBSABKAMSLQoJdGltZXN0YW1wGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdzdGFydGVkGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljb21wbGV0ZWQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImcKCVZlcnRleExvZxIOCgZ2ZXJ0ZXgYASABKAkSLQoJdGltZXN0YW1wGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZzdHJlYW0YAyABKAMSCwoDbXNnGAQgASgMIloKDVZlcnRleFdhcm5pbmcSDgoGdmVydGV4GAEgASgJEg0KBWxldmVsGAIgASgDEg0KBXNob3J0GAMgASgMEg4KBmRldGFpbBgEIAMoDBILCgN1cmwYBSABKAkiHAoMQnl0ZXNNZXNzYWdlEgwKBGRhdGEYASABKAwiJAoSTGlzdFdvcmtlcnNSZXF1ZXN0Eg4KBmZpbHRlchgBIAMoCSJLChNMaXN0V29ya2Vyc1Jlc3BvbnNlEjQKBnJlY29yZBgBIAMoCzIkLm1vYnkuYnVpbGRraXQudjEudHlwZXMuV29ya2VyUmVjb3JkIg0KC0luZm9SZXF1ZXN0IlEKDEluZm9SZXNwb25zZRJBChBidWlsZGtpdF92ZXJzaW9uGAEgASgLMicubW9ieS5idWlsZGtpdC52MS50eXBlcy5CdWlsZGtpdFZlcnNpb24iSwoTQnVpbGRIaXN0b3J5UmVxdWVzdBITCgthY3RpdmVfb25seRgBIAEoCBILCgNyZWYYAiABKAkSEgoKZWFybHlfZXhpdBgDIAEoCCIhChFCdWlsZEhpc3RvcnlFdmVudBIMCgR0eXBlGAEgASgFIigKGVVwZGF0ZUJ1aWxkSGlzdG9yeVJlcXVlc3QSCwoDcmVmGAEgASgJIhwKGlVwZGF0ZUJ1aWxkSGlzdG9yeVJlc3BvbnNlMokGCgdDb250cm9sElQKCURpc2tVc2FnZRIiLm1vYnkuYnVpbGRraXQudjEuRGlza1VzYWdlUmVxdWVzdBojLm1vYnkuYnVpbGRraXQudjEuRGlza1VzYWdlUmVzcG9uc2USSAoFUHJ1bmUSHi5tb2J5LmJ1aWxka2l0LnYxLlBydW5lUmVxdWVzdBodLm1vYnkuYnVpbGRraXQudjEuVXNhZ2VSZWNvcmQwARJICgVTb2x2ZRIeLm1vYnkuYnVpbGRraXQudjEuU29sdmVSZXF1ZXN0Gh8ubW9ieS5idWlsZGtpdC52MS5Tb2x2ZVJlc3BvbnNlEk0KBlN0YXR1cxIfLm1vYnkuYnVpbGRraXQudjEuU3RhdHVzUmVxdWVzdBogLm1vYnkuYnVpbGRraXQudjEuU3RhdHVzUmVzcG9uc2UwARJNCgdTZXNzaW9uEh4ubW9ieS5idWlsZGtpdC52MS5CeXRlc01lc3NhZ2UaHi5tb2J5LmJ1aWxka2l0LnYxLkJ5dGVzTWVzc2FnZSgBMAESWgoLTGlzdFdvcmtlcnMSJC5tb2J5LmJ1aWxka2l0LnYxLkxpc3RXb3JrZXJzUmVxdWVzdBolLm1vYnkuYnVpbGRraXQudjEuTGlzdFdvcmtlcnNSZXNwb25zZRJFCgRJbmZvEh0ubW9ieS5idWlsZGtpdC52MS5JbmZvUmVxdWVzdBoeLm1vYnkuYnVpbGRraXQudjEuSW5mb1Jlc3BvbnNlEmIKEkxpc3RlbkJ1aWxkSGlzdG9yeRIlLm1vYnkuYnVpbGRraXQudjEuQnVpbGRIaXN0b3J5UmVxdWVzdBojLm1vYnkuYnVpbGRraXQudjEuQnVpbGRIaXN0b3J5RXZlbnQwARJvChJVcGRhdGVCdWlsZEhpc3RvcnkSKy5tb2J5LmJ1aWxka2l0LnYxLlVwZGF0ZUJ1aWxkSGlzdG9yeVJlcXVlc3QaLC5tb2J5LmJ1aWxka2l0LnYxLlVwZGF0ZUJ1aWxkSGlzdG9yeVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_types]);
+  fileDesc("Cg1jb250cm9sLnByb3RvEhBtb2J5LmJ1aWxka2l0LnYxIlYKDFBydW5lUmVxdWVzdBIOCgZmaWx0ZXIYASADKAkSCwoDYWxsGAIgASgIEhUKDWtlZXBfZHVyYXRpb24YAyABKAMSEgoKa2VlcF9ieXRlcxgEIAEoAyIiChBEaXNrVXNhZ2VSZXF1ZXN0Eg4KBmZpbHRlchgBIAMoCSJCChFEaXNrVXNhZ2VSZXNwb25zZRItCgZyZWNvcmQYASADKAsyHS5tb2J5LmJ1aWxka2l0LnYxLlVzYWdlUmVjb3JkIooCCgtVc2FnZVJlY29yZBIKCgJpZBgBIAEoCRIPCgdtdXRhYmxlGAIgASgIEg4KBmluX3VzZRgDIAEoCBIMCgRzaXplGAQgASgDEi4KCmNyZWF0ZWRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLdXNhZ2VfY291bnQYCCABKAMSEwoLZGVzY3JpcHRpb24YCSABKAkSEwoLcmVjb3JkX3R5cGUYCiABKAkSDgoGc2hhcmVkGAsgASgIEg8KB3BhcmVudHMYDCADKAkifAoIRXhwb3J0ZXISDAoEdHlwZRgBIAEoCRI0CgVhdHRycxgCIAMoCzIlLm1vYnkuYnVpbGRraXQudjEuRXhwb3J0ZXIuQXR0cnNFbnRyeRosCgpBdHRyc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEigAEKCkNhY2hlRW50cnkSDAoEdHlwZRgBIAEoCRI2CgVhdHRycxgCIAMoCzInLm1vYnkuYnVpbGRraXQudjEuQ2FjaGVFbnRyeS5BdHRyc0VudHJ5GiwKCkF0dHJzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJsCgxDYWNoZU9wdGlvbnMSLQoHZXhwb3J0cxgEIAMoCzIcLm1vYnkuYnVpbGRraXQudjEuQ2FjaGVFbnRyeRItCgdpbXBvcnRzGAUgAygLMhwubW9ieS5idWlsZGtpdC52MS5DYWNoZUVudHJ5IqgECgxTb2x2ZVJlcXVlc3QSCwoDcmVmGAEgASgJEjYKCmRlZmluaXRpb24YAiABKAsyIi5tb2J5LmJ1aWxka2l0LnYxLnR5cGVzLkRlZmluaXRpb24SGwoTZXhwb3J0ZXJfZGVwcmVjYXRlZBgDIAEoCRJeChlleHBvcnRlcl9hdHRyc19kZXByZWNhdGVkGAQgAygLMjsubW9ieS5idWlsZGtpdC52MS5Tb2x2ZVJlcXVlc3QuRXhwb3J0ZXJBdHRyc0RlcHJlY2F0ZWRFbnRyeRIPCgdzZXNzaW9uGAUgASgJEhAKCGZyb250ZW5kGAYgASgJEkkKDmZyb250ZW5kX2F0dHJzGAcgAygLMjEubW9ieS5idWlsZGtpdC52MS5Tb2x2ZVJlcXVlc3QuRnJvbnRlbmRBdHRyc0VudHJ5Ei0KBWNhY2hlGAggASgLMh4ubW9ieS5idWlsZGtpdC52MS5DYWNoZU9wdGlvbnMSFAoMZW50aXRsZW1lbnRzGAkgAygJEi0KCWV4cG9ydGVycxgNIAMoCzIaLm1vYnkuYnVpbGRraXQudjEuRXhwb3J0ZXIaPgocRXhwb3J0ZXJBdHRyc0RlcHJlY2F0ZWRFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGjQKEkZyb250ZW5kQXR0cnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpoBCg1Tb2x2ZVJlc3BvbnNlElAKEWV4cG9ydGVyX3Jlc3BvbnNlGAEgAygLMjUubW9ieS5idWlsZGtpdC52MS5Tb2x2ZVJlc3BvbnNlLkV4cG9ydGVyUmVzcG9uc2VFbnRyeRo3ChVFeHBvcnRlclJlc3BvbnNlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIcCg1TdGF0dXNSZXF1ZXN0EgsKA3JlZhgBIAEoCSLMAQoOU3RhdHVzUmVzcG9uc2USKgoIdmVydGV4ZXMYASADKAsyGC5tb2J5LmJ1aWxka2l0LnYxLlZlcnRleBIwCghzdGF0dXNlcxgCIAMoCzIeLm1vYnkuYnVpbGRraXQudjEuVmVydGV4U3RhdHVzEikKBGxvZ3MYAyADKAsyGy5tb2J5LmJ1aWxka2l0LnYxLlZlcnRleExvZxIxCgh3YXJuaW5ncxgEIAMoCzIfLm1vYnkuYnVpbGRraXQudjEuVmVydGV4V2FybmluZyKxAQoGVmVydGV4Eg4KBmRpZ2VzdBgBIAEoCRIOCgZpbnB1dHMYAiADKAkSDAoEbmFtZRgDIAEoCRIOCgZjYWNoZWQYBCABKAgSKwoHc3RhcnRlZBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJY29tcGxldGVkGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVlcnJvchgHIAEoCSLjAQoMVmVydGV4U3RhdHVzEgoKAmlkGAEgASgJEg4KBnZlcnRleBgCIAEoCRIMCgRuYW1lGAMgASgJEg8KB2N1cnJlbnQYBCABKAMSDQoFdG90YWwYBSABKAMSLQoJdGltZXN0YW1wGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIrCgdzdGFydGVkGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBItCgljb21wbGV0ZWQYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wImcKCVZlcnRleExvZxIOCgZ2ZXJ0ZXgYASABKAkSLQoJdGltZXN0YW1wGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZzdHJlYW0YAyABKAMSCwoDbXNnGAQgASgMIloKDVZlcnRleFdhcm5pbmcSDgoGdmVydGV4GAEgASgJEg0KBWxldmVsGAIgASgDEg0KBXNob3J0GAMgASgMEg4KBmRldGFpbBgEIAMoDBILCgN1cmwYBSABKAkiHAoMQnl0ZXNNZXNzYWdlEgwKBGRhdGEYASABKAwiJAoSTGlzdFdvcmtlcnNSZXF1ZXN0Eg4KBmZpbHRlchgBIAMoCSJLChNMaXN0V29ya2Vyc1Jlc3BvbnNlEjQKBnJlY29yZBgBIAMoCzIkLm1vYnkuYnVpbGRraXQudjEudHlwZXMuV29ya2VyUmVjb3JkIg0KC0luZm9SZXF1ZXN0IlEKDEluZm9SZXNwb25zZRJBChBidWlsZGtpdF92ZXJzaW9uGAEgASgLMicubW9ieS5idWlsZGtpdC52MS50eXBlcy5CdWlsZGtpdFZlcnNpb24iSwoTQnVpbGRIaXN0b3J5UmVxdWVzdBITCgthY3RpdmVfb25seRgBIAEoCBILCgNyZWYYAiABKAkSEgoKZWFybHlfZXhpdBgDIAEoCCIhChFCdWlsZEhpc3RvcnlFdmVudBIMCgR0eXBlGAEgASgFIigKGVVwZGF0ZUJ1aWxkSGlzdG9yeVJlcXVlc3QSCwoDcmVmGAEgASgJIhwKGlVwZGF0ZUJ1aWxkSGlzdG9yeVJlc3BvbnNlMokGCgdDb250cm9sElQKCURpc2tVc2FnZRIiLm1vYnkuYnVpbGRraXQudjEuRGlza1VzYWdlUmVxdWVzdBojLm1vYnkuYnVpbGRraXQudjEuRGlza1VzYWdlUmVzcG9uc2USSAoFUHJ1bmUSHi5tb2J5LmJ1aWxka2l0LnYxLlBydW5lUmVxdWVzdBodLm1vYnkuYnVpbGRraXQudjEuVXNhZ2VSZWNvcmQwARJICgVTb2x2ZRIeLm1vYnkuYnVpbGRraXQudjEuU29sdmVSZXF1ZXN0Gh8ubW9ieS5idWlsZGtpdC52MS5Tb2x2ZVJlc3BvbnNlEk0KBlN0YXR1cxIfLm1vYnkuYnVpbGRraXQudjEuU3RhdHVzUmVxdWVzdBogLm1vYnkuYnVpbGRraXQudjEuU3RhdHVzUmVzcG9uc2UwARJNCgdTZXNzaW9uEh4ubW9ieS5idWlsZGtpdC52MS5CeXRlc01lc3NhZ2UaHi5tb2J5LmJ1aWxka2l0LnYxLkJ5dGVzTWVzc2FnZSgBMAESWgoLTGlzdFdvcmtlcnMSJC5tb2J5LmJ1aWxka2l0LnYxLkxpc3RXb3JrZXJzUmVxdWVzdBolLm1vYnkuYnVpbGRraXQudjEuTGlzdFdvcmtlcnNSZXNwb25zZRJFCgRJbmZvEh0ubW9ieS5idWlsZGtpdC52MS5JbmZvUmVxdWVzdBoeLm1vYnkuYnVpbGRraXQudjEuSW5mb1Jlc3BvbnNlEmIKEkxpc3RlbkJ1aWxkSGlzdG9yeRIlLm1vYnkuYnVpbGRraXQudjEuQnVpbGRIaXN0b3J5UmVxdWVzdBojLm1vYnkuYnVpbGRraXQudjEuQnVpbGRIaXN0b3J5RXZlbnQwARJvChJVcGRhdGVCdWlsZEhpc3RvcnkSKy5tb2J5LmJ1aWxka2l0LnYxLlVwZGF0ZUJ1aWxkSGlzdG9yeVJlcXVlc3QaLC5tb2J5LmJ1aWxka2l0LnYxLlVwZGF0ZUJ1aWxkSGlzdG9yeVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_timestamp, file_types]);
 
 /**
  * @generated from message moby.buildkit.v1.PruneRequest
@@ -174,6 +174,50 @@ export const ExporterSchema: GenMessage<Exporter> = /*@__PURE__*/
   messageDesc(file_control, 4);
 
 /**
+ * @generated from message moby.buildkit.v1.CacheEntry
+ */
+export type CacheEntry = Message<"moby.buildkit.v1.CacheEntry"> & {
+  /**
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * @generated from field: map<string, string> attrs = 2;
+   */
+  attrs: { [key: string]: string };
+};
+
+/**
+ * Describes the message moby.buildkit.v1.CacheEntry.
+ * Use `create(CacheEntrySchema)` to create a new message.
+ */
+export const CacheEntrySchema: GenMessage<CacheEntry> = /*@__PURE__*/
+  messageDesc(file_control, 5);
+
+/**
+ * @generated from message moby.buildkit.v1.CacheOptions
+ */
+export type CacheOptions = Message<"moby.buildkit.v1.CacheOptions"> & {
+  /**
+   * @generated from field: repeated moby.buildkit.v1.CacheEntry exports = 4;
+   */
+  exports: CacheEntry[];
+
+  /**
+   * @generated from field: repeated moby.buildkit.v1.CacheEntry imports = 5;
+   */
+  imports: CacheEntry[];
+};
+
+/**
+ * Describes the message moby.buildkit.v1.CacheOptions.
+ * Use `create(CacheOptionsSchema)` to create a new message.
+ */
+export const CacheOptionsSchema: GenMessage<CacheOptions> = /*@__PURE__*/
+  messageDesc(file_control, 6);
+
+/**
  * @generated from message moby.buildkit.v1.SolveRequest
  */
 export type SolveRequest = Message<"moby.buildkit.v1.SolveRequest"> & {
@@ -213,6 +257,11 @@ export type SolveRequest = Message<"moby.buildkit.v1.SolveRequest"> & {
   frontendAttrs: { [key: string]: string };
 
   /**
+   * @generated from field: moby.buildkit.v1.CacheOptions cache = 8;
+   */
+  cache?: CacheOptions | undefined;
+
+  /**
    * @generated from field: repeated string entitlements = 9;
    */
   entitlements: string[];
@@ -228,7 +277,7 @@ export type SolveRequest = Message<"moby.buildkit.v1.SolveRequest"> & {
  * Use `create(SolveRequestSchema)` to create a new message.
  */
 export const SolveRequestSchema: GenMessage<SolveRequest> = /*@__PURE__*/
-  messageDesc(file_control, 5);
+  messageDesc(file_control, 7);
 
 /**
  * @generated from message moby.buildkit.v1.SolveResponse
@@ -245,7 +294,7 @@ export type SolveResponse = Message<"moby.buildkit.v1.SolveResponse"> & {
  * Use `create(SolveResponseSchema)` to create a new message.
  */
 export const SolveResponseSchema: GenMessage<SolveResponse> = /*@__PURE__*/
-  messageDesc(file_control, 6);
+  messageDesc(file_control, 8);
 
 /**
  * @generated from message moby.buildkit.v1.StatusRequest
@@ -262,7 +311,7 @@ export type StatusRequest = Message<"moby.buildkit.v1.StatusRequest"> & {
  * Use `create(StatusRequestSchema)` to create a new message.
  */
 export const StatusRequestSchema: GenMessage<StatusRequest> = /*@__PURE__*/
-  messageDesc(file_control, 7);
+  messageDesc(file_control, 9);
 
 /**
  * @generated from message moby.buildkit.v1.StatusResponse
@@ -294,7 +343,7 @@ export type StatusResponse = Message<"moby.buildkit.v1.StatusResponse"> & {
  * Use `create(StatusResponseSchema)` to create a new message.
  */
 export const StatusResponseSchema: GenMessage<StatusResponse> = /*@__PURE__*/
-  messageDesc(file_control, 8);
+  messageDesc(file_control, 10);
 
 /**
  * @generated from message moby.buildkit.v1.Vertex
@@ -341,7 +390,7 @@ export type Vertex = Message<"moby.buildkit.v1.Vertex"> & {
  * Use `create(VertexSchema)` to create a new message.
  */
 export const VertexSchema: GenMessage<Vertex> = /*@__PURE__*/
-  messageDesc(file_control, 9);
+  messageDesc(file_control, 11);
 
 /**
  * @generated from message moby.buildkit.v1.VertexStatus
@@ -393,7 +442,7 @@ export type VertexStatus = Message<"moby.buildkit.v1.VertexStatus"> & {
  * Use `create(VertexStatusSchema)` to create a new message.
  */
 export const VertexStatusSchema: GenMessage<VertexStatus> = /*@__PURE__*/
-  messageDesc(file_control, 10);
+  messageDesc(file_control, 12);
 
 /**
  * @generated from message moby.buildkit.v1.VertexLog
@@ -425,7 +474,7 @@ export type VertexLog = Message<"moby.buildkit.v1.VertexLog"> & {
  * Use `create(VertexLogSchema)` to create a new message.
  */
 export const VertexLogSchema: GenMessage<VertexLog> = /*@__PURE__*/
-  messageDesc(file_control, 11);
+  messageDesc(file_control, 13);
 
 /**
  * @generated from message moby.buildkit.v1.VertexWarning
@@ -462,7 +511,7 @@ export type VertexWarning = Message<"moby.buildkit.v1.VertexWarning"> & {
  * Use `create(VertexWarningSchema)` to create a new message.
  */
 export const VertexWarningSchema: GenMessage<VertexWarning> = /*@__PURE__*/
-  messageDesc(file_control, 12);
+  messageDesc(file_control, 14);
 
 /**
  * @generated from message moby.buildkit.v1.BytesMessage
@@ -479,7 +528,7 @@ export type BytesMessage = Message<"moby.buildkit.v1.BytesMessage"> & {
  * Use `create(BytesMessageSchema)` to create a new message.
  */
 export const BytesMessageSchema: GenMessage<BytesMessage> = /*@__PURE__*/
-  messageDesc(file_control, 13);
+  messageDesc(file_control, 15);
 
 /**
  * @generated from message moby.buildkit.v1.ListWorkersRequest
@@ -496,7 +545,7 @@ export type ListWorkersRequest = Message<"moby.buildkit.v1.ListWorkersRequest"> 
  * Use `create(ListWorkersRequestSchema)` to create a new message.
  */
 export const ListWorkersRequestSchema: GenMessage<ListWorkersRequest> = /*@__PURE__*/
-  messageDesc(file_control, 14);
+  messageDesc(file_control, 16);
 
 /**
  * @generated from message moby.buildkit.v1.ListWorkersResponse
@@ -513,7 +562,7 @@ export type ListWorkersResponse = Message<"moby.buildkit.v1.ListWorkersResponse"
  * Use `create(ListWorkersResponseSchema)` to create a new message.
  */
 export const ListWorkersResponseSchema: GenMessage<ListWorkersResponse> = /*@__PURE__*/
-  messageDesc(file_control, 15);
+  messageDesc(file_control, 17);
 
 /**
  * @generated from message moby.buildkit.v1.InfoRequest
@@ -526,7 +575,7 @@ export type InfoRequest = Message<"moby.buildkit.v1.InfoRequest"> & {
  * Use `create(InfoRequestSchema)` to create a new message.
  */
 export const InfoRequestSchema: GenMessage<InfoRequest> = /*@__PURE__*/
-  messageDesc(file_control, 16);
+  messageDesc(file_control, 18);
 
 /**
  * @generated from message moby.buildkit.v1.InfoResponse
@@ -543,7 +592,7 @@ export type InfoResponse = Message<"moby.buildkit.v1.InfoResponse"> & {
  * Use `create(InfoResponseSchema)` to create a new message.
  */
 export const InfoResponseSchema: GenMessage<InfoResponse> = /*@__PURE__*/
-  messageDesc(file_control, 17);
+  messageDesc(file_control, 19);
 
 /**
  * @generated from message moby.buildkit.v1.BuildHistoryRequest
@@ -570,7 +619,7 @@ export type BuildHistoryRequest = Message<"moby.buildkit.v1.BuildHistoryRequest"
  * Use `create(BuildHistoryRequestSchema)` to create a new message.
  */
 export const BuildHistoryRequestSchema: GenMessage<BuildHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_control, 18);
+  messageDesc(file_control, 20);
 
 /**
  * @generated from message moby.buildkit.v1.BuildHistoryEvent
@@ -587,7 +636,7 @@ export type BuildHistoryEvent = Message<"moby.buildkit.v1.BuildHistoryEvent"> & 
  * Use `create(BuildHistoryEventSchema)` to create a new message.
  */
 export const BuildHistoryEventSchema: GenMessage<BuildHistoryEvent> = /*@__PURE__*/
-  messageDesc(file_control, 19);
+  messageDesc(file_control, 21);
 
 /**
  * @generated from message moby.buildkit.v1.UpdateBuildHistoryRequest
@@ -604,7 +653,7 @@ export type UpdateBuildHistoryRequest = Message<"moby.buildkit.v1.UpdateBuildHis
  * Use `create(UpdateBuildHistoryRequestSchema)` to create a new message.
  */
 export const UpdateBuildHistoryRequestSchema: GenMessage<UpdateBuildHistoryRequest> = /*@__PURE__*/
-  messageDesc(file_control, 20);
+  messageDesc(file_control, 22);
 
 /**
  * @generated from message moby.buildkit.v1.UpdateBuildHistoryResponse
@@ -617,7 +666,7 @@ export type UpdateBuildHistoryResponse = Message<"moby.buildkit.v1.UpdateBuildHi
  * Use `create(UpdateBuildHistoryResponseSchema)` to create a new message.
  */
 export const UpdateBuildHistoryResponseSchema: GenMessage<UpdateBuildHistoryResponse> = /*@__PURE__*/
-  messageDesc(file_control, 21);
+  messageDesc(file_control, 23);
 
 /**
  * @generated from service moby.buildkit.v1.Control

@@ -4,15 +4,17 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 
-import { solve } from '../../builder/build.ts';
 import { cacheRecordType, type PruneRequest } from '../../builder/cache.ts';
 import { lintBuild, planBuild, warningsText } from '../../builder/checks.ts';
 import { classicOutput } from '../../builder/classic-output.ts';
 import { openContext, openGitContext } from '../../builder/context.ts';
 import { DockerfileError } from '../../builder/dockerfile/errors.ts';
 import { parseGitReference } from '../../builder/git.ts';
-import { RunFailed, type RunLimits } from '../../builder/run-step.ts';
-import type { BuildParts } from '../../builder/state.ts';
+import { RunFailed } from '../../builder/run-step.ts';
+import { solve } from '../../builder/solve.ts';
+import { imageBases, imageCaches } from '../../builder/in-engine/bases.ts';
+import { saveImage, solverParts, type BuildParts } from '../../builder/in-engine/parts.ts';
+import type { BuildRequest, RunLimits } from '../../builder/request.ts';
 import { hostConfigSchema } from '../../containers/host-config.ts';
 import { download } from '../../download.ts';
 import { EngineError, invalid } from '../../errors.ts';
@@ -91,7 +93,8 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     .filter((name) => name !== '')
     .map((name) => parseTagParameters(name, ''));
   const platform = query.get('platform') ?? '';
-  const request = {
+  const auth = credentialsOf(context);
+  const request: Omit<BuildRequest, 'dockerfile' | 'context'> = {
     target: query.get('target') ?? '',
     buildArgs: json(context, 'buildargs', argsSchema) ?? {},
     labels: json(context, 'labels', labelsSchema) ?? {},
@@ -99,9 +102,14 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     noCache: query.bool('nocache'),
     pull: query.bool('pull'),
     // as dockerd: only images that are here
-    cacheFrom: { references: json(context, 'cachefrom', z.array(z.string())) ?? [], pull: false },
+    cacheFrom: imageCaches(parts, json(context, 'cachefrom', z.array(z.string())) ?? [], {
+      pull: false,
+      auth,
+    }),
+    // whoever can ask for that network for every command has allowed it
+    entitlements: query.get('networkmode') === 'host' ? (['network.host'] as const) : [],
     limits: limitsOf(context),
-    auth: credentialsOf(context),
+    auth,
   };
   if (names[0]) job.about(query.get('t')!);
   const quiet = query.bool('q');
@@ -133,19 +141,18 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     if (query.bool('check')) {
       const whole = { ...request, dockerfile, ignores };
       const planned = planBuild(whole);
-      const warnings = await lintBuild(parts, whole, planned);
+      const warnings = await lintBuild(imageBases(parts), whole, planned);
       send({ stream: warningsText(warnings, where.dockerfile, dockerfile) });
       send({ aux: { Warnings: warnings.length } });
       return void reply!.end();
     }
     const output = classicOutput(dockerfile, write);
     await using solved = await solve(
-      parts,
+      solverParts(parts, job),
       { ...request, dockerfile, ignores, context: () => Promise.resolve(directory) },
-      output,
-      job,
+      { output, id: job.id, signal: job.signal },
     );
-    const id = await solved.toImage(names);
+    const id = await saveImage(parts, solved, names, job.signal);
     if (solved.unusedArgs.length > 0) {
       write(`[Warning] One or more build-args [${solved.unusedArgs.join(' ')}] were not consumed\n`);
     }

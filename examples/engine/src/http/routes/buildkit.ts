@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 
 import type { BuildKit } from '../../buildkit/server.ts';
-import type { BuildParts } from '../../builder/state.ts';
+import type { BuildParts } from '../../builder/in-engine/parts.ts';
 import { invalid } from '../../errors.ts';
 import type { RequestContext } from '../context.ts';
 import type { Route } from '../route.ts';

@@ -1,0 +1,111 @@
+/** Results to registries: as images, and as caches for other engines. */
+import {
+  familiarReference,
+  parseReference,
+  referenceTarget,
+  withDefaultTag,
+  type Descriptor,
+  type Reference,
+} from '@tare/image-spec';
+import { copyGraph, MemoryContent, type ContentSink, type ContentSource } from '@tare/image-spec/content';
+
+import { imageDocuments, push, type ImageDocument, type NewLayer } from '../../images/create.ts';
+import { pushError } from '../../images/registry-errors.ts';
+import type { RegistryAuth } from '../../images/remote.ts';
+import { cacheDocuments, readCache, type CacheDocuments } from '../remote-cache.ts';
+import type { CacheSource } from '../request.ts';
+import type { Solved } from '../solve.ts';
+import { imageCaches } from './bases.ts';
+import type { BuildParts } from './parts.ts';
+
+/** How a registry is spoken to. */
+export interface RegistryOptions {
+  auth(registry: string): Promise<RegistryAuth | undefined>;
+  signal: AbortSignal;
+}
+
+/** Pushes a result as an image. */
+export async function pushImage(
+  parts: Pick<BuildParts, 'images' | 'openRepository'>,
+  solved: Solved,
+  name: Reference,
+  options: RegistryOptions,
+): Promise<void> {
+  const image = solved.image();
+  const { config, manifest } = await imageDocuments(image);
+  await pushTo(parts, withDefaultTag(name), { config, manifest, layers: image.layers }, options);
+}
+
+/** Pushes the cache of a build. @param mode - `max` has the results of all steps */
+export async function pushCache(
+  parts: Pick<BuildParts, 'images' | 'openRepository'>,
+  solved: Solved,
+  { reference, mode }: { reference: string; mode: 'min' | 'max' },
+  options: RegistryOptions,
+): Promise<void> {
+  const name = withDefaultTag(parseReference(reference));
+  const documents = await cacheDocuments(solved.results, mode === 'max' ? 'max' : solved.state.made);
+  await pushTo(parts, name, documents, options);
+}
+
+async function pushTo(
+  { images, openRepository }: Pick<BuildParts, 'images' | 'openRepository'>,
+  name: Reference,
+  documents: CacheDocuments,
+  { auth, signal }: RegistryOptions,
+): Promise<void> {
+  try {
+    const repository = await openRepository(name, { auth: await auth(name.registry) });
+    await copyDocuments(images.content, repository, documents, signal);
+    await repository.tag(documents.manifest.descriptor, referenceTarget(name), { signal });
+  } catch (error) {
+    throw pushError(error);
+  }
+}
+
+/** Copies what a manifest refers to, and then itself. @param blobs - has the layers */
+export async function copyDocuments(
+  blobs: ContentSource,
+  sink: ContentSink,
+  {
+    config,
+    manifest,
+    layers,
+  }: { config: ImageDocument; manifest: ImageDocument; layers: readonly NewLayer[] },
+  signal: AbortSignal,
+): Promise<Descriptor> {
+  const own = new MemoryContent();
+  for (const document of [config, manifest]) await push(own, document, signal);
+  const known = new Set(layers.map(({ descriptor }) => descriptor.digest));
+  const source: ContentSource = {
+    fetch: (descriptor, options) =>
+      known.has(descriptor.digest) ? blobs.fetch(descriptor, options) : own.fetch(descriptor, options),
+  };
+  await copyGraph(source, sink, manifest.descriptor, { signal });
+  return manifest.descriptor;
+}
+
+/** A cache, or an image, of a registry; only what is used is fetched. An image that is here will do instead. */
+export function registryCache(
+  parts: Pick<BuildParts, 'images' | 'puller' | 'openRepository'>,
+  text: string,
+  auth: RegistryOptions['auth'],
+): CacheSource {
+  return {
+    name: text,
+    async load(place) {
+      const name = withDefaultTag(parseReference(text));
+      try {
+        const repository = await parts.openRepository(name, { auth: await auth(name.registry) });
+        const root = await repository.resolve(referenceTarget(name), { signal: place.signal });
+        return await readCache(repository, root, parts.images.content, place.signal);
+      } catch (error) {
+        place.signal.throwIfAborted();
+        const [own] = imageCaches(parts, [familiarReference(name)], { pull: false, auth });
+        return own!.load(place).catch(() => {
+          throw error;
+        });
+      }
+    },
+  };
+}
