@@ -14,6 +14,7 @@ import { RegistryHost } from './registry-host.ts';
 import { Repository } from './repository.ts';
 import type { RetryOptions } from './retry.ts';
 import { searchRepositories, type SearchResult } from './search.ts';
+import { Warnings, type RegistryWarning } from './warnings.ts';
 
 /** The host behind the name `docker.io`: a constant of the protocol, older than the name. */
 export const DOCKER_HUB_HOST = 'registry-1.docker.io';
@@ -53,6 +54,8 @@ export interface RegistryClientOptions {
   connectionsPerHost?: number;
   /** Speaks HTTP/2 with hosts that do. Default true. */
   http2?: boolean;
+  /** Told of warnings that registries send with their answers, each once. */
+  onWarning?: (warning: RegistryWarning) => void;
   /** Makes the connections, for example an undici `ProxyAgent`. Stays the caller's to close. Default: an Agent of the client's own. */
   dispatcher?: Dispatcher;
 }
@@ -84,10 +87,12 @@ export class RegistryClient implements AsyncDisposable {
   readonly #insecure: InsecureList;
   readonly #connections: Connections;
   readonly #hosts = new Map<string, RegistryHost>();
+  readonly #warnings: Warnings;
 
   /** @throws {RangeError} for an entry of `insecure` or `mirrors` that is not an address */
   constructor(options: RegistryClientOptions = {}) {
     this.#options = options;
+    this.#warnings = new Warnings(options.onWarning);
     this.#insecure = compileInsecureList(options.insecure ?? []);
     this.#connections = new Connections({
       tls: options.tls ?? {},
@@ -205,6 +210,7 @@ export class RegistryClient implements AsyncDisposable {
       dispatch: (url) => this.#connections.dispatcherFor(url),
       insecure: this.#insecure,
       retry: this.#options.retry ?? {},
+      warnings: this.#warnings,
     });
   }
 }

@@ -60,6 +60,7 @@ async function* stream(
       const before = verifier.size;
       // what a server sends again because it does not know Range
       let skip = response.status === 206 ? 0 : before;
+      let cause: unknown;
       try {
         for await (const chunk of response.body as AsyncIterable<Buffer>) {
           const fresh = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.byteLength));
@@ -69,18 +70,14 @@ async function* stream(
           download.onProgress?.(verifier.size);
           yield fresh;
         }
-        break;
-      } catch (cause) {
+        if (verifier.size === descriptor.size) break;
+      } catch (error) {
         signal?.throwIfAborted();
-        if (!isBrokenLine(cause)) throw cause;
-        failures = verifier.size > before ? 0 : failures + 1;
-        const error = new RegistryError(
-          'UNREACHABLE',
-          `broke off after ${verifier.size} of ${descriptor.size} bytes: ${reasonOf(cause)}`,
-          { method: 'GET', url: response.url, status: response.status, cause },
-        );
-        response = await resume(error);
+        if (!isBrokenLine(error)) throw error;
+        cause = error;
       }
+      failures = verifier.size > before ? 0 : failures + 1;
+      response = await resume(response, cause);
     }
     verifier.end();
   } catch (error) {
@@ -94,7 +91,13 @@ async function* stream(
     abandon(response);
   }
 
-  async function resume(error: RegistryError): Promise<HttpResponse> {
+  /** @param cause undefined when the body just ended: HTTP/2 does not always tell a broken line from that */
+  async function resume(broken: HttpResponse, cause: unknown): Promise<HttpResponse> {
+    const error = new RegistryError(
+      'UNREACHABLE',
+      `broke off after ${verifier.size} of ${descriptor.size} bytes${cause === undefined ? '' : `: ${reasonOf(cause)}`}`,
+      { method: 'GET', url: broken.url, status: broken.status, cause },
+    );
     try {
       const delayMs = retryDelayMs(error, failures, download.retry);
       if (delayMs === undefined) throw error;
@@ -103,6 +106,8 @@ async function* stream(
       return await request(host, download, verifier.size);
     } catch (failure) {
       signal?.throwIfAborted();
+      // then it was no broken line: there is no more
+      if (fallback === undefined && cause === undefined) verifier.end();
       if (fallback === undefined) throw failure;
       host = fallback;
       givers.add(host);

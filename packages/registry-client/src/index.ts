@@ -6,6 +6,8 @@ export {
 } from './client.ts';
 export { Repository } from './repository.ts';
 export type { OnTransfer, TransferEvent } from './progress.ts';
+export { TransferMeter, type TransferMeterOptions, type TransferTotals } from './transfer-meter.ts';
+export type { RegistryWarning } from './warnings.ts';
 export type { SearchResult } from './search.ts';
 export type { RetryOptions } from './retry.ts';
 export { RegistryError, type RegistryErrorCode, type RegistryErrorDetail } from './errors.ts';

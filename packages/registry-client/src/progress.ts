@@ -24,3 +24,10 @@ export interface TransferEvent {
 
 /** Receives events, in order. Called once per network read: throttle before drawing. What it throws ends the transfer. */
 export type OnTransfer = (event: TransferEvent) => void;
+
+/** Tells of one blob or manifest. */
+export type Tell = (
+  kind: TransferEvent['kind'],
+  transferredBytes: number,
+  more?: Pick<TransferEvent, 'error' | 'delayMs' | 'from'>,
+) => void;

@@ -15,6 +15,7 @@ import {
   type HttpResponse,
 } from './http.ts';
 import { retryDelayMs, wait, type RetryOptions } from './retry.ts';
+import type { Warnings } from './warnings.ts';
 
 /** One call of the API. */
 export interface Call {
@@ -44,6 +45,7 @@ export interface RegistryHostOptions {
   dispatch: Dispatch;
   insecure: InsecureList;
   retry: RetryOptions;
+  warnings: Warnings;
 }
 
 /** How much of a greeting is read when looking for the scheme. */
@@ -88,6 +90,7 @@ export class RegistryHost {
       try {
         await wait(this.#notBefore - performance.now(), call.signal);
         const response = await this.#authorized(call, repeatable);
+        this.#options.warnings.read(this.host, response.headers['warning']);
         if (call.expect.includes(response.status)) return response;
         error = await errorOf(response, call, await this.#authorizer.secrets());
       } catch (thrown) {
@@ -120,10 +123,11 @@ export class RegistryHost {
     const request: HttpRequest = { ...call, url, authorization };
     const response = await exchange(this.#options.dispatch, request);
     // nor is a challenge answered that another host gave, after a redirect
-    if (response.status !== 401 || !own || response.url.origin !== url.origin || !repeatable) return response;
+    if (response.status !== 401 || !own || response.url.origin !== url.origin) return response;
     const challenges = parseChallenges(response.headers['www-authenticate']);
     const answer = await this.#authorizer.answer(challenges, url, call.scopes, authorization, call.signal);
-    if (answer === undefined) return response;
+    // a stream is gone: who can make it again finds the new token in place
+    if (answer === undefined || !repeatable) return response;
     await discard(response);
     // once only: a registry that refuses what its own token server gave would have us run in circles
     return exchange(this.#options.dispatch, { ...request, authorization: answer });
@@ -151,7 +155,7 @@ export class RegistryHost {
   }
 
   async #firstThatAnswers(bases: readonly [URL, URL], signal: AbortSignal | undefined): Promise<URL> {
-    let first: unknown;
+    const failures: unknown[] = [];
     for (const base of bases) {
       const request = { method: 'GET' as const, url: new URL('v2/', base), signal };
       try {
@@ -162,9 +166,17 @@ export class RegistryHost {
         if (!wantsTls) return base;
       } catch (error) {
         signal?.throwIfAborted();
-        first ??= error;
+        failures.push(error);
       }
     }
-    throw first ?? new RegistryError('UNREACHABLE', `${bases[0].host} answers neither http nor https`);
+    const [first, second] = failures;
+    if (second === undefined && first !== undefined) throw first;
+    const why = [first, second].map((error) => (error instanceof Error ? error.message : '')).join('; ');
+    const options = { cause: second === undefined ? undefined : new AggregateError(failures) };
+    throw new RegistryError(
+      'UNREACHABLE',
+      `${bases[0].host} answers neither http nor https: ${why}`,
+      options,
+    );
   }
 }

@@ -15,17 +15,16 @@ import {
 import {
   readBytes,
   type ContentOptions,
-  type ContentSink,
   type ContentSource,
   type FetchOptions,
+  type OpenContent,
+  type ResumableSink,
   type Resolver,
   type Tagger,
 } from '@tare/image-spec/content';
 import { repositoryScope } from './auth/scope.ts';
 import { openDownload, type Download } from './download.ts';
-import { sendChunks } from './chunked-upload.ts';
 import { blobPath, manifestPath, tagsPath } from './endpoints.ts';
-import { RegistryError } from './errors.ts';
 import { discard } from './http.ts';
 import {
   fetchManifest,
@@ -36,7 +35,8 @@ import {
   type ManifestCall,
 } from './manifests.ts';
 import { listPages } from './pagination.ts';
-import type { OnTransfer, TransferEvent } from './progress.ts';
+import type { OnTransfer, Tell, TransferEvent } from './progress.ts';
+import { pushBlob, type BlobPush } from './push-blob.ts';
 import {
   hasReferrersApi,
   listReferrers,
@@ -46,7 +46,7 @@ import {
 } from './referrers.ts';
 import type { RegistryHost } from './registry-host.ts';
 import type { RetryOptions } from './retry.ts';
-import { hasBlob, openUpload, sendBlob, type OpenedUpload, type Upload } from './upload.ts';
+import { hasBlob } from './upload.ts';
 
 /** What a {@link Repository} is made of; see {@link "client".RegistryClient.repository}. */
 export interface RepositoryParts {
@@ -74,7 +74,7 @@ const MAX_KEPT_MANIFESTS = 8;
  * Reads go to the mirrors first, in order, and to the registry when none has it; writes go to the registry. References
  * are tags or digests, without the repository's name.
  */
-export class Repository implements ContentSource, ContentSink, Resolver, Tagger {
+export class Repository implements ContentSource, ResumableSink, Resolver, Tagger {
   /** Registry and repository, and the tag or digest it was opened with. */
   readonly reference: Reference;
   readonly #parts: RepositoryParts;
@@ -157,8 +157,8 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
    * Stores a manifest under its digest, or a blob. What the registry has is not sent; what another repository has is
    * mounted from there (`mountFrom`).
    *
-   * A blob is sent once and not again when the connection breaks, because its stream is gone then; one that is larger
-   * than `chunkBytes` goes in chunks, which are.
+   * A blob is sent once and not again when the connection breaks, because its stream is gone then (see
+   * {@link Repository.pushFrom}); one that is larger than `chunkBytes` goes in chunks, which are.
    */
   async push(
     descriptor: Descriptor,
@@ -167,40 +167,17 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
   ): Promise<void> {
     options.signal?.throwIfAborted();
     if (isManifest(descriptor)) return this.#pushManifest(descriptor, content, options.signal);
-    const { origin, mountFrom } = this.#parts;
-    const tell = this.#teller('push', descriptor, origin);
-    const upload: Upload = {
-      repository: this.#name,
-      descriptor,
-      scopes: this.#push,
-      signal: options.signal,
-      ...(tell && { onRetry: (error, delayMs) => tell('retry', 0, { error, delayMs }) }),
-    };
-    if (await hasBlob(origin, upload)) return tell?.('exists', descriptor.size);
-    let target: Extract<OpenedUpload, { mounted: false }> | undefined;
-    for (const from of mountFrom) {
-      const opened = await openUpload(origin, upload, from).catch(refusedMount);
-      if (opened?.mounted === true) return tell?.('mounted', descriptor.size, { from });
-      // the registry cannot mount it and has opened an upload instead: that one is used
-      if (opened !== undefined) {
-        target = opened;
-        break;
-      }
-    }
-    if (target === undefined) {
-      const opened = await openUpload(origin, upload);
-      if (opened.mounted) return;
-      target = opened;
-    }
-    tell?.('start', 0);
-    const onProgress = (bytes: number) => tell?.('progress', bytes);
-    const { chunkBytes, retry } = this.#parts;
-    if (chunkBytes === undefined || descriptor.size <= chunkBytes) {
-      await sendBlob(origin, upload, target.location, content, onProgress);
-    } else {
-      await sendChunks(origin, upload, target, content, { chunkBytes, retry }, onProgress);
-    }
-    tell?.('done', descriptor.size);
+    await this.#pushBlob(descriptor, async () => content, false, options.signal);
+  }
+
+  /**
+   * As {@link Repository.push}, with content that can be opened again: a broken upload is made anew. Always from the
+   * first byte: what goes on is an upload in chunks.
+   */
+  async pushFrom(descriptor: Descriptor, open: OpenContent, options: ContentOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    if (isManifest(descriptor)) return this.#pushManifest(descriptor, await open(0), options.signal);
+    await this.#pushBlob(descriptor, open, true, options.signal);
   }
 
   /**
@@ -258,6 +235,24 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
       const others = listed.filter((entry) => entry.digest !== digest);
       return others.length === listed.length ? undefined : others;
     });
+  }
+
+  /**
+   * Deletes a tag; the manifest stays. What is not there is no error.
+   *
+   * @throws {RegistryError} `UNSUPPORTED`, `REFUSED` when the registry deletes whole manifests alone
+   */
+  async untag(tag: string, options: ContentOptions = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    if (!isTag(tag)) throw invalidReference(tag, 'is no tag');
+    const response = await this.#parts.origin.call({
+      method: 'DELETE',
+      path: manifestPath(this.#name, tag),
+      scopes: [repositoryScope(this.#name, 'delete')],
+      expect: [202, 200, 204, 404],
+      signal: options.signal,
+    });
+    await discard(response);
   }
 
   /**
@@ -338,6 +333,29 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
     );
   }
 
+  #pushBlob(
+    descriptor: Descriptor,
+    open: OpenContent,
+    repeatable: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { origin, mountFrom, chunkBytes, retry } = this.#parts;
+    const tell = this.#teller('push', descriptor, origin);
+    const push: BlobPush = {
+      repository: this.#name,
+      descriptor,
+      scopes: this.#push,
+      signal,
+      mountFrom,
+      chunkBytes,
+      retry,
+      tell,
+      repeatable,
+      ...(tell && { onRetry: (error, delayMs) => tell('retry', 0, { error, delayMs }) }),
+    };
+    return pushBlob(origin, push, open);
+  }
+
   /** What a manifest that is about to be deleted refers to; what cannot be read any more is in no one's way. */
   async #referral(descriptor: Descriptor, signal: AbortSignal | undefined): Promise<Referral | undefined> {
     try {
@@ -389,12 +407,6 @@ export class Repository implements ContentSource, ContentSink, Resolver, Tagger 
   }
 }
 
-type Tell = (
-  kind: TransferEvent['kind'],
-  transferredBytes: number,
-  more?: Pick<TransferEvent, 'error' | 'delayMs' | 'from'>,
-) => void;
-
 async function* told(
   content: AsyncIterable<Uint8Array>,
   { descriptor, offset }: Download,
@@ -409,20 +421,14 @@ function isManifest({ mediaType }: Descriptor): boolean {
   return isManifestType(mediaType) || isIndexType(mediaType) || isSchema1Type(mediaType);
 }
 
-/** Registries answer variously when they do not allow a mount; an upload is always possible. */
-function refusedMount(error: unknown): undefined {
-  const refused: readonly string[] = ['NOT_FOUND', 'DENIED', 'UNAUTHORIZED', 'UNSUPPORTED', 'REFUSED'];
-  if (error instanceof RegistryError && refused.includes(error.code)) return undefined;
-  throw error;
-}
-
 /** A reference becomes part of a URL's path. */
 function checkReference(reference: string): string {
   if (isTag(reference) || isDigest(reference)) return reference;
-  throw new ImageSpecError(
-    'INVALID_REFERENCE',
-    `${JSON.stringify(reference.slice(0, 160))} is neither a tag nor a digest`,
-  );
+  throw invalidReference(reference, 'is neither a tag nor a digest');
+}
+
+function invalidReference(reference: string, why: string): ImageSpecError {
+  return new ImageSpecError('INVALID_REFERENCE', `${JSON.stringify(reference.slice(0, 160))} ${why}`);
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

@@ -1,7 +1,7 @@
 /** Blob uploads in one request: verified on the way out, or not at all when the registry can mount it. */
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import type { Descriptor } from '@tare/image-spec';
+import { digestAlgorithm, type Descriptor } from '@tare/image-spec';
 import { verifyStream } from '@tare/image-spec/content';
 import { repositoryScope } from './auth/scope.ts';
 import { blobPath, uploadsPath } from './endpoints.ts';
@@ -48,6 +48,9 @@ export async function openUpload(host: RegistryHost, upload: Upload, from?: stri
     body: new Uint8Array(),
     expect: [202],
   };
+  const algorithm = digestAlgorithm(upload.descriptor.digest);
+  // a registry that hashes while it receives must know with what
+  if (algorithm !== 'sha256') call.query = { 'digest-algorithm': algorithm };
   if (from !== undefined) {
     call.query = { mount: upload.descriptor.digest, from };
     call.scopes = [...upload.scopes, repositoryScope(from, 'pull')];

@@ -1,8 +1,8 @@
 import { ContainerError, type Descriptor } from '@tare/image-spec';
-import { MemoryContent } from '@tare/image-spec/content';
+import { MemoryContent, copyGraph } from '@tare/image-spec/content';
 import { expect, test } from 'vitest';
 import { answer, startTestRegistry, type Fault } from '../src/testing/index.ts';
-import { addImage, collect, noise, quickClient } from './support.ts';
+import { addImage, chunks, collect, describeBytes, noise, quickClient } from './support.ts';
 
 const bytes = noise(20_000);
 /** A hang would be a failure of the promise, not of the machine. */
@@ -71,6 +71,58 @@ test.each(['', 'null', '[]', '{', '"x"', '\u0000', '{"schemaVersion":2}'.repeat(
     addImage(registry, 'app', 'v1');
     registry.intercept(/tags\/list/, answer(200, {}, body));
     const listing = Array.fromAsync(client.repository(`${registry.host}/app`).tags());
+    await expect(listing).rejects.toMatchObject({ code: 'INVALID_RESPONSE' });
+  },
+);
+
+test('a storm of 429 holds back every request of the registry, and passes', async () => {
+  await using registry = await startTestRegistry();
+  await using client = quickClient({ retry: { attempts: 4, baseMs: 1, maxMs: 2 } });
+  const blobs = Array.from({ length: 12 }, (_, i) => registry.addBlob(noise(1_000 + i)));
+  const held = answer(429, { 'retry-after': '1' });
+  registry.intercept(/^GET .*blobs/, held, 8);
+  const repository = client.repository(`${registry.host}/app`);
+  const began = performance.now();
+  const all = await Promise.all(blobs.map(async (blob) => collect(await repository.fetch(blob))));
+  expect(all.map(({ length }) => length)).toEqual(blobs.map(({ size }) => size));
+  expect(performance.now() - began).toBeGreaterThan(900);
+  // each was told at most once: what one hears counts for all
+  expect(registry.log().length).toBe(20);
+});
+
+test.each<[string, Fault]>([
+  ['refuses', answer(500)],
+  ['gives nowhere to go on', answer(202)],
+  ['sends elsewhere on another scheme', answer(202, { location: 'ftp://a.example/x' })],
+  ['asks for chunks larger than any memory', answer(202, { location: '/u', 'oci-chunk-min-length': '9e15' })],
+  ['answers with a number of bytes that never were', answer(202, { location: '/u', range: '0-99999999' })],
+  ['breaks every connection', (request) => void request.socket.resetAndDestroy()],
+])('a registry that %s at an upload: a typed error, in bounded tries', async (_, fault) => {
+  await using registry = await startTestRegistry();
+  await using client = quickClient();
+  registry.intercept(/^(POST|PATCH|PUT|GET|DELETE) .*(uploads|\/u)/, fault, 1_000);
+  const store = new MemoryContent();
+  const content = Buffer.from(bytes);
+  const blob = describeBytes(content);
+  await store.push(blob, chunks(content));
+  for (const chunkBytes of [undefined, 5_000]) {
+    const before = registry.requests.length;
+    const repository = client.repository(`${registry.host}/app`, { ...(chunkBytes && { chunkBytes }) });
+    const error = await copyGraph(store, repository, blob).catch((reason: unknown) => reason);
+    expect(ContainerError.is(error)).toBe(true);
+    expect(registry.requests.length - before).toBeLessThan(60);
+  }
+  expect(registry.blobs.size).toBe(0);
+});
+
+test.each(['', 'null', '{', '{"manifests":5}', '{"schemaVersion":2,"manifests":[{"digest":"sha256:../x"}]}'])(
+  'a list of referrers that is %j is a typed error',
+  async (body) => {
+    await using registry = await startTestRegistry({ referrers: true });
+    await using client = quickClient();
+    const { manifest } = addImage(registry, 'app', 'v1');
+    registry.intercept(/referrers/, answer(200, { 'content-type': 'application/json' }, body));
+    const listing = Array.fromAsync(client.repository(`${registry.host}/app`).referrers(manifest));
     await expect(listing).rejects.toMatchObject({ code: 'INVALID_RESPONSE' });
   },
 );

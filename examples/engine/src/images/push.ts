@@ -12,7 +12,7 @@ import {
   type Platform,
   type Reference,
 } from '@tare/image-spec';
-import { copyGraph, readBytes, type ContentSink } from '@tare/image-spec/content';
+import { copyGraph, readBytes, type ResumableSink } from '@tare/image-spec/content';
 import { invalid, notFound, systemError } from '../errors.ts';
 import { Limiter } from '../jobs/limiter.ts';
 import type { Images } from './images.ts';
@@ -128,7 +128,6 @@ export class Pusher {
       concurrency: this.#concurrency,
       signal,
       onEvent: ({ kind, descriptor: { digest } }) => {
-        if (kind === 'exists') progress.done(digest, 'Layer already exists');
         if (kind === 'foreign') progress.done(digest, 'Skipped foreign layer');
       },
     });
@@ -159,9 +158,13 @@ export class Pusher {
     return [...new Set(names)];
   }
 
-  #limited(repository: RemoteRepository): ContentSink {
+  #limited(repository: RemoteRepository): ResumableSink {
     return {
       has: (descriptor, options) => repository.has(descriptor, options),
+      pushFrom: async (descriptor, open, options) => {
+        using _place = await this.#uploads.acquire(options?.signal);
+        await repository.pushFrom(descriptor, open, options);
+      },
       push: async (descriptor, content, options) => {
         using _place = await this.#uploads.acquire(options?.signal);
         await repository.push(descriptor, content, options);

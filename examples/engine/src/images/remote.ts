@@ -1,6 +1,6 @@
 /** Registries, as the image service sees them; main implements these on the registry client. */
 import type { Descriptor, Reference } from '@tare/image-spec';
-import type { ContentSink, ContentSource, Resolver, Tagger } from '@tare/image-spec/content';
+import type { ContentSource, ResumableSink, Resolver, Tagger } from '@tare/image-spec/content';
 
 /** Credentials for one registry. */
 export interface RegistryAuth {
@@ -19,7 +19,7 @@ export interface RemoteSource extends ContentSource, Resolver {
 }
 
 /** A repository of a registry, with its mirrors before it for what is read. */
-export interface RemoteRepository extends RemoteSource, ContentSink, Tagger {}
+export interface RemoteRepository extends RemoteSource, ResumableSink, Tagger {}
 
 /** What happens to one blob on its way to a registry: a part of the registry client's events. */
 export interface TransferEvent {

@@ -6,13 +6,14 @@ import { ContainerError, ImageSpecError } from '../errors.ts';
 import type { ImageIndex } from '../image-index.ts';
 import { parseManifestDocument } from '../manifest.ts';
 import { isForeignLayerType, isIndexType, isManifestType } from '../media-types.ts';
-import type { ContentOptions, ContentSink, ContentSource, ResumableSink } from './content.ts';
+import type { ContentOptions, ContentSink, ContentSource, OpenContent, ResumableSink } from './content.ts';
 import { readBytes } from './verify.ts';
 
 /** What happens to one piece of content during {@link copyGraph}. */
 export interface CopyEvent {
   /**
-   * `start`: its bytes begin to move. `done`: it is in the sink now. `exists`: it was there already.
+   * `start`: its bytes begin to move. `done`: it is in the sink now. `exists`: it was there, or the sink took it from
+   * elsewhere, and nothing moved.
    * `foreign`: a layer that registries do not hold, left out.
    */
   kind: 'start' | 'done' | 'exists' | 'foreign';
@@ -131,30 +132,29 @@ class GraphCopy {
   }
 
   async #copyBlob(descriptor: Descriptor): Promise<void> {
-    if (await this.#sink.has(descriptor, { signal: this.#signal })) return this.#tell('exists', descriptor);
-    this.#tell('start', descriptor);
+    const sink = this.#sink;
+    if (!isResumable(sink) && (await sink.has(descriptor, { signal: this.#signal }))) {
+      return this.#tell('exists', descriptor);
+    }
+    /** Where the content was opened last; undefined while it was not. */
+    let opened: number | undefined;
+    const open: OpenContent = (offset) => {
+      if (opened === undefined) this.#tell('start', descriptor);
+      opened = offset;
+      return this.#source.fetch(descriptor, { signal: this.#signal, offset });
+    };
     for (let tries = 1; ; tries++) {
-      let offset = 0;
       try {
-        await this.#moveBlob(descriptor, (from) => (offset = from));
-        return this.#tell('done', descriptor);
+        if (isResumable(sink)) await sink.pushFrom(descriptor, open, { signal: this.#signal });
+        else await sink.push(descriptor, await open(0), { signal: this.#signal });
+        return this.#tell(opened === undefined ? 'exists' : 'done', descriptor);
       } catch (error) {
         const wrong = ContainerError.is(error) && WRONG_CONTENT.includes(error.code);
         // what the sink had kept may have been the wrong part, and is gone now; or there is another copy to be had
-        const mended = wrong && (offset > 0 || ('fetchAgain' in error && error.fetchAgain === true));
+        const mended = wrong && ((opened ?? 0) > 0 || ('fetchAgain' in error && error.fetchAgain === true));
         if (!mended || tries === MAX_TRIES) throw error;
       }
     }
-  }
-
-  async #moveBlob(descriptor: Descriptor, onOpen: (offset: number) => void): Promise<void> {
-    const options = { signal: this.#signal };
-    const open = (offset: number) => {
-      onOpen(offset);
-      return this.#source.fetch(descriptor, { ...options, offset });
-    };
-    if (isResumable(this.#sink)) await this.#sink.pushFrom(descriptor, open, options);
-    else await this.#sink.push(descriptor, await open(0), options);
   }
 
   /** From the sink when it has it and can be read: that saves asking a registry for what lies at hand. */

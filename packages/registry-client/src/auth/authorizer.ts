@@ -3,7 +3,7 @@ import type { InsecureList } from '../host-policy.ts';
 import type { Dispatch } from '../http.ts';
 import type { Challenge } from './challenge.ts';
 import type { Credentials, CredentialSource } from './credentials.ts';
-import { mergeScopes } from './scope.ts';
+import { mergeScopes, repositoryOf } from './scope.ts';
 import {
   basicHeader,
   checkRealm,
@@ -29,16 +29,18 @@ export interface AuthorizerOptions {
  * Answers the challenges of one registry.
  *
  * Tokens are kept per set of scopes until they expire, and each is asked for once however many requests need it. The
- * credentials are looked up once. Nothing secret is enumerable, so that logging a client does not leak it.
+ * credentials are looked up once, or once a repository where they differ. Nothing secret is enumerable, so that logging a client does not leak it.
  */
 export class Authorizer {
   readonly #options: AuthorizerOptions;
-  #credentials: Promise<Credentials | undefined> | undefined;
+  /** By repository; by '' where they are the registry's. */
+  readonly #credentials = new Map<string, Promise<Credentials | undefined>>();
   /** What the registry asked for last: then the header can be sent without being asked again. */
   #method: 'basic' | TokenServer | undefined;
   /** Of the scopes, joined: the token, perhaps still on its way. */
   readonly #tokens = new Map<string, Promise<AccessToken>>();
-  #refreshToken: string | undefined;
+  /** By the same. */
+  readonly #refreshTokens = new Map<string, string>();
 
   constructor(options: AuthorizerOptions) {
     this.#options = options;
@@ -51,7 +53,7 @@ export class Authorizer {
    * @throws {RegistryError} what the token server answers
    */
   async header(scopes: readonly string[], signal?: AbortSignal): Promise<string | undefined> {
-    const credentials = await this.#lookUp(signal);
+    const credentials = await this.#lookUp(scopes, signal);
     if (credentials !== undefined && 'registryToken' in credentials)
       return `Bearer ${credentials.registryToken}`;
     if (this.#method === undefined) return undefined;
@@ -75,7 +77,7 @@ export class Authorizer {
     rejected: string | undefined,
     signal?: AbortSignal,
   ): Promise<string | undefined> {
-    const credentials = await this.#lookUp(signal);
+    const credentials = await this.#lookUp(scopes, signal);
     if (credentials !== undefined && 'registryToken' in credentials) return undefined;
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
     if (bearer !== undefined) {
@@ -99,7 +101,9 @@ export class Authorizer {
   async secrets(): Promise<string[]> {
     const tokens = await Promise.allSettled(this.#tokens.values());
     const words = tokens.flatMap((result) => (result.status === 'fulfilled' ? [result.value.token] : []));
-    return [...words, ...secretsOf(await this.#credentials)];
+    const known = await Promise.allSettled(this.#credentials.values());
+    const own = known.flatMap((result) => (result.status === 'fulfilled' ? secretsOf(result.value) : []));
+    return [...words, ...own, ...this.#refreshTokens.values()];
   }
 
   async #bearer(
@@ -118,12 +122,17 @@ export class Authorizer {
       // only the one who finds it stale replaces it; those who come after share the new one
       if (this.#tokens.get(key) === kept) this.#tokens.delete(key);
     }
-    const shared = this.#tokens.get(key) ?? this.#request(server, mergeScopes(wanted), key);
+    const shared = this.#tokens.get(key) ?? this.#request(server, scopes, mergeScopes(wanted), key);
     return `Bearer ${(await raceAbort(shared, signal)).token}`;
   }
 
-  #request(server: TokenServer, scopes: readonly string[], key: string): Promise<AccessToken> {
-    const request = this.#fetchToken(server, scopes);
+  #request(
+    server: TokenServer,
+    asked: readonly string[],
+    wanted: readonly string[],
+    key: string,
+  ): Promise<AccessToken> {
+    const request = this.#fetchToken(server, asked, wanted);
     this.#tokens.set(key, request);
     request.catch(() => {
       if (this.#tokens.get(key) === request) this.#tokens.delete(key);
@@ -131,24 +140,45 @@ export class Authorizer {
     return request;
   }
 
-  async #fetchToken(server: TokenServer, scopes: readonly string[]): Promise<AccessToken> {
-    let credentials = await this.#lookUp();
-    if (this.#refreshToken !== undefined) credentials = { identityToken: this.#refreshToken };
+  /** @param asked scopes of the call, which say whose credentials it needs; `wanted` may have more */
+  async #fetchToken(
+    server: TokenServer,
+    asked: readonly string[],
+    wanted: readonly string[],
+  ): Promise<AccessToken> {
+    let credentials = await this.#lookUp(asked);
+    const key = this.#keyOf(asked);
+    const refreshToken = this.#refreshTokens.get(key);
+    if (refreshToken !== undefined) credentials = { identityToken: refreshToken };
     // not the signal of the request that needed it first: others wait for the same token
     const signal = AbortSignal.timeout(TOKEN_TIMEOUT_MS);
-    const token = await requestToken(this.#options.dispatch, server, scopes, credentials, signal);
+    const token = await requestToken(this.#options.dispatch, server, wanted, credentials, signal);
     // only where a refresh token was used: elsewhere it would replace a password by something that expires
-    if (credentials !== undefined && 'identityToken' in credentials) this.#refreshToken = token.refreshToken;
+    if (credentials !== undefined && 'identityToken' in credentials) {
+      if (token.refreshToken === undefined) this.#refreshTokens.delete(key);
+      else this.#refreshTokens.set(key, token.refreshToken);
+    }
     return token;
   }
 
-  async #lookUp(signal?: AbortSignal): Promise<Credentials | undefined> {
-    this.#credentials ??= this.#options.credentials.get(this.#options.registry).catch((error: unknown) => {
-      // a keychain that was locked may be open the next time
-      this.#credentials = undefined;
-      throw error;
-    });
-    return raceAbort(this.#credentials, signal);
+  /** Whose credentials calls with these scopes need. */
+  #keyOf(scopes: readonly string[]): string {
+    return this.#options.credentials.perRepository === true ? (repositoryOf(scopes) ?? '') : '';
+  }
+
+  async #lookUp(scopes: readonly string[], signal?: AbortSignal): Promise<Credentials | undefined> {
+    const repository = this.#keyOf(scopes);
+    let found = this.#credentials.get(repository);
+    if (found === undefined) {
+      const { credentials, registry } = this.#options;
+      found = credentials.get(registry, repository === '' ? {} : { repository }).catch((error: unknown) => {
+        // a keychain that was locked may be open the next time
+        this.#credentials.delete(repository);
+        throw error;
+      });
+      this.#credentials.set(repository, found);
+    }
+    return raceAbort(found, signal);
   }
 }
 

@@ -10,12 +10,19 @@ export type Credentials =
 
 /** Where credentials come from: a file, a keychain, a cloud. */
 export interface CredentialSource {
+  /** Whether credentials differ between the repositories of one registry. Default false: asked once a registry. */
+  readonly perRepository?: boolean;
+
   /**
    * The credentials for `registry`, or undefined to stay anonymous.
    *
    * @param registry host with an optional port, as in references; `docker.io` for Docker Hub
+   * @param options.repository what they are for; absent for calls to the registry as a whole
    */
-  get(registry: string, options?: { signal?: AbortSignal }): Promise<Credentials | undefined>;
+  get(
+    registry: string,
+    options?: { repository?: string; signal?: AbortSignal },
+  ): Promise<Credentials | undefined>;
 }
 
 /** The same credentials for one registry, none for all others. */

@@ -36,12 +36,12 @@ const configSchema = z.looseObject({
 export function dockerConfigCredentials(options: { path?: string } = {}): CredentialSource {
   const path =
     options.path ?? join(process.env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json');
-  return fromFiles([path]);
+  return fromFiles([path], false);
 }
 
 /**
  * Reads the credentials of podman, buildah and skopeo (`auth.json`), and Docker's where those have none. A missing file
- * means none. Entries for a part of a registry (`host/namespace`) are passed over.
+ * means none. Entries for a part of a registry (`host/namespace`, `host/namespace/repository`) go before those for all of it.
  *
  * @param options.path default `$REGISTRY_AUTH_FILE`; else `containers/auth.json` in `$XDG_RUNTIME_DIR` and in
  *   `$XDG_CONFIG_HOME` (`~/.config`), then Docker's file
@@ -51,21 +51,26 @@ export function dockerConfigCredentials(options: { path?: string } = {}): Creden
 export function containersAuthCredentials(options: { path?: string } = {}): CredentialSource {
   const { env } = process;
   const only = options.path ?? env['REGISTRY_AUTH_FILE'];
-  if (only) return fromFiles([only]);
+  if (only) return fromFiles([only], true);
   const runtime = env['XDG_RUNTIME_DIR'];
-  return fromFiles([
-    ...(runtime ? [join(runtime, 'containers/auth.json')] : []),
-    join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'containers/auth.json'),
-    join(env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json'),
-  ]);
+  return fromFiles(
+    [
+      ...(runtime ? [join(runtime, 'containers/auth.json')] : []),
+      join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'containers/auth.json'),
+      join(env['DOCKER_CONFIG'] ?? join(homedir(), '.docker'), 'config.json'),
+    ],
+    true,
+  );
 }
 
-/** The first file that knows the registry. */
-function fromFiles(paths: readonly string[]): CredentialSource {
+/** The first file that knows the registry, or with `perRepository` a part of it. */
+function fromFiles(paths: readonly string[], perRepository: boolean): CredentialSource {
   return {
-    async get(registry, { signal } = {}) {
+    perRepository,
+    async get(registry, { repository, signal } = {}) {
+      const namespaces = perRepository && repository !== undefined ? namespacesOf(registry, repository) : [];
       for (const path of paths) {
-        const found = await lookUp(path, registry, signal);
+        const found = await lookUp(path, registry, namespaces, signal);
         if (found !== undefined) return found;
       }
       return undefined;
@@ -73,15 +78,34 @@ function fromFiles(paths: readonly string[]): CredentialSource {
   };
 }
 
+/** The repository and everything it is in, the nearest first: `host/a/b`, `host/a`. */
+function namespacesOf(registry: string, repository: string): string[] {
+  const parts = repository.split('/');
+  return parts.map((_, i) => `${registry}/${parts.slice(0, parts.length - i).join('/')}`);
+}
+
 async function lookUp(
   path: string,
   registry: string,
+  namespaces: readonly string[],
   signal: AbortSignal | undefined,
 ): Promise<Credentials | undefined> {
   const config = await readConfig(path, signal);
   if (config === undefined) return undefined;
+  for (const namespace of namespaces) {
+    const helper = ownEntry(config.credHelpers, namespace);
+    if (helper !== undefined) {
+      const found = await credentialFromHelper(helper, namespace, signal && { signal });
+      if (found !== undefined) return found;
+    }
+    const entry = ownEntry(config.auths, namespace);
+    const credentials = entry && credentialsOf(entry, namespace, path);
+    if (credentials !== undefined) return credentials;
+  }
   const helper =
-    config.credHelpers?.[registry] ?? config.credHelpers?.[configKey(registry)] ?? config.credsStore;
+    ownEntry(config.credHelpers, registry) ??
+    ownEntry(config.credHelpers, configKey(registry)) ??
+    config.credsStore;
   if (helper) {
     const found = await credentialFromHelper(helper, configKey(registry), signal && { signal });
     if (found !== undefined) return found;
@@ -93,6 +117,10 @@ async function lookUp(
     }
   }
   return undefined;
+}
+
+function ownEntry<T>(record: Record<string, T> | null | undefined, key: string): T | undefined {
+  return record && Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
 async function readConfig(path: string, signal: AbortSignal | undefined) {

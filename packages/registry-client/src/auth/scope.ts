@@ -8,6 +8,11 @@ export function repositoryScope(
   return `repository:${repository}:${actions.join(',')}`;
 }
 
+/** The repository that a call with these scopes is for: that of the first, since a mount reads from others besides. */
+export function repositoryOf([scope]: readonly string[]): string | undefined {
+  return /^repository:(.+):[^:]*$/.exec(scope ?? '')?.[1];
+}
+
 /** The scope to list all repositories. */
 export const CATALOG_SCOPE = 'registry:catalog:*';
 

@@ -220,6 +220,42 @@ describe('bearer tokens', () => {
     expect(tokens.requests.length).toBe(2);
   });
 
+  test('are bought with what the source has for the repository, and not shared between repositories', async () => {
+    await using tokens = await startTokenServer({
+      users: { one: 'p1', two: 'p2' },
+      issue: (_, user) => `token-of-${user}`,
+    });
+    await using registry = await startTestRegistry({
+      challenge: ({ headers, url }) => {
+        const user = url!.includes('/one/') ? 'one' : 'two';
+        return headers.authorization === `Bearer token-of-${user}`
+          ? undefined
+          : `Bearer realm="${tokens.realm}",service="test"`;
+      },
+    });
+    const { layer } = addImage(registry, 'one/app', 'v1');
+    addImage(registry, 'two/app', 'v1');
+    const asked: (string | undefined)[] = [];
+    await using client = quickClient({
+      credentials: {
+        perRepository: true,
+        get: async (_, { repository } = {}) => {
+          asked.push(repository);
+          return repository === 'one/app'
+            ? { username: 'one', password: 'p1' }
+            : { username: 'two', password: 'p2' };
+        },
+      },
+    });
+    for (const name of ['one/app', 'two/app', 'one/app']) {
+      const repository = client.repository(`${registry.host}/${name}`);
+      await repository.resolve('v1');
+      await collect(await repository.fetch(layer));
+    }
+    expect(asked.sort()).toEqual(['one/app', 'two/app']);
+    expect(tokens.requests.map(({ user }) => user).sort()).toEqual(['one', 'two']);
+  });
+
   test('for a mount cover both repositories', async () => {
     await using tokens = await startTokenServer({ issue: (scopes) => scopes.join('|') });
     let mounted = '';

@@ -138,3 +138,32 @@ test("reads podman's auth.json, then Docker's file, and gives no namespace's pas
   vi.stubEnv('REGISTRY_AUTH_FILE', join(folder, 'config.json'));
   expect(await containersAuthCredentials().get('a.example')).toEqual({ username: 'docker', password: 'd' });
 });
+
+test("gives the nearest of auth.json's entries for a repository, and none of them to its neighbours", async () => {
+  const path = join(folder, 'auth.json');
+  const auths = Object.fromEntries(
+    ['a.example', 'a.example/team', 'a.example/team/app', 'docker.io/library', '__proto__'].map((key) => [
+      key,
+      { auth: base64(`${key}:p`) },
+    ]),
+  );
+  await writeFile(path, JSON.stringify({ auths }));
+  const source = containersAuthCredentials({ path });
+  expect(source.perRepository).toBe(true);
+  const userOf = async (registry: string, repository?: string) => {
+    const found = await source.get(registry, repository === undefined ? {} : { repository });
+    return found && 'username' in found ? found.username : undefined;
+  };
+  expect(await userOf('a.example')).toBe('a.example');
+  expect(await userOf('a.example', 'teamster')).toBe('a.example');
+  expect(await userOf('a.example', 'team')).toBe('a.example/team');
+  expect(await userOf('a.example', 'team/other/deep')).toBe('a.example/team');
+  expect(await userOf('a.example', 'team/app')).toBe('a.example/team/app');
+  expect(await userOf('a.example', 'team/app/part')).toBe('a.example/team/app');
+  expect(await userOf('docker.io', 'library/alpine')).toBe('docker.io/library');
+  expect(await userOf('docker.io', 'me/alpine')).toBeUndefined();
+  expect(await dockerConfigCredentials({ path }).get('a.example', { repository: 'team/app' })).toEqual({
+    username: 'a.example',
+    password: 'p',
+  });
+});
