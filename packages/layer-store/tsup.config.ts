@@ -3,6 +3,7 @@ import { defineConfig } from 'tsup';
 export default defineConfig({
   entry: {
     index: 'src/index.ts',
+    archive: 'src/archive/index.ts',
     snapshot: 'src/snapshot/index.ts',
     testing: 'src/testing/index.ts',
     worker: 'src/unpack/index.ts',

@@ -8,6 +8,7 @@ import { ContainerError } from '@tare/image-spec';
  * - `SIZE_MISMATCH`, `DIGEST_MISMATCH`: bytes are not what their descriptor (or diffID) says.
  * - `INVALID_TAR`: the archive breaks its format. `UNSAFE_ENTRY`: an entry tries what no layer may, for example to
  *   replace the root. `LIMIT_EXCEEDED`: the archive is larger than the limits allow.
+ * - `INVALID_ARCHIVE`: an archive of images that holds none, or lists what it does not hold.
  * - `UNSUPPORTED`: the file system, the kernel or the process lacks what the call needs (mknod without privilege).
  * - `INVALID_ARGUMENT`: the caller passed something no store can take. `CORRUPT_STORE`: the store's own files are damaged.
  * - `IO_ERROR`: a file-system call failed; `cause` is its system error (`ENOSPC`, `EIO`, ...).
@@ -23,6 +24,7 @@ export type LayerStoreErrorCode =
   | 'UNSAFE_ENTRY'
   | 'LIMIT_EXCEEDED'
   | 'UNSUPPORTED'
+  | 'INVALID_ARCHIVE'
   | 'INVALID_ARGUMENT'
   | 'CORRUPT_STORE'
   | 'IO_ERROR'

@@ -1,17 +1,6 @@
 /** `docker save`: images as one archive that is an OCI layout and what `docker load` has always read, at once. */
-import {
-  blobPath,
-  familiarReference,
-  LAYOUT_FILE,
-  LAYOUT_INDEX_FILE,
-  LAYOUT_VERSION,
-  MEDIA_TYPES,
-  parseReference,
-  withDefaultTag,
-  type Descriptor,
-  type Digest,
-} from '@tare/image-spec';
-import { encodeTarHeader, TAR_END, tarEntry, tarPadding } from '@tare/layer-store';
+import { parseReference, withDefaultTag, type Descriptor, type Digest } from '@tare/image-spec';
+import { writeImageArchive } from '@tare/layer-store/archive';
 
 import { invalid, systemError } from '../errors.ts';
 import { layersOf } from './create.ts';
@@ -103,71 +92,6 @@ async function* archive(
       ...layers.map(({ digest }) => digest),
     ]),
   );
-  const written = new Set<Digest>();
-  yield header('directory', 'blobs/');
-  yield header('directory', 'blobs/sha256/');
-  for (const { image, manifest, layers } of saved) {
-    const config = {
-      mediaType: MEDIA_TYPES.ociConfig,
-      digest: image.id,
-      size: await sizeOf(images, image.id),
-    };
-    for (const descriptor of [...layers, config, manifest]) {
-      if (written.has(descriptor.digest)) continue;
-      written.add(descriptor.digest);
-      yield header('file', blobPath(descriptor.digest), descriptor.size);
-      yield* await images.content.fetch(descriptor, { signal });
-      yield tarPadding(descriptor.size);
-    }
-  }
-  yield* document(LAYOUT_INDEX_FILE, {
-    schemaVersion: 2,
-    mediaType: MEDIA_TYPES.ociIndex,
-    manifests: saved.flatMap(({ manifest, image, names }) => {
-      const { mediaType, digest, size } = manifest;
-      const { architecture, os, variant } = image.config;
-      const platform = { architecture, os, ...(variant === undefined ? {} : { variant }) };
-      const entry = { mediaType, digest, size, platform };
-      if (names.size === 0) return [entry];
-      return [...names].map((name) => ({
-        ...entry,
-        annotations: {
-          'io.containerd.image.name': name,
-          'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1),
-        },
-      }));
-    }),
-  });
-  yield* document(
-    'manifest.json',
-    saved.map(({ image, layers, names }) => ({
-      Config: blobPath(image.id),
-      RepoTags: names.size > 0 ? [...names].map(familiarName) : null,
-      Layers: layers.map(({ digest }) => blobPath(digest)),
-    })),
-  );
-  yield* document(LAYOUT_FILE, { imageLayoutVersion: LAYOUT_VERSION });
-  yield TAR_END;
-}
-
-function familiarName(name: string): string {
-  return familiarReference(parseReference(name));
-}
-
-async function sizeOf(images: Images, digest: Digest): Promise<number> {
-  const info = await images.content.info(digest);
-  if (!info)
-    throw systemError(`the config of image ${digest} is missing from the content store; pull it again`);
-  return info.size;
-}
-
-function header(type: 'file' | 'directory', name: string, size = 0): Uint8Array {
-  return encodeTarHeader(tarEntry(type, name, { size }));
-}
-
-function* document(name: string, value: unknown): Generator<Uint8Array, void, undefined> {
-  const bytes = Buffer.from(JSON.stringify(value));
-  yield header('file', name, bytes.length);
-  yield bytes;
-  yield tarPadding(bytes.length);
+  const named = saved.map(({ manifest, names }) => ({ descriptor: manifest, names: [...names] }));
+  yield* writeImageArchive(images.content, named, { signal });
 }
