@@ -170,6 +170,15 @@ export async function packagesToInstall(name: string): Promise<string[]> {
   return [...stdout.matchAll(/^Inst (\S+)/gm)].map(([, found]) => found!);
 }
 
+/** The packages and all that they depend on, as on a machine that has none yet. @throws when apt-get does not know one */
+export async function packageClosure(names: readonly string[]): Promise<string[]> {
+  const nothing = 'Dir::State::status=/dev/null';
+  const flags = ['install', '--no-install-recommends', '--simulate', '-qq', '-o', nothing];
+  const { stdout } = await run('apt-get', [...flags, ...names]);
+  const found = [...stdout.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name!);
+  return [...new Set(found)].sort();
+}
+
 /** The first package that `name`, which may be empty itself, depends on. @throws when apt-cache does not know it */
 export async function firstDependency(name: string): Promise<string> {
   const { stdout } = await run('apt-cache', ['depends', '--important', name]);

@@ -9,6 +9,8 @@ import { startServer } from './process.ts';
 export interface LabRegistry extends AsyncDisposable {
   /** `127.0.0.1:<port>`. */
   host: string;
+  /** Where it keeps what is pushed. */
+  dataFolder: string;
 }
 
 /** @throws {Error} when the component is not there; ask `componentPath(COMPONENTS.registry)` first */
@@ -33,6 +35,7 @@ export async function startDebianRegistry(): Promise<LabRegistry> {
   });
   return {
     host,
+    dataFolder: join(folder, 'data'),
     async [Symbol.asyncDispose]() {
       await server.stop();
       await rm(folder, { recursive: true, force: true });

@@ -19,7 +19,7 @@ import { Engine, type EngineParts } from './engine.ts';
 import { messageOf } from './errors.ts';
 import { Pidfile } from './pidfile.ts';
 import { Registries } from './registries.ts';
-import { inheritedSockets, serviceManager } from './system/service-manager.ts';
+import { inheritedSockets, serviceManager, withInherited } from './system/service-manager.ts';
 
 /**
  * `tare daemon`: runs until SIGTERM or SIGINT.
@@ -52,9 +52,11 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
     using _pidfile = Pidfile.acquire(config.pidfile);
     await using resources = new AsyncDisposableStack();
     const manager = serviceManager(process.env, nativeDatagram);
+    const sockets = inheritedSockets(process.env, process.pid);
+    config = { ...config, hosts: withInherited(config.hosts, sockets) };
     await using engine = await Engine.start(config, {
       ...(await openParts(config, log, resources)),
-      inheritedSockets: inheritedSockets(process.env, process.pid),
+      inheritedSockets: sockets,
     });
     manager.notify('READY=1', `STATUS=Listening on ${engine.addresses.join(', ')}`);
     const signal = await stop;

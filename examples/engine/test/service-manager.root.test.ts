@@ -7,17 +7,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { eventually } from '../../../test/lab/process.ts';
-import { inheritedSockets, serviceManager } from '../src/system/service-manager.ts';
+import { inheritedSockets, serviceManager, withInherited } from '../src/system/service-manager.ts';
 import { missingForDaemon } from './daemon.ts';
 import { call } from './http/harness.ts';
 
 describe('inherited sockets', () => {
   it('are those meant for this process, by name', () => {
-    const environment = { LISTEN_PID: '7', LISTEN_FDS: '2', LISTEN_FDNAMES: 'a:b', HOME: '/' };
-    expect(inheritedSockets(environment, 7)).toEqual([
-      { fd: 3, name: 'a', taken: false },
-      { fd: 4, name: 'b', taken: false },
-    ]);
+    const environment = { LISTEN_PID: '7', LISTEN_FDS: '1', LISTEN_FDNAMES: 'a', HOME: '/' };
+    expect(inheritedSockets(environment, 7)).toMatchObject([{ fd: 3, name: 'a', taken: false }]);
     // what we start must not take them for its own
     expect(environment).toEqual({ HOME: '/' });
   });
@@ -25,6 +22,21 @@ describe('inherited sockets', () => {
   it('are none for another process', () => {
     expect(inheritedSockets({ LISTEN_PID: '7', LISTEN_FDS: '2' }, 8)).toEqual([]);
     expect(inheritedSockets({}, 8)).toEqual([]);
+  });
+});
+
+describe('the hosts', () => {
+  const socket = { fd: 3, name: 'api', path: '/run/tare.sock', taken: false };
+
+  it('are the inherited sockets too, each once', () => {
+    expect(withInherited(['unix:///run/tare.sock'], [socket])).toEqual(['fd://']);
+    expect(withInherited(['unix:///other', 'tcp://127.0.0.1:1'], [socket])).toEqual([
+      'fd://',
+      'unix:///other',
+      'tcp://127.0.0.1:1',
+    ]);
+    expect(withInherited(['fd://api'], [socket])).toEqual(['fd://api']);
+    expect(withInherited(['unix:///other'], [])).toEqual(['unix:///other']);
   });
 });
 
@@ -44,7 +56,6 @@ describe.skipIf(missingForDaemon)(`the daemon as a service${missingForDaemon ?? 
     const main = join(import.meta.dirname, '..', 'src', 'main.ts');
     const launcher = join(import.meta.dirname, 'service-manager.py');
     const flags = [
-      ['--host', 'fd://'],
       ['--config-file', '/dev/null'],
       ['--data-root', join(folder, 'data')],
       ['--exec-root', join(folder, 'run')],

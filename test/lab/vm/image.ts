@@ -25,7 +25,7 @@ import { firstDependency, packageFolder } from '../debian.ts';
 
 const run = promisify(execFile);
 const ROOT = join(import.meta.dirname, '..', '..', '..');
-const CACHE = join(ROOT, '.cache', 'vm');
+export const CACHE = join(ROOT, '.cache', 'vm');
 const GUEST = join(import.meta.dirname, 'guest');
 
 /** What a machine starts from. */
@@ -37,7 +37,7 @@ export interface BootImage {
 }
 
 /** Pure cgroup v2 and a kernel two years older than the newest one that people run: Debian 12 has 6.1. */
-const KERNEL = 'linux-image-cloud-amd64';
+export const KERNEL = 'linux-image-cloud-amd64';
 /**
  * What Node is linked with; busybox; a shell and an unshare(1) that, unlike busybox's, run the programs on the PATH; and
  * those of GNU's that tests ask for what busybox cannot tell.
@@ -47,7 +47,7 @@ const PACKAGES = (
   'tar coreutils findutils diffutils libacl1 libattr1 libgmp10 libselinux1 libpcre2-8-0'
 ).split(' ');
 /** Parts of the kernel's modules: what container and network tests use, and the disks. */
-const MODULES = (
+export const MODULES = (
   'block lib fs/overlayfs fs/xfs drivers/virtio drivers/block/virtio_blk.ko drivers/block/loop.ko drivers/net/veth.ko ' +
   'drivers/net/dummy.ko net/802 net/8021q net/llc net/bridge net/netfilter net/ipv4 net/ipv6'
 ).split(' ');
@@ -95,7 +95,7 @@ async function make(kernel: string, folder: string): Promise<void> {
   }
 }
 
-async function makeInitrd(work: string, modules: string, version: string): Promise<void> {
+export async function makeInitrd(work: string, modules: string, version: string): Promise<void> {
   const root = join(work, 'initial-root');
   for (const name of ['bin', 'dev', 'root']) await mkdir(join(root, name), { recursive: true });
   const busybox = join(root, 'bin/busybox');
@@ -108,7 +108,7 @@ async function makeInitrd(work: string, modules: string, version: string): Promi
   await rm(root, { recursive: true });
 }
 
-async function copyModules(
+export async function copyModules(
   from: string,
   root: string,
   version: string,
@@ -165,7 +165,7 @@ export async function makeFileSystem(file: string, sizeMiB: number, folder?: str
 }
 
 /** A package over a root whose /bin and the like are links into /usr. */
-async function unpack(folder: string, root: string): Promise<void> {
+export async function unpack(folder: string, root: string): Promise<void> {
   const copy = 'tar -c -C "$0" --exclude=./usr/share . | tar -x -C "$1" --keep-directory-symlink';
   await run('sh', ['-c', copy, folder, root]);
 }
@@ -188,7 +188,7 @@ async function linkTree(from: string, to: string): Promise<void> {
 }
 
 /** Enough for the tree in ext4, with its tables. */
-async function sizeMiB(root: string): Promise<number> {
+export async function sizeMiB(root: string): Promise<number> {
   const { stdout } = await run('du', ['-sm', '--apparent-size', root]);
   return Math.ceil(Number.parseInt(stdout, 10) * 1.4) + 64;
 }

@@ -104,8 +104,13 @@ async function packCheckout(archive: string, folder: string, script: string): Pr
   }
 }
 
-function readable(file: string): string {
+export function readable(file: string): string {
   return `file=${file},readonly=on`;
+}
+
+/** As {@link readable}, written to as well, without that the file changes. */
+export function scratched(file: string): string {
+  return `file=${file},snapshot=on`;
 }
 
 /** Nobody reads it after a crash of the host. */
@@ -113,11 +118,12 @@ function writable(file: string): string {
   return `file=${file},cache=unsafe,discard=unmap`;
 }
 
-async function boot(
+export async function boot(
   qemu: Qemu,
   image: BootImage,
   disks: readonly string[],
   { limitSeconds, onConsole }: MachineOptions,
+  kernelArguments = '',
 ): Promise<string> {
   const child = spawn(
     qemu.program,
@@ -129,7 +135,7 @@ async function boot(
       '-initrd',
       image.initrd,
       '-append',
-      `${KERNEL_ARGUMENTS} tare.limit=${limitSeconds}`,
+      `${KERNEL_ARGUMENTS} tare.limit=${limitSeconds} ${kernelArguments}`.trim(),
       ...disks.flatMap((disk, i) => [
         '-drive',
         `id=disk${i},format=raw,if=none,${disk}`,

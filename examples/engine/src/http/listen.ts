@@ -1,5 +1,5 @@
 /** Binds the server to the addresses of the configuration. */
-import { chmodSync, chownSync, fstatSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect, isIP, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { Server as TlsServer } from 'node:tls';
@@ -55,21 +55,11 @@ async function listenInherited(
   socket.taken = true;
   await started(server, () => server.listen({ fd: socket.fd }), host);
   // of a pipe that it has not bound, Node knows no address
-  if (server.address() === null) return `unix://${pathOfSocket(socket.fd)}`;
+  if (server.address() === null) return `unix://${socket.path}`;
   server.close();
   throw invalid(
     `invalid host ${host}: only unix sockets are taken over; give tcp addresses as tcp://address:port`,
   );
-}
-
-/** The file of a bound unix socket, from the kernel's list. */
-function pathOfSocket(fd: number): string {
-  const inode = String(fstatSync(fd).ino);
-  // number, references, protocol, flags, type, state, inode, path
-  const rows = readFileSync('/proc/net/unix', 'utf8')
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/));
-  return rows.find((row) => row[6] === inode)?.[7] ?? '(unnamed)';
 }
 
 async function listenUnix(server: Server, path: string, group: SocketGroup): Promise<string> {

@@ -1,10 +1,14 @@
 /** systemd's half of a service: the sockets it opens for us, and what it is told of our life. Other managers do the same. */
 
+import { fstatSync, readFileSync } from 'node:fs';
+
 /** A listening socket that was open when we started. */
 export interface InheritedSocket {
   fd: number;
   /** Name of its unit, or `FileDescriptorName=` there. */
   name: string;
+  /** Its file; empty for what is no unix socket with one. */
+  path: string;
   /** Somebody listens on it already. */
   taken: boolean;
 }
@@ -24,8 +28,29 @@ export function inheritedSockets(environment: NodeJS.ProcessEnv, pid: number): I
   return Array.from({ length: Number(LISTEN_FDS) || 0 }, (_, index) => ({
     fd: FIRST_FD + index,
     name: names[index] || 'unknown',
+    path: pathOfSocket(FIRST_FD + index),
     taken: false,
   }));
+}
+
+/** The file of a bound unix socket, from the kernel's list. */
+function pathOfSocket(fd: number): string {
+  const inode = String(fstatSync(fd).ino);
+  // number, references, protocol, flags, type, state, inode, path
+  const rows = readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/));
+  return rows.find((row) => row[6] === inode)?.[7] ?? '';
+}
+
+/**
+ * Where to listen: what is configured, and the inherited sockets, which nobody would answer otherwise. An address that is
+ * such a socket's own is listened on once.
+ */
+export function withInherited(hosts: readonly string[], sockets: readonly InheritedSocket[]): string[] {
+  if (sockets.length === 0 || hosts.some((host) => host.startsWith('fd://'))) return [...hosts];
+  const own = new Set(sockets.map(({ path }) => `unix://${path}`));
+  return [...sockets.map(() => 'fd://'), ...hosts.filter((host) => !own.has(host))];
 }
 
 /** Sends one datagram to a unix socket. @throws errno errors */

@@ -33,11 +33,13 @@ export const command = defineCommand({
     dataRoot: string('Directory that is to have the images', { initial: '/var/lib/tare' }),
     format: string(formatHelp),
     group: string('Group of the socket', { initial: 'docker' }),
+    machine: toggle('Look at the machine alone, not for a daemon'),
     quiet: toggle('Only tell of what is not good', { short: 'q' }),
   },
   async run({ cli, flags }) {
     const { examine } = await import('../../doctor/doctor.ts');
-    const checks = [...(await examine(flags)), await daemonCheck(cli)];
+    const machine = await examine(flags);
+    const checks = flags.machine ? machine : [...machine, await daemonCheck(cli)];
     const shown = flags.quiet ? checks.filter(({ verdict }) => verdict !== 'good') : checks;
     if (flags.format !== '') printListing(cli, listing, shown, { format: flags.format });
     else cli.stdout.write(report(cli, shown));
@@ -71,7 +73,7 @@ async function daemonCheck(cli: Cli): Promise<Check> {
 
 /** A line on each; below what is not good, what it means and what to do. */
 function report(cli: Cli, checks: readonly Check[]): string {
-  const width = Math.max(...checks.map(({ id }) => id.length));
+  const width = Math.max(0, ...checks.map(({ id }) => id.length));
   const indent = ' '.repeat(width + 4);
   const columns = Math.max(20, Math.min(cli.columns, 100) - indent.length);
   return checks
