@@ -32,6 +32,7 @@ import type { TreePart, Trees } from './containers/trees.ts';
 import { withoutForeign } from './foreign-compression.ts';
 import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
 import type { SendDatagram } from './system/service-manager.ts';
+import type { OpenUnixDatagrams } from './logs/sinks.ts';
 import type { HostMounts } from './volumes/volumes.ts';
 
 /** Network namespaces bound to files. */
@@ -58,6 +59,15 @@ export const nativeHostMounts: HostMounts = {
     while (unmount(target, { lazy: true }));
   },
   table: mountTable,
+};
+
+/** Unix sockets of datagrams: of syslog, the journal and service managers. */
+export const nativeUnixDatagrams: OpenUnixDatagrams = (path) => {
+  const fd = connectUnix(path, 'datagram');
+  return {
+    send: (data) => sendMessage(fd, data) !== undefined,
+    [Symbol.dispose]: () => closeSync(fd),
+  };
 };
 
 /** From `<fcntl.h>`; node:fs does not name it. */

@@ -1,161 +1,20 @@
-/** Configuration: dockerd's flags and daemon.json, with dockerd's rules. */
+/** Reading the configuration: dockerd's flags and daemon.json, with dockerd's rules. */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { z } from 'zod';
+import {
+  DEFAULT_CONFIG_FILE,
+  DEFAULTS,
+  fileSchema,
+  FLAGS,
+  TLS_FILES,
+  type Config,
+  type ContainerDefaults,
+  type FileConfig,
+  type FileKey,
+  type TcpSecurity,
+} from './config-keys.ts';
 import { invalid } from './errors.ts';
-
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
-
-/** How tcp sockets are protected. */
-export type TcpSecurity =
-  /** Only clients with a certificate of the CA get in. */
-  | { kind: 'verified'; ca: string; cert: string; key: string }
-  /** Encrypted, but open to every client. */
-  | { kind: 'encrypted'; cert: string; key: string }
-  /** Neither; on addresses other than loopback only when `insists`. */
-  | { kind: 'plain'; insists: boolean };
-
-/** The engine's configuration, complete. */
-export interface Config {
-  /** Where to listen: `unix:///path`, `tcp://address:port`, `fd://[name]` for sockets that systemd opened. */
-  hosts: string[];
-  /** Paths are of PEM files. */
-  tcp: TcpSecurity;
-  /** Directory of everything that must survive a reboot. */
-  dataRoot: string;
-  /** Directory of what need not: sockets, namespaces, runtime state. */
-  execRoot: string;
-  pidfile: string;
-  /** Group of the unix sockets; they are 0660. */
-  group: string;
-  /** Whether `group` was asked for: a missing one is then an error. */
-  groupExplicit: boolean;
-  logLevel: LogLevel;
-  /** Base URLs asked before Docker Hub, in this order. */
-  registryMirrors: string[];
-  /** Registries that may be reached by plain http or with unverified TLS: `host[:port]` or CIDR. Loopback always may. */
-  insecureRegistries: string[];
-  /** Layers of one pull fetched at the same time. */
-  maxConcurrentDownloads: number;
-  maxConcurrentUploads: number;
-  /** How often a broken download is tried. */
-  maxDownloadAttempts: number;
-  /** Seconds that a graceful shutdown may take. */
-  shutdownTimeoutS: number;
-  /** Whether containers have an init process unless they say otherwise. */
-  init: boolean;
-  /** Free-form labels of this engine, shown by `info`. */
-  labels: string[];
-  /** Bytes that the build cache may take; undefined for a tenth of the file system, Infinity for no limit. */
-  buildCacheBytes: number | undefined;
-}
-
-/** Where `tlscacert`, `tlscert` and `tlskey` are when nothing else is said. */
-const TLS_FILES = { ca: '/etc/tare/ca.pem', cert: '/etc/tare/cert.pem', key: '/etc/tare/key.pem' };
-
-/** The file read when `--config-file` is not given. It need not exist; a given one must. */
-export const DEFAULT_CONFIG_FILE = '/etc/tare/daemon.json';
-
-const DEFAULTS: Config = {
-  hosts: ['unix:///run/tare.sock'],
-  tcp: { kind: 'plain', insists: false },
-  dataRoot: '/var/lib/tare',
-  execRoot: '/run/tare',
-  pidfile: '/run/tare.pid',
-  group: 'docker',
-  groupExplicit: false,
-  logLevel: 'info',
-  registryMirrors: [],
-  insecureRegistries: [],
-  maxConcurrentDownloads: 3,
-  maxConcurrentUploads: 5,
-  maxDownloadAttempts: 5,
-  shutdownTimeoutS: 15,
-  init: false,
-  labels: [],
-  buildCacheBytes: undefined,
-};
-
-const mirror = z
-  .string()
-  .refine(
-    (text) => /^https?:\/\/[^/?#@]+(\/[^?#]*)?$/.test(text),
-    'expected a URL like https://mirror.example.com',
-  );
-const host = z
-  .string()
-  .refine(
-    (text) => /^(unix:\/\/\/.+|tcp:\/\/.+|fd:\/\/[^/]*)$/.test(text),
-    'expected unix:///path, tcp://address:port or fd://',
-  );
-
-const UNITS = { k: 1000, m: 1000 ** 2, g: 1000 ** 3, t: 1000 ** 4 };
-const size = z
-  .string()
-  .regex(/^\d+(?:\.\d+)?\s*[kmgt]?i?b?$/i, 'expected a size like 20GB')
-  .transform((text) => {
-    const [, number, unit = ''] = /^([\d.]+)\s*([kmgt]?)/i.exec(text)!;
-    return Math.floor(Number(number) * (UNITS[unit.toLowerCase() as keyof typeof UNITS] ?? 1));
-  });
-
-/** What daemon.json may hold; flags are translated to the same shape, so both are checked alike. */
-const fileSchema = z.strictObject({
-  hosts: z.array(host).optional(),
-  'data-root': z.string().min(1).optional(),
-  'exec-root': z.string().min(1).optional(),
-  pidfile: z.string().min(1).optional(),
-  group: z.string().optional(),
-  'log-level': z.enum(LOG_LEVELS).optional(),
-  debug: z.boolean().optional(),
-  tls: z.boolean().optional(),
-  tlsverify: z.boolean().optional(),
-  tlscacert: z.string().min(1).optional(),
-  tlscert: z.string().min(1).optional(),
-  tlskey: z.string().min(1).optional(),
-  'registry-mirrors': z.array(mirror).optional(),
-  'insecure-registries': z.array(z.string().min(1)).optional(),
-  'max-concurrent-downloads': z.int().min(1).optional(),
-  'max-concurrent-uploads': z.int().min(1).optional(),
-  'max-download-attempts': z.int().min(1).optional(),
-  'shutdown-timeout': z.int().min(0).optional(),
-  init: z.boolean().optional(),
-  labels: z.array(z.string().regex(/^[^=]+=.*$/, 'expected key=value')).optional(),
-  builder: z
-    .strictObject({
-      gc: z.strictObject({ enabled: z.boolean().optional(), defaultKeepStorage: size.optional() }).optional(),
-    })
-    .optional(),
-});
-type FileConfig = z.output<typeof fileSchema>;
-type FileKey = keyof FileConfig & string;
-
-/** Flag name → key of daemon.json; lists have a singular flag and a plural key. */
-const FLAGS = {
-  host: { key: 'hosts', kind: 'list', short: 'H' },
-  'data-root': { key: 'data-root', kind: 'text' },
-  'exec-root': { key: 'exec-root', kind: 'text' },
-  pidfile: { key: 'pidfile', kind: 'text', short: 'p' },
-  group: { key: 'group', kind: 'text', short: 'G' },
-  'log-level': { key: 'log-level', kind: 'text', short: 'l' },
-  debug: { key: 'debug', kind: 'switch', short: 'D' },
-  tls: { key: 'tls', kind: 'switch' },
-  tlsverify: { key: 'tlsverify', kind: 'switch' },
-  tlscacert: { key: 'tlscacert', kind: 'text' },
-  tlscert: { key: 'tlscert', kind: 'text' },
-  tlskey: { key: 'tlskey', kind: 'text' },
-  'registry-mirror': { key: 'registry-mirrors', kind: 'list' },
-  'insecure-registry': { key: 'insecure-registries', kind: 'list' },
-  'max-concurrent-downloads': { key: 'max-concurrent-downloads', kind: 'number' },
-  'max-concurrent-uploads': { key: 'max-concurrent-uploads', kind: 'number' },
-  'max-download-attempts': { key: 'max-download-attempts', kind: 'number' },
-  'shutdown-timeout': { key: 'shutdown-timeout', kind: 'number' },
-  init: { key: 'init', kind: 'switch' },
-  label: { key: 'labels', kind: 'list' },
-} as const satisfies Record<
-  string,
-  { key: FileKey; kind: 'list' | 'text' | 'switch' | 'number'; short?: string }
->;
+import { checkLogOptions } from './logs/drivers.ts';
 
 /** What the command line asks for. */
 export interface DaemonArguments {
@@ -163,37 +22,6 @@ export interface DaemonArguments {
   /** `--validate`: check the configuration and leave. */
   validate: boolean;
 }
-
-/** Lines for `tare daemon --help`. */
-export const DAEMON_USAGE = `Usage: tare daemon [OPTIONS]
-
-Serve the Docker Engine API.
-
-Options:
-      --config-file string            Configuration file (default "${DEFAULT_CONFIG_FILE}")
-      --data-root string              Root directory of persistent state (default "${DEFAULTS.dataRoot}")
-  -D, --debug                         Same as --log-level=debug
-      --exec-root string              Root directory of execution state (default "${DEFAULTS.execRoot}")
-  -G, --group string                  Group of the unix socket (default "${DEFAULTS.group}")
-  -H, --host list                     Where to listen: unix:///path, tcp://address:port, or fd:// for what systemd
-                                      has opened (default ${DEFAULTS.hosts[0]})
-      --init                          Run an init in every container that does not say otherwise
-      --insecure-registry list        Registry that may be reached without verified TLS
-      --label list                    Label of this engine: key=value
-  -l, --log-level string              ${LOG_LEVELS.join(', ')} (default "${DEFAULTS.logLevel}")
-      --max-concurrent-downloads int  Layers of one pull fetched at once (default ${DEFAULTS.maxConcurrentDownloads})
-      --max-concurrent-uploads int    Layers of all pushes sent at once (default ${DEFAULTS.maxConcurrentUploads})
-      --max-download-attempts int     Attempts at one download (default ${DEFAULTS.maxDownloadAttempts})
-  -p, --pidfile string                PID file (default "${DEFAULTS.pidfile}")
-      --registry-mirror list          Mirror of Docker Hub, asked first
-      --shutdown-timeout int          Seconds a graceful shutdown may take (default ${DEFAULTS.shutdownTimeoutS})
-      --tls                           Encrypt tcp sockets; --tls=false: serve them in the clear, to everybody
-      --tlscacert string              CA that clients' certificates must come from (default "${TLS_FILES.ca}")
-      --tlscert string                Certificate of this engine (default "${TLS_FILES.cert}")
-      --tlskey string                 Its key (default "${TLS_FILES.key}")
-      --tlsverify                     Encrypt tcp sockets and let in only clients with a certificate of the CA
-      --validate                      Check the configuration and leave
-`;
 
 /**
  * Reads flags and configuration file.
@@ -207,7 +35,9 @@ export function loadConfig(argv: readonly string[]): DaemonArguments {
   for (const [flag, { key, kind }] of Object.entries(FLAGS)) {
     const value = values[flag];
     if (value === undefined) continue;
-    fromFlags[key] = kind === 'number' ? Number(value) : value;
+    if (kind === 'number') fromFlags[key] = Number(value);
+    else if (kind === 'map') fromFlags[key] = keyValues(flag, value as string[]);
+    else fromFlags[key] = value;
   }
   const flags = check(fromFlags, 'invalid flag');
 
@@ -236,7 +66,7 @@ function parseFlags(argv: readonly string[]): { values: Record<string, unknown> 
     options[flag] = {
       type: spec.kind === 'switch' ? 'boolean' : 'string',
       ...('short' in spec ? { short: spec.short } : {}),
-      ...(spec.kind === 'list' ? { multiple: true } : {}),
+      ...(spec.kind === 'list' || spec.kind === 'map' ? { multiple: true } : {}),
     };
   }
   const negated: Record<string, boolean> = {};
@@ -252,6 +82,17 @@ function parseFlags(argv: readonly string[]): { values: Record<string, unknown> 
   } catch (error) {
     throw invalid(`${(error as Error).message}\nSee 'tare daemon --help'.`, { cause: error });
   }
+}
+
+/** `--log-opt key=value`, as often as one likes. */
+function keyValues(flag: string, values: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    values.map((text) => {
+      const at = text.indexOf('=');
+      if (at <= 0) throw invalid(`invalid argument "${text}" for --${flag}: expected key=value`);
+      return [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
 }
 
 function fileError(path: string, message: string, cause?: unknown): Error {
@@ -310,7 +151,45 @@ function tcpSecurity(given: FileConfig): TcpSecurity {
   return { kind: 'plain', insists: given.tls === false || given.tlsverify === false };
 }
 
+function containerDefaults(given: FileConfig): ContainerDefaults {
+  const { containerDefaults: own } = DEFAULTS;
+  const gateway = given['host-gateway-ip'];
+  return {
+    logDriver: given['log-driver'] ?? own.logDriver,
+    logOptions: given['log-opts'] ?? own.logOptions,
+    ulimits: Object.entries(given['default-ulimits'] ?? {}).map(
+      ([name, { Soft: soft = 0, Hard: hard = 0 }]) => ({
+        Name: name,
+        Soft: soft,
+        Hard: hard,
+      }),
+    ),
+    shmBytes: given['default-shm-size'] ?? own.shmBytes,
+    ipcMode: given['default-ipc-mode'] ?? own.ipcMode,
+    cgroupNamespace: given['default-cgroupns-mode'] ?? own.cgroupNamespace,
+    noNewPrivileges: given['no-new-privileges'] ?? own.noNewPrivileges,
+    seccompProfile: seccompProfile(given['seccomp-profile']) ?? own.seccompProfile,
+    cgroupParent: given['cgroup-parent'] ?? own.cgroupParent,
+    dns: given.dns ?? own.dns,
+    dnsOptions: given['dns-opts'] ?? own.dnsOptions,
+    dnsSearch: given['dns-search'] ?? own.dnsSearch,
+    hostGateways: given['host-gateway-ips'] ?? (gateway === undefined ? own.hostGateways : [gateway]),
+  };
+}
+
+/** The text of a profile of its own, read once. */
+function seccompProfile(given: string | undefined): string | undefined {
+  if (given === undefined || given === '') return undefined;
+  if (given === 'builtin' || given === 'unconfined') return given;
+  try {
+    return readFileSync(given, 'utf8');
+  } catch (error) {
+    throw invalid(`cannot read the seccomp profile ${given}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
 function toConfig(given: FileConfig): Config {
+  checkLogOptions(given['log-driver'] ?? DEFAULTS.containerDefaults.logDriver, given['log-opts'] ?? {});
   return {
     hosts: given.hosts !== undefined && given.hosts.length > 0 ? given.hosts : DEFAULTS.hosts,
     tcp: tcpSecurity(given),
@@ -328,6 +207,9 @@ function toConfig(given: FileConfig): Config {
     shutdownTimeoutS: given['shutdown-timeout'] ?? DEFAULTS.shutdownTimeoutS,
     init: given.init ?? DEFAULTS.init,
     labels: given.labels ?? DEFAULTS.labels,
+    mirrors: given.mirrors ?? DEFAULTS.mirrors,
+    containerDefaults: containerDefaults(given),
+    metricsAddress: given['metrics-addr'],
     buildCacheBytes:
       given.builder?.gc?.enabled === false ? Number.POSITIVE_INFINITY : given.builder?.gc?.defaultKeepStorage,
   };

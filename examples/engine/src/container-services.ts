@@ -10,6 +10,7 @@ import { execRoutes } from './http/routes/exec.ts';
 import { networkRoutes } from './http/routes/networks.ts';
 import { volumeRoutes } from './http/routes/volumes.ts';
 import type { Route } from './http/route.ts';
+import { LogForwarders } from './logs/forwarders.ts';
 import { Networks } from './networks/networks.ts';
 import { ContainersTable } from './state/containers-table.ts';
 import type { StateDb } from './state/db.ts';
@@ -33,6 +34,7 @@ export interface ContainerServiceParts extends Omit<
   | 'paths'
   | 'hostFacts'
   | 'supportedLimits'
+  | 'logForwarders'
   | 'openFilesMax'
 > {
   db: StateDb;
@@ -77,6 +79,7 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
     store,
     networks,
     open: openDns,
+    servers: seams.defaults.dns,
     sandboxOf: (id) => join(sandboxes, id),
     log: seams.log,
   });
@@ -91,6 +94,7 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
       sandboxes,
       mounts: join(execRoot, 'mounts'),
     },
+    logForwarders: new LogForwarders(seams.log),
     hostFacts: hostFacts(),
     supportedLimits: readCgroupFacts(),
     openFilesMax: openFilesMax(),

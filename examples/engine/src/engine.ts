@@ -11,7 +11,8 @@ import type { Logger } from 'pino';
 import type { LayerMaker } from './builder/commit.ts';
 import { prepareBuilder } from './builder/prepare.ts';
 import type { BuildParts } from './builder/in-engine/parts.ts';
-import type { Config } from './config.ts';
+import type { Config } from './config-keys.ts';
+import { reloadAttributes, reloadInto } from './reload.ts';
 import { containerServices, type ContainerServiceParts } from './container-services.ts';
 import { messageOf } from './errors.ts';
 import { EventBus } from './events/event-bus.ts';
@@ -75,7 +76,10 @@ export interface EngineParts {
     | 'cgroupVersion'
     | 'cgroupParent'
     | 'init'
+    | 'openUnixDatagrams'
   >;
+  /** Told when configuration in force has changed, for what the maker of the parts has made of it. */
+  reconfigured(config: Config): void;
 }
 
 /** A running engine. Disposing of it is the graceful shutdown; containers go on. */
@@ -83,9 +87,15 @@ export class Engine implements AsyncDisposable {
   /** Addresses it listens on. */
   readonly addresses: readonly string[];
   readonly #resources: AsyncDisposableStack;
+  readonly #reload: (config: Config) => void;
 
-  private constructor(addresses: readonly string[], resources: AsyncDisposableStack) {
+  private constructor(
+    addresses: readonly string[],
+    resources: AsyncDisposableStack,
+    reload: (config: Config) => void,
+  ) {
     this.addresses = addresses;
+    this.#reload = reload;
     this.#resources = resources;
   }
 
@@ -149,6 +159,7 @@ export class Engine implements AsyncDisposable {
       events,
       jobs,
       log,
+      defaults: config.containerDefaults,
       dataRoot: config.dataRoot,
       execRoot: config.execRoot,
     });
@@ -219,7 +230,28 @@ export class Engine implements AsyncDisposable {
       addresses.push(address);
     }
     resources.use(background(log, 'sweeping images', (signal) => sweepImages(images, { signal })));
-    return new Engine(addresses, resources.move());
+    const reload = (next: Config): void => {
+      const changed = reloadInto(config, next);
+      puller.limitDownloads(config.maxConcurrentDownloads);
+      pusher.limitUploads(config.maxConcurrentUploads);
+      parts.reconfigured(config);
+      events.publish({
+        type: 'daemon',
+        action: 'reload',
+        id: system.id,
+        attributes: reloadAttributes(config),
+      });
+      log.info({ changed }, 'configuration reloaded');
+    };
+    return new Engine(addresses, resources.move(), reload);
+  }
+
+  /**
+   * Takes up what may change while the engine runs, from a configuration that was read anew; the rest waits for the
+   * next start. Tells of it by the event `reload`.
+   */
+  reload(config: Config): void {
+    this.#reload(config);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

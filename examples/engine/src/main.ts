@@ -13,12 +13,15 @@ import {
   nativeSandboxes,
   nativeSeccomp,
   nativeTrees,
+  nativeUnixDatagrams,
 } from './adapters.ts';
-import { DAEMON_USAGE, loadConfig, type Config } from './config.ts';
+import { loadConfig } from './config.ts';
+import { DAEMON_USAGE, type Config } from './config-keys.ts';
 import { Engine, type EngineParts } from './engine.ts';
 import { messageOf } from './errors.ts';
 import { Pidfile } from './pidfile.ts';
 import { Registries } from './registries.ts';
+import { needsRestart } from './reload.ts';
 import { inheritedSockets, serviceManager, withInherited } from './system/service-manager.ts';
 
 /**
@@ -47,18 +50,28 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
 
   const log = pino({ level: config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
   // before anything starts: a signal during the start ends it right after
-  const stop = stopSignal(config.shutdownTimeoutS);
+  const stop = stopSignal(config);
   try {
     using _pidfile = Pidfile.acquire(config.pidfile);
     await using resources = new AsyncDisposableStack();
     const manager = serviceManager(process.env, nativeDatagram);
     const sockets = inheritedSockets(process.env, process.pid);
-    config = { ...config, hosts: withInherited(config.hosts, sockets) };
+    const complete = (given: Config): Config =>
+      Object.assign(given, { hosts: withInherited(given.hosts, sockets) });
+    complete(config);
     await using engine = await Engine.start(config, {
       ...(await openParts(config, log, resources)),
       inheritedSockets: sockets,
     });
-    manager.notify('READY=1', `STATUS=Listening on ${engine.addresses.join(', ')}`);
+    const ready = ['READY=1', `STATUS=Listening on ${engine.addresses.join(', ')}`];
+    const onHangup = (): void => {
+      manager.notify('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
+      reload(engine, config, () => complete(loadConfig(argv).config), log);
+      manager.notify(...ready);
+    };
+    process.on('SIGHUP', onHangup);
+    resources.defer(() => void process.off('SIGHUP', onHangup));
+    manager.notify(...ready);
     const signal = await stop;
     manager.notify('STOPPING=1');
     log.info({ signal }, 'shutting down');
@@ -75,6 +88,18 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
   }
   log.info('engine has stopped');
   return 0;
+}
+
+/** Reads the configuration anew; one that is wrong changes nothing. */
+function reload(engine: Engine, config: Config, read: () => Config, log: Logger): void {
+  try {
+    const next = read();
+    const waiting = needsRestart(config, next);
+    engine.reload(next);
+    if (waiting.length > 0) log.warn({ waiting }, 'some of the new configuration waits for the next start');
+  } catch (error) {
+    log.error({ err: error }, `the configuration was not reloaded: ${messageOf(error)}`);
+  }
 }
 
 /** Cgroup that the containers' own go below. */
@@ -99,7 +124,7 @@ async function openParts(
       const { RegistryClient } = await import('@tare/registry-client');
       return new RegistryClient({
         insecure: config.insecureRegistries,
-        mirrors: { [DEFAULT_REGISTRY]: config.registryMirrors },
+        mirrors: { ...config.mirrors, [DEFAULT_REGISTRY]: config.registryMirrors },
         retry: { attempts: config.maxDownloadAttempts },
       });
     }),
@@ -125,6 +150,10 @@ async function openParts(
     openRepository: registries.openRepository,
     searchRegistry: registries.search,
     login: registries.login,
+    reconfigured(current) {
+      log.level = current.logLevel;
+      registries.reload();
+    },
     containers: {
       runtime: createNativeRuntime({ stateDirectory: join(config.execRoot, 'containers') }),
       networkDriver: resources.use(createBridgeDriver()),
@@ -136,6 +165,7 @@ async function openParts(
       hostMounts: nativeHostMounts,
       cgroupParent: CGROUP_PARENT,
       init: { program: initProgram, always: config.init },
+      openUnixDatagrams: nativeUnixDatagrams,
       cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,
     },
   };
@@ -145,7 +175,7 @@ async function openParts(
 const FORCE_SIGNALS = 3;
 
 /** Resolves at the first SIGTERM or SIGINT; the third, or a shutdown that takes too long, ends the process. */
-function stopSignal(timeoutS: number): Promise<NodeJS.Signals> {
+function stopSignal(config: Pick<Config, 'shutdownTimeoutS'>): Promise<NodeJS.Signals> {
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
   let count = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
@@ -153,6 +183,7 @@ function stopSignal(timeoutS: number): Promise<NodeJS.Signals> {
     if (count >= FORCE_SIGNALS) process.exit(1);
     if (count > 1) return;
     resolve(signal);
+    const timeoutS = config.shutdownTimeoutS;
     setTimeout(() => {
       process.stderr.write(`shutdown took longer than ${timeoutS} seconds; leaving\n`);
       process.exit(1);

@@ -17,7 +17,7 @@ export class Registries implements AsyncDisposable {
   readonly #load: () => Promise<RegistryClient>;
   #client: Promise<RegistryClient> | undefined;
 
-  /** @param load - makes the client; called once, at the first use */
+  /** @param load - makes the client; called at the first use, and at the first after {@link reload} */
   constructor(load: () => Promise<RegistryClient>) {
     this.#load = load;
   }
@@ -47,6 +47,13 @@ export class Registries implements AsyncDisposable {
     }
     return { identityToken: '' };
   };
+
+  /** The next use makes a client anew; what the old one is at goes on to its end. */
+  reload(): void {
+    const old = this.#client;
+    this.#client = undefined;
+    void old?.then((client) => client.close()).catch(() => undefined);
+  }
 
   #open(): Promise<RegistryClient> {
     this.#client ??= this.#load();

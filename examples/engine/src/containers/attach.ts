@@ -5,7 +5,7 @@ import { LogReader } from '../logs/json-file.ts';
 import { parseDetachKeys } from './detach-keys.ts';
 import { StdioClient } from './stdio-client.ts';
 import type { LiveContainer } from './store.ts';
-import { containerFiles, type ContainerWorld } from './world.ts';
+import { logOf, type ContainerWorld } from './world.ts';
 
 /** What the client takes part in. */
 export interface AttachOptions {
@@ -79,7 +79,9 @@ async function replayLog(
   client: StdioClient,
   signal: AbortSignal,
 ): Promise<void> {
-  await using log = await LogReader.open(containerFiles(world.paths, container.id).log, { signal });
+  const kept = logOf(world, container.record);
+  if (!kept) return;
+  await using log = await LogReader.open(kept.path, { signal });
   for await (const entries of log) {
     for (const { stream, text } of entries) await client.write(stream, Buffer.from(text));
   }

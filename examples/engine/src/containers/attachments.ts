@@ -1,6 +1,6 @@
 /** A container's networks: which it is on, its endpoints while it runs, and the /etc files that depend on them. */
 import { randomBytes } from 'node:crypto';
-import { DNS_ADDRESS, type PortMapping } from '@tare/netdriver';
+import { DNS_ADDRESS, type Endpoint, type PortMapping } from '@tare/netdriver';
 
 import { conflict, forbidden } from '../errors.ts';
 import { portMappings } from '../networks/ports.ts';
@@ -8,6 +8,7 @@ import { runAll } from '../settle.ts';
 import type { NetworkRecord } from '../state/networks-table.ts';
 import type { NetworkAttachment } from './container.ts';
 import type { EndpointSettings } from './create-request.ts';
+import type { HostConfig } from './host-config.ts';
 import {
   hostResolvConf,
   hostsFile,
@@ -189,6 +190,27 @@ function refuseShared(mode = '', network: NetworkRecord): void {
   }
 }
 
+/** What the container asks of its resolver, else what the engine was told. */
+export function dnsChoice(
+  { defaults }: Pick<ContainerWorld, 'defaults'>,
+  host: HostConfig,
+): { servers: readonly string[]; search: readonly string[]; options: readonly string[] } {
+  const either = (own: readonly string[] | undefined, other: readonly string[]): readonly string[] =>
+    own?.length ? own : other;
+  return {
+    servers: either(host.Dns, defaults.dns),
+    search: either(host.DnsSearch, defaults.dnsSearch),
+    options: either(host.DnsOptions, defaults.dnsOptions),
+  };
+}
+
+/** What `host-gateway` means. */
+function gatewaysOf({ defaults }: ContainerWorld, endpoints: readonly Endpoint[]): string[] {
+  if (defaults.hostGateways.length > 0) return defaults.hostGateways;
+  const first = endpoints.find(({ gateway }) => gateway !== undefined)?.gateway;
+  return first === undefined ? [] : [first];
+}
+
 /** Writes /etc/hosts, /etc/hostname and /etc/resolv.conf as the container's endpoints are now. */
 export function writeEtcFiles(world: ContainerWorld, container: LiveContainer): void {
   const { record, state } = container;
@@ -201,7 +223,7 @@ export function writeEtcFiles(world: ContainerWorld, container: LiveContainer): 
   const endpoints = Object.values(state.networks).flatMap(({ endpoint }) => endpoint ?? []);
   const own = hostsFile({
     extraHosts: host.ExtraHosts ?? [],
-    gateway: endpoints.find(({ gateway }) => gateway !== undefined)?.gateway,
+    gateways: gatewaysOf(world, endpoints),
     addresses: endpoints.map(({ ipv4Address }) => ipv4Address.split('/')[0]!),
     names: config.Domainname ? [`${hostname}.${config.Domainname}`, hostname] : [hostname],
   });
@@ -209,7 +231,7 @@ export function writeEtcFiles(world: ContainerWorld, container: LiveContainer): 
   const asHost = hostNetwork && !host.ExtraHosts?.length;
   writeInPlace(files.hosts, asHost ? (readIfThere('/etc/hosts') ?? own) : own);
 
-  const choice = { servers: host.Dns ?? [], search: host.DnsSearch ?? [], options: host.DnsOptions ?? [] };
+  const choice = dnsChoice(world, host);
   const chosen = Object.values(choice).some((list) => list.length > 0);
   if (world.nameServers.wanted(container)) {
     writeInPlace(files.resolvConf, ownResolvConf(DNS_ADDRESS, hostResolvConf(), choice));

@@ -1,7 +1,7 @@
 /** The container service: every verb of the API on containers, over the seams of `ContainerWorld`. */
 import type { Readable } from 'node:stream';
 
-import { EngineError, conflict, invalid } from '../errors.ts';
+import { EngineError, conflict, invalid, notImplemented } from '../errors.ts';
 import type { Filters } from '../filters.ts';
 import type { HijackedStream } from '../http/hijack.ts';
 import type { ImageUser } from '../images/image.ts';
@@ -41,7 +41,7 @@ import {
 import type { LiveContainer, WaitCondition, WaitResult } from './store.ts';
 import { topTable } from './top.ts';
 import { updateContainer } from './update.ts';
-import { containerFiles, type ContainerWorld } from './world.ts';
+import { containerFiles, logAttributesOf, logOf, type ContainerWorld } from './world.ts';
 
 /** The containers of an engine. Disposing of it lets go of them; they run on. */
 export class Containers implements AsyncDisposable {
@@ -222,6 +222,9 @@ export class Containers implements AsyncDisposable {
     return inspectContainer(record, state, {
       apiVersion: options.apiVersion,
       files,
+      // clients read the file of this driver, and only this
+      logPath:
+        record.hostConfig.LogConfig?.Type === 'json-file' ? (logOf(this.#world, record)?.path ?? '') : '',
       execIds: this.execs.running(record.id),
       sandboxKey: sandboxed ? files.sandbox : '',
       sandboxId: sandboxed ? record.id : '',
@@ -248,15 +251,19 @@ export class Containers implements AsyncDisposable {
    */
   logs(text: string, query: Omit<LogQuery, 'followUntil'> & { follow: boolean }): Promise<LogReader> {
     const container = this.find(text);
-    if (container.record.hostConfig.LogConfig?.Type === 'none') {
-      throw new EngineError('NOT_IMPLEMENTED', 'configured logging driver does not support reading');
-    }
+    const log = logOf(this.#world, container.record);
+    if (!log) throw notImplemented('configured logging driver does not support reading');
     const { follow, ...rest } = query;
     const waits = follow && (container.state.running || container.state.startedAt === undefined);
-    return LogReader.open(containerFiles(this.#world.paths, container.id).log, {
+    return LogReader.open(log.path, {
       ...rest,
       ...(waits ? { followUntil: container.wait('next-exit') } : {}),
     });
+  }
+
+  /** What each entry of the container's log is marked with. */
+  logAttributes(text: string): Record<string, string> {
+    return logAttributesOf(this.find(text).record);
   }
 
   /** What is at a path of the container. @throws {EngineError} `NOT_FOUND` */
@@ -385,6 +392,7 @@ export class Containers implements AsyncDisposable {
     await this.#health[Symbol.asyncDispose]();
     await this.execs[Symbol.asyncDispose]();
     await this.#lifecycle[Symbol.asyncDispose]();
+    await this.#world.logForwarders[Symbol.asyncDispose]();
     for (const { handle } of this.#world.store.all()) await handle?.[Symbol.asyncDispose]();
     await this.#world.nameServers[Symbol.asyncDispose]();
     await this.#world.networks[Symbol.asyncDispose]();

@@ -5,6 +5,7 @@ import { posix } from 'node:path';
 
 import { invalid, notFound, notImplemented } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
+import { checkLogOptions } from '../logs/drivers.ts';
 import { portMappings } from '../networks/ports.ts';
 import { formatTime, nowNs } from '../time.ts';
 import { allSettled } from '../settle.ts';
@@ -37,8 +38,6 @@ export interface CreateOptions {
   job: Job;
 }
 
-const DEFAULT_SHM_BYTES = 64 * 1024 * 1024;
-
 /**
  * Makes a container: its row, its writable layer, its volumes, its files.
  *
@@ -56,7 +55,7 @@ export async function createContainer(
   const { HostConfig: hostRequest = {}, NetworkingConfig: networking, ...ownConfig } = request;
   const name = options.name === '' ? '' : parseName(options.name);
   validateConfig(ownConfig);
-  const wanted = withDefaults(hostRequest, options.apiVersion, world.cgroupVersion);
+  const wanted = withDefaults(world, hostRequest, options.apiVersion);
   validateHostConfig(wanted, ownConfig, world.hostFacts);
   const discarded = discardUnsupported(wanted, world.supportedLimits);
   const hostConfig = discarded.limits;
@@ -119,19 +118,30 @@ export async function createContainer(
 }
 
 /** The engine's defaults for what was not asked for. */
-function withDefaults(request: HostConfig, apiVersion: string, cgroupVersion: 1 | 2): HostConfig {
+function withDefaults(world: ContainerWorld, request: HostConfig, apiVersion: string): HostConfig {
+  const { cgroupVersion, defaults } = world;
   const atLeast = (version: string): boolean => compareVersions(apiVersion, version) >= 0;
   const host: HostConfig = { ...request };
-  if (!host.ShmSize) host.ShmSize = DEFAULT_SHM_BYTES;
+  if (!host.ShmSize) host.ShmSize = defaults.shmBytes;
   // as much swap as memory, unless the client says
   if ((host.Memory ?? 0) > 0 && !host.MemorySwap) host.MemorySwap = host.Memory! * 2;
   if ((host.MemorySwappiness ?? -1) < 0) delete host.MemorySwappiness;
   if ((host.PidsLimit ?? 0) <= 0) delete host.PidsLimit;
-  if (!host.IpcMode) host.IpcMode = atLeast('1.40') ? 'private' : 'shareable';
+  if (!host.IpcMode) host.IpcMode = atLeast('1.40') ? defaults.ipcMode || 'private' : 'shareable';
   if (!host.CgroupnsMode) {
-    host.CgroupnsMode = cgroupVersion === 2 && atLeast('1.41') ? 'private' : 'host';
+    host.CgroupnsMode =
+      defaults.cgroupNamespace || (cgroupVersion === 2 && atLeast('1.41') ? 'private' : 'host');
   }
-  host.LogConfig = { Type: host.LogConfig?.Type || 'json-file', Config: host.LogConfig?.Config ?? {} };
+  const driver = host.LogConfig?.Type || defaults.logDriver;
+  host.LogConfig = {
+    Type: driver,
+    // the engine's options are those of its own driver
+    Config: { ...(driver === defaults.logDriver ? defaults.logOptions : {}), ...host.LogConfig?.Config },
+  };
+  const missing = defaults.ulimits.filter(
+    ({ Name: name }) => !host.Ulimits?.some((ulimit) => ulimit.Name === name),
+  );
+  if (missing.length > 0) host.Ulimits = [...(host.Ulimits ?? []), ...missing];
   host.RestartPolicy = {
     Name: host.RestartPolicy?.Name || 'no',
     MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0,
@@ -140,18 +150,6 @@ function withDefaults(request: HostConfig, apiVersion: string, cgroupVersion: 1 
   return host;
 }
 
-/** Log options that the monitor knows. */
-const JSON_FILE_OPTIONS = [
-  'max-size',
-  'max-file',
-  'compress',
-  'labels',
-  'labels-regex',
-  'env',
-  'env-regex',
-  'tag',
-];
-
 function refuseUnsupported(host: HostConfig): void {
   parseSecurityOptions(host.SecurityOpt);
   rlimits(host, Number.POSITIVE_INFINITY);
@@ -159,15 +157,7 @@ function refuseUnsupported(host: HostConfig): void {
   if (host.Runtime && !['native', 'runc', 'io.containerd.runc.v2'].includes(host.Runtime)) {
     throw invalid(`unknown or invalid runtime name: ${host.Runtime}`);
   }
-  const { Type: driver = '', Config: logOptions = {} } = host.LogConfig ?? {};
-  if (driver !== 'json-file' && driver !== 'none') {
-    throw notImplemented(`log driver '${driver}' is not supported by this engine; json-file and none are`);
-  }
-  for (const option of Object.keys(logOptions)) {
-    if (driver === 'json-file' && !JSON_FILE_OPTIONS.includes(option)) {
-      throw invalid(`unknown log opt '${option}' for json-file log driver`);
-    }
-  }
+  checkLogOptions(host.LogConfig?.Type ?? '', host.LogConfig?.Config ?? {});
   if (host.Links?.length) throw notImplemented('legacy links are not supported by this engine');
   if (host.IpcMode?.startsWith('container:')) {
     throw notImplemented(
@@ -180,7 +170,7 @@ function refuseUnsupported(host: HostConfig): void {
     throw invalid(`could not select device driver "${request.Driver ?? ''}" with capabilities: [${wanted}]`);
   }
   if (host.StorageOpt && Object.keys(host.StorageOpt).length > 0) {
-    throw notImplemented('storage-opt is not supported by this engine');
+    throw invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option");
   }
 }
 

@@ -9,9 +9,9 @@ const STUB_RESOLVER = '127.0.0.53';
 
 /** The text of /etc/hosts. */
 export function hostsFile(options: {
-  /** `name:address`; the address `host-gateway` is replaced by `gateway`. */
+  /** `name:address`; the address `host-gateway` is replaced by the `gateways`. */
   extraHosts: readonly string[];
-  gateway: string | undefined;
+  gateways: readonly string[];
   /** Addresses of the container, and its names. */
   addresses: readonly string[];
   names: readonly string[];
@@ -23,7 +23,7 @@ export function hostsFile(options: {
     'ff00::\tip6-mcastprefix',
     'ff02::1\tip6-allnodes',
     'ff02::2\tip6-allrouters',
-    ...extraHostLines(options.extraHosts, options.gateway),
+    ...extraHostLines(options.extraHosts, options.gateways),
   ];
   const names = options.names.join(' ');
   for (const address of options.addresses) lines.push(`${address}\t${names}`);
@@ -31,13 +31,13 @@ export function hostsFile(options: {
 }
 
 /** `name:address` entries as lines of a hosts file; those for a gateway there is not are left out. */
-export function extraHostLines(extraHosts: readonly string[], gateway: string | undefined): string[] {
+export function extraHostLines(extraHosts: readonly string[], gateways: readonly string[]): string[] {
   return extraHosts.flatMap((entry) => {
     const at = entry.indexOf(':');
     const name = entry.slice(0, at);
     const address = entry.slice(at + 1).replace(/^\[(.*)\]$/, '$1');
-    const resolved = address === 'host-gateway' ? gateway : address;
-    return resolved === undefined ? [] : [`${resolved}\t${name}`];
+    const resolved = address === 'host-gateway' ? gateways : [address];
+    return resolved.map((item) => `${item}\t${name}`);
   });
 }
 

@@ -1,6 +1,7 @@
 /** What happens to a container from its start on: it ends, is restarted by its policy, or removed. */
 import type { Container, ExitStatus } from '@tare/runtime-native';
 
+import { join } from 'node:path';
 import { EngineError, messageOf } from '../errors.ts';
 import { formatTime, nowNs } from '../time.ts';
 import type { HealthMonitor } from './health-monitor.ts';
@@ -8,7 +9,7 @@ import { removeContainer } from './remove.ts';
 import { nextRestartDelay, shouldRestart } from './restart-policy.ts';
 import { drainClients, startContainer, tearDown } from './start.ts';
 import type { LiveContainer } from './store.ts';
-import type { ContainerWorld } from './world.ts';
+import { containerFiles, logOf, openLogSink, type ContainerWorld } from './world.ts';
 
 /** What is recorded when nobody can say any more how a process ended. */
 const UNKNOWN_EXIT = 255;
@@ -43,8 +44,23 @@ export class Lifecycle implements AsyncDisposable {
   /** Waits for the end of a container that runs, and deals with it. */
   readonly watch = (container: LiveContainer, handle: Container): void => {
     this.#health.begin(container);
+    this.#forwardLog(container);
     this.#later(this.#watch(container, handle));
   };
+
+  #forwardLog(container: LiveContainer): void {
+    const { record, id } = container;
+    const log = logOf(this.#world, record);
+    const driver = record.hostConfig.LogConfig?.Type ?? '';
+    if (!log || (driver !== 'syslog' && driver !== 'journald')) return;
+    this.#world.logForwarders.begin({
+      id,
+      logPath: log.path,
+      positionPath: join(containerFiles(this.#world.paths, id).directory, 'log-forwarded'),
+      open: async () => (await openLogSink(this.#world, record))!,
+      ended: container.wait('next-exit'),
+    });
+  }
 
   async #watch(container: LiveContainer, handle: Container): Promise<void> {
     let status: ExitStatus;

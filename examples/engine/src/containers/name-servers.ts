@@ -14,6 +14,8 @@ export interface NameServersOptions {
   networks: Pick<Networks, 'lookup'>;
   /** Opens one in a sandbox. */
   open(options: Pick<DnsServerOptions, 'sandbox' | 'zone'>): Promise<DnsServer>;
+  /** Servers that are asked for containers that name none; empty for the host's. */
+  servers: readonly string[];
   /** Path of a container's network namespace. */
   sandboxOf(id: string): string;
   log: Logger;
@@ -87,7 +89,8 @@ export class NameServers implements AsyncDisposable {
       upstreams: () => {
         const networks = this.#networksOf(container);
         if (networks.length > 0 && networks.every(({ internal }) => internal)) return [];
-        const own = container.record.hostConfig.Dns ?? [];
+        const asked = container.record.hostConfig.Dns ?? [];
+        const own = asked.length > 0 ? asked : this.#options.servers;
         return own.length > 0
           ? own.map((address) => ({ address, from: 'sandbox' as const }))
           : hostNameServers().map((address) => ({ address, from: 'host' as const }));

@@ -14,7 +14,9 @@ import { statusPhrase, statusWord } from './status.ts';
 export interface RenderContext {
   apiVersion: string;
   /** Paths of the engine's own files for this container. */
-  files: { resolvConf: string; hostname: string; hosts: string; log: string };
+  files: { resolvConf: string; hostname: string; hosts: string };
+  /** Empty when there is none for clients to read. */
+  logPath: string;
   /** Ids of running execs; null when there are none. */
   execIds: readonly string[] | null;
   /** Name of the network namespace's file; empty when there is none. */
@@ -59,7 +61,7 @@ export function inspectContainer(
     ResolvConfPath: context.files.resolvConf,
     HostnamePath: context.files.hostname,
     HostsPath: context.files.hosts,
-    LogPath: host.LogConfig?.Type === 'none' ? '' : context.files.log,
+    LogPath: context.logPath,
     Name: `/${record.name}`,
     RestartCount: state.restartCount,
     Driver: context.driver,

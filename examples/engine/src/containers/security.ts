@@ -4,8 +4,8 @@ import { invalid } from '../errors.ts';
 /** Parsed `SecurityOpt`. */
 export interface SecurityOptions {
   noNewPrivileges: boolean;
-  /** `default`, `unconfined`, or a profile. */
-  seccomp: 'default' | 'unconfined' | { profile: string };
+  /** `default` is the engine's choice, `builtin` its own profile. */
+  seccomp: 'default' | 'builtin' | 'unconfined' | { profile: string };
 }
 
 /**
@@ -14,8 +14,11 @@ export interface SecurityOptions {
  *
  * @throws {EngineError} `INVALID` in dockerd's words
  */
-export function parseSecurityOptions(options: readonly string[] = []): SecurityOptions {
-  const result: SecurityOptions = { noNewPrivileges: false, seccomp: 'default' };
+export function parseSecurityOptions(
+  options: readonly string[] = [],
+  noNewPrivileges = false,
+): SecurityOptions {
+  const result: SecurityOptions = { noNewPrivileges, seccomp: 'default' };
   for (const option of options) {
     if (option === 'no-new-privileges') {
       result.noNewPrivileges = true;
@@ -34,7 +37,8 @@ export function parseSecurityOptions(options: readonly string[] = []): SecurityO
         break;
       case 'seccomp':
         if (value === 'unconfined') result.seccomp = 'unconfined';
-        else if (value === 'builtin' || value === 'default' || value === '') result.seccomp = 'default';
+        else if (value === 'builtin') result.seccomp = 'builtin';
+        else if (value === 'default' || value === '') result.seccomp = 'default';
         else result.seccomp = { profile: value };
         break;
       case 'apparmor':

@@ -45,7 +45,7 @@ export function specInputs(
   const { config, hostConfig: host } = record;
   const owner = networkOwner(world, host);
   const fileOwner = containerFiles(world.paths, owner?.id ?? record.id);
-  const security = parseSecurityOptions(host.SecurityOpt);
+  const security = parseSecurityOptions(host.SecurityOpt, world.defaults.noNewPrivileges);
   const read = (path: string): string | undefined => readFromLayers(rootfs, path, world.syscalls);
   return {
     user: resolveUser(config.User ?? '', host.GroupAdd ?? [], {
@@ -66,7 +66,7 @@ export function specInputs(
     seccomp: host.Privileged ? undefined : seccompFor(world, record),
     openFilesMax: world.openFilesMax,
     init: wantsInit(world, host) ? world.init.program() : undefined,
-    cgroupParent: world.cgroupParent,
+    cgroupParent: world.defaults.cgroupParent || world.cgroupParent,
   };
 }
 
@@ -86,11 +86,14 @@ export function containerHostname(record: ContainerRecord): string {
 /** The container's filter; undefined for none. @throws {EngineError} `INVALID` for a malformed profile */
 export function seccompFor(world: ContainerWorld, record: ContainerRecord): LinuxSeccomp | undefined {
   const { seccomp } = parseSecurityOptions(record.hostConfig.SecurityOpt);
-  if (seccomp === 'unconfined') return undefined;
+  const { seccompProfile: byDefault } = world.defaults;
+  const chosen = seccomp === 'default' ? byDefault : seccomp === 'builtin' ? 'builtin' : seccomp;
+  if (chosen === 'unconfined') return undefined;
   const capabilities = containerCapabilities(record.hostConfig);
-  if (seccomp === 'default') return world.seccomp.standard(capabilities);
+  if (chosen === 'builtin') return world.seccomp.standard(capabilities);
+  const profile = typeof chosen === 'string' ? chosen : chosen.profile;
   try {
-    return world.seccomp.parse(seccomp.profile, capabilities);
+    return world.seccomp.parse(profile, capabilities);
   } catch (error) {
     throw invalid(`Decoding seccomp profile failed: ${(error as Error).message}`, { cause: error });
   }

@@ -1,7 +1,10 @@
 /** Starting a container: sandbox, networks, runtime, attached clients, and then the gate. */
 import type { Container, LogFile } from '@tare/runtime-native';
 
+import { mkdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { conflict, messageOf, notModified } from '../errors.ts';
+import type { ContainerLog } from '../logs/drivers.ts';
 import { allSettled } from '../settle.ts';
 import { formatTime, nowNs } from '../time.ts';
 import { attachNetworks, detachNetworks, writeEtcFiles } from './attachments.ts';
@@ -11,7 +14,7 @@ import { containerStartFailure } from './runtime-errors.ts';
 import { consoleSizeOf, runtimeSpec } from './runtime-spec.ts';
 import { networkOwner, specInputs } from './spec-inputs.ts';
 import type { LiveContainer } from './store.ts';
-import { containerFiles, type ContainerWorld } from './world.ts';
+import { containerFiles, logOf, openLogSink, type ContainerWorld } from './world.ts';
 
 /** Called for every container that began to run; it waits for the exit. */
 export type OnStarted = (container: LiveContainer, handle: Container) => void;
@@ -92,7 +95,9 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   undo.defer(() => detachNetworks(world, container));
   undo.defer(() => world.nameServers.close(container.id));
   const size = consoleSizeOf(host.ConsoleSize);
-  const log = logFile(container, files.log);
+  await checkSink(world, container);
+  const log = logOf(world, record);
+  if (log) await mkdir(dirname(log.path), { recursive: true, mode: 0o710 });
   // the kernel does not care which comes first, and the client waits for both
   const creating = world.runtime.create(record.id, {
     spec,
@@ -102,7 +107,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
       openStdin: config.OpenStdin === true,
       stdinOnce: config.StdinOnce === true,
       ...(size ? { consoleSize: { columns: size.width, rows: size.height } } : {}),
-      ...(log ? { log } : {}),
+      ...(log ? { log: logFile(log) } : {}),
     },
   });
   undo.defer(async () => {
@@ -121,21 +126,14 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   return handle;
 }
 
-const SIZE_UNITS: Record<string, number> = { '': 1, b: 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 };
+function logFile({ path, maxSizeBytes, maxFiles }: ContainerLog): LogFile {
+  return { path, format: 'json-file', ...(maxSizeBytes > 0 ? { maxSizeBytes, maxFiles } : {}) };
+}
 
-/** Where the monitor writes the log; undefined for the driver `none`. */
-function logFile(container: LiveContainer, path: string): LogFile | undefined {
-  const { Type: type = 'json-file', Config: options = {} } = container.record.hostConfig.LogConfig ?? {};
-  if (type === 'none') return undefined;
-  const size = /^(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?$/i.exec(options['max-size'] ?? '');
-  const maxSizeBytes = size ? Math.floor(Number(size[1]) * SIZE_UNITS[size[2]!.toLowerCase()]!) : 0;
-  const maxFiles = Number.parseInt(options['max-file'] ?? '', 10);
-  return {
-    path,
-    format: 'json-file',
-    ...(maxSizeBytes > 0 ? { maxSizeBytes } : {}),
-    ...(maxFiles > 0 ? { maxFiles } : {}),
-  };
+/** A container whose log cannot be sent to where it is to go does not start. */
+async function checkSink(world: ContainerWorld, { record }: LiveContainer): Promise<void> {
+  const sink = await openLogSink(world, record);
+  await sink?.[Symbol.asyncDispose]();
 }
 
 /** How long clients may take to read the last output before the monitor that holds it goes. */

@@ -11,6 +11,11 @@ import type { JobQueue } from '../jobs/job-queue.ts';
 import type { Networks } from '../networks/networks.ts';
 import type { HostMounts, Volumes } from '../volumes/volumes.ts';
 import type { SupportedLimits } from './discard.ts';
+import type { ContainerDefaults } from '../config-keys.ts';
+import { containerLog, logAttributes, type ContainerLog, type LogDriver } from '../logs/drivers.ts';
+import type { LogForwarders } from '../logs/forwarders.ts';
+import { openSink, type LogSink, type OpenUnixDatagrams } from '../logs/sinks.ts';
+import type { ContainerRecord } from './container.ts';
 import type { NameServers } from './name-servers.ts';
 import type { RootSyscalls } from './root-files.ts';
 import type { ContainerStore } from './store.ts';
@@ -67,6 +72,10 @@ export interface ContainerWorld {
   paths: ContainerPaths;
   hostFacts: HostFacts;
   supportedLimits: SupportedLimits;
+  /** What containers get that do not say otherwise. */
+  defaults: ContainerDefaults;
+  logForwarders: LogForwarders;
+  openUnixDatagrams: OpenUnixDatagrams;
   /** Hard limit of open files of this process. */
   openFilesMax: number;
   /** 1 or 2: the cgroup hierarchy decides the default cgroup namespace and the shape of stats. */
@@ -86,7 +95,6 @@ export function containerFiles(
   hosts: string;
   hostname: string;
   resolvConf: string;
-  log: string;
   sandbox: string;
   mounts: string;
 } {
@@ -96,8 +104,37 @@ export function containerFiles(
     hosts: join(directory, 'hosts'),
     hostname: join(directory, 'hostname'),
     resolvConf: join(directory, 'resolv.conf'),
-    log: join(directory, `${id}-json.log`),
     sandbox: join(paths.sandboxes, id),
     mounts: join(paths.mounts, id),
   };
+}
+
+/** The log that a container's monitor writes; undefined when it has none. */
+export function logOf(world: ContainerWorld, { id, hostConfig }: ContainerRecord): ContainerLog | undefined {
+  return containerLog(hostConfig.LogConfig, containerFiles(world.paths, id).directory, id);
+}
+
+/** The labels and variables that a container's log options name. */
+export function logAttributesOf({ config, hostConfig }: ContainerRecord): Record<string, string> {
+  return logAttributes(hostConfig.LogConfig?.Config ?? {}, {
+    labels: config.Labels ?? {},
+    env: config.Env ?? [],
+  });
+}
+
+/** Opens what a container's log is sent on to; undefined when it is only kept. @throws {EngineError} */
+export function openLogSink(world: ContainerWorld, record: ContainerRecord): Promise<LogSink | undefined> {
+  const { id, name, imageId, config, hostConfig } = record;
+  return openSink(
+    (hostConfig.LogConfig?.Type || 'json-file') as LogDriver,
+    {
+      id,
+      name,
+      imageId,
+      imageName: config.Image ?? '',
+      attributes: logAttributesOf(record),
+      options: hostConfig.LogConfig?.Config ?? {},
+    },
+    world.openUnixDatagrams,
+  );
 }

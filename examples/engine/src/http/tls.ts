@@ -1,7 +1,7 @@
 /** Certificates of the API's tcp sockets. */
 import { readFileSync } from 'node:fs';
 import type { TlsOptions } from 'node:tls';
-import type { TcpSecurity } from '../config.ts';
+import type { TcpSecurity } from '../config-keys.ts';
 import { invalid, messageOf } from '../errors.ts';
 
 /** What is said about every tcp socket that does not ask its clients who they are. */

@@ -88,6 +88,11 @@ export class Puller {
     this.#downloads = new Limiter(options.maxConcurrentDownloads);
   }
 
+  /** Changes how many downloads there are at the same time. */
+  limitDownloads(limit: number): void {
+    this.#downloads.resize(limit);
+  }
+
   /**
    * Pulls, telling `onMessage` how far it is. Nothing is told before the registry has answered, so that a failure until
    * then can be an ordinary error reply.

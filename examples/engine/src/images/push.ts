@@ -48,13 +48,19 @@ export class Pusher {
   readonly #images: Images;
   readonly #openRepository: OpenRepository;
   readonly #uploads: Limiter;
-  readonly #concurrency: number;
+  #concurrency: number;
 
   constructor(options: PusherOptions) {
     this.#images = options.images;
     this.#openRepository = options.openRepository;
     this.#uploads = new Limiter(options.maxConcurrentUploads);
     this.#concurrency = options.maxConcurrentUploads;
+  }
+
+  /** Changes how many uploads there are at the same time. */
+  limitUploads(limit: number): void {
+    this.#uploads.resize(limit);
+    this.#concurrency = limit;
   }
 
   /**

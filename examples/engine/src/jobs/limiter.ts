@@ -2,16 +2,29 @@
 
 /** Lets at most `limit` holders in at the same time. */
 export class Limiter {
+  #limit: number;
+  /** Negative while more are in than a lowered limit allows. */
   #free: number;
   readonly #waiting: (() => void)[] = [];
 
   constructor(limit: number) {
+    this.#limit = limit;
     this.#free = limit;
+  }
+
+  /** Changes the limit. Those who are in stay; those who wait come in as far as there is room now. */
+  resize(limit: number): void {
+    this.#free += limit - this.#limit;
+    this.#limit = limit;
+    while (this.#free > 0 && this.#waiting.length > 0) {
+      this.#free -= 1;
+      this.#waiting.shift()!();
+    }
   }
 
   /** Whether the next {@link Limiter.acquire} would have to wait. */
   get busy(): boolean {
-    return this.#free === 0;
+    return this.#free <= 0;
   }
 
   /** Waits for a place; disposing of the result gives it back. Rejects with `signal.reason` when that aborts first. */
@@ -24,7 +37,7 @@ export class Limiter {
       [Symbol.dispose]: () => {
         if (released) return;
         released = true;
-        const next = this.#waiting.shift();
+        const next = this.#free >= 0 ? this.#waiting.shift() : undefined;
         if (next) next();
         else this.#free += 1;
       },

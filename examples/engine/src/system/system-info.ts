@@ -2,7 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../config.ts';
+import type { Config } from '../config-keys.ts';
+import { LOG_DRIVERS } from '../logs/drivers.ts';
 import type { EventBus } from '../events/event-bus.ts';
 import { API_VERSION, MIN_API_VERSION } from '../http/api-version.ts';
 import type { AuthConfig, SystemService } from '../http/routes/system.ts';
@@ -37,6 +38,11 @@ export class SystemInfo implements SystemService {
   constructor(options: SystemInfoOptions) {
     this.#options = options;
     this.#id = engineId(join(options.config.dataRoot, 'engine-id'));
+  }
+
+  /** The engine's own id, which stays the same. */
+  get id(): string {
+    return this.#id;
   }
 
   version(): Record<string, unknown> {
@@ -90,7 +96,7 @@ export class SystemInfo implements SystemService {
         Volume: ['local'],
         Network: ['bridge', 'host', 'null'],
         Authorization: null,
-        Log: ['json-file'],
+        Log: [...LOG_DRIVERS],
       },
       MemoryLimit: cgroup.memory,
       SwapLimit: cgroup.swap,
@@ -107,7 +113,7 @@ export class SystemInfo implements SystemService {
       // the nearest thing here: what keeps the event loop alive
       NGoroutines: process.getActiveResourcesInfo().length,
       SystemTime: formatTime(nowNs()),
-      LoggingDriver: 'json-file',
+      LoggingDriver: config.containerDefaults.logDriver,
       CgroupDriver: 'cgroupfs',
       CgroupVersion: cgroup.version,
       NEventsListener: events.listeners,
@@ -185,9 +191,18 @@ function registryConfig(config: Config): Record<string, unknown> {
   return {
     InsecureRegistryCIDRs: ['::1/128', '127.0.0.0/8', ...config.insecureRegistries.filter(isCidr)],
     IndexConfigs: {
+      ...Object.fromEntries(
+        Object.entries(config.mirrors).map(([name, mirrors]) => [
+          name,
+          { Name: name, Mirrors: mirrors, Secure: true, Official: false },
+        ]),
+      ),
       'docker.io': { Name: 'docker.io', Mirrors: config.registryMirrors, Secure: true, Official: true },
       ...Object.fromEntries(
-        hosts.map((name) => [name, { Name: name, Mirrors: [], Secure: false, Official: false }]),
+        hosts.map((name) => [
+          name,
+          { Name: name, Mirrors: config.mirrors[name] ?? [], Secure: false, Official: false },
+        ]),
       ),
     },
     Mirrors: config.registryMirrors.length > 0 ? config.registryMirrors : null,

@@ -40,7 +40,7 @@ describe('hostsFile', () => {
   it("ends with the container's own address", () => {
     const text = hostsFile({
       extraHosts: ['db:10.0.0.5', 'host.internal:host-gateway', 'six:[::5]'],
-      gateway: '172.17.0.1',
+      gateways: ['172.17.0.1'],
       addresses: ['172.17.0.2'],
       names: ['web'],
     });

@@ -25,6 +25,7 @@ import { notFound } from '../../src/errors.ts';
 import type { Image } from '../../src/images/image.ts';
 import { JobQueue } from '../../src/jobs/job-queue.ts';
 import { containersMigrations } from '../../src/state/containers-table.ts';
+import { DEFAULTS } from '../../src/config-keys.ts';
 import { StateDb } from '../../src/state/db.ts';
 import { networksMigrations } from '../../src/state/networks-table.ts';
 import { volumesMigrations } from '../../src/state/volumes-table.ts';
@@ -426,6 +427,10 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
       isOpaque: () => false,
     },
     hostMounts: host.hostMounts,
+    defaults: DEFAULTS.containerDefaults,
+    openUnixDatagrams: () => {
+      throw coded('ENOENT');
+    },
     cgroupVersion: 2,
     cgroupParent: '/tare',
     init: { program: () => '/init', always: false },

@@ -50,7 +50,8 @@ const running = {
 };
 const context = {
   apiVersion: '1.51',
-  files: { resolvConf: '/c/resolv.conf', hostname: '/c/hostname', hosts: '/c/hosts', log: '/c/x.log' },
+  files: { resolvConf: '/c/resolv.conf', hostname: '/c/hostname', hosts: '/c/hosts' },
+  logPath: '/c/x.log',
   execIds: null,
   sandboxKey: '/run/netns/x',
   sandboxId: id,

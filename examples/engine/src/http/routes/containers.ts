@@ -6,6 +6,7 @@ import { updateSchema } from '../../containers/host-config.ts';
 import { CONTAINER_FILTERS } from '../../containers/list.ts';
 import type { WaitCondition } from '../../containers/store.ts';
 import { invalid, notImplemented } from '../../errors.ts';
+import { attributesText } from '../../logs/drivers.ts';
 import { parseTimestamp } from '../../time.ts';
 import type { RequestContext } from '../context.ts';
 import { encodeJson } from '../json.ts';
@@ -256,8 +257,8 @@ async function logs(containers: Containers, context: RequestContext): Promise<vo
     contentType: `application/vnd.docker.${multiplexed ? 'multiplexed' : 'raw'}-stream`,
   });
   const timestamps = query.bool('timestamps');
-  // the attributes that come before a line are none here, the space after them is still expected
-  const details = query.bool('details') ? ' ' : '';
+  // the space is there also when no attributes come before it
+  const details = query.bool('details') ? `${attributesText(containers.logAttributes(container.id))} ` : '';
   try {
     for await (const batch of entries) {
       const output: Buffer[] = [];
