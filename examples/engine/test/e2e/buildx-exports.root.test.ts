@@ -94,10 +94,10 @@ describe.skipIf(missing !== undefined)(`exports of buildx${missing ? ` (skipped:
     const cache = await here.build(
       files,
       '--cache-to',
-      'type=s3,region=x,bucket=y,access_key_id=a,secret_access_key=b',
+      'type=azblob,name=x,account_url=http://127.0.0.1:1,secret_access_key=b',
     );
-    expect(cache.code).toBe(1);
-    expect(cache.stderr).toContain('caches of type s3 are not written');
+    expect(cache.code, cache.stderr).toBe(1);
+    expect(cache.stderr).toContain('caches of type azblob are not written');
     const zstd = await here.build(files, '-o', 'type=image,name=built,compression=zstd');
     expect(zstd.stderr).toContain('does not know compression=zstd');
   });
