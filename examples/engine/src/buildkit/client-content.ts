@@ -6,7 +6,7 @@ import { verifyStream, type ContentSink, type ContentSource } from '@tare/image-
 import { createHash } from 'node:crypto';
 
 import { Content, WriteContentRequestSchema, type WriteContentRequest } from './gen/content_pb.ts';
-import { Outbox } from './outbox.ts';
+import { Outbox } from './wire/outbox.ts';
 import type { Session } from './sessions.ts';
 
 /** What a message of a write asks for. */

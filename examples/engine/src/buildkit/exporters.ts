@@ -10,7 +10,7 @@ import { withStageRoot } from '../builder/state.ts';
 import { canonicalTag, parseTagParameters } from '../images/names.ts';
 import { removeInternalImage } from '../images/remove.ts';
 import { saveImageAs } from '../images/save.ts';
-import { sendFiles } from './file-send.ts';
+import { sendResult } from './file-sync.ts';
 import { FileSend } from './gen/file-send_pb.ts';
 import type { Exporter } from './gen/control_pb.ts';
 import { credentials } from './credentials.ts';
@@ -130,7 +130,7 @@ async function sendTree(root: string, { parts, signal }: ExportPlace, session: S
 }
 
 async function sendDirectory(root: string, { parts, signal }: ExportPlace, session: Session): Promise<void> {
-  await sendFiles(session, parts.trees, root, signal);
+  await sendResult(session, parts.trees, root, signal);
 }
 
 async function sendArchive(

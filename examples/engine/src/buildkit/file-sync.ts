@@ -1,30 +1,25 @@
-/** A client's files into a directory of ours: the receiving side of fsutil's protocol. */
-import { create } from '@bufbuild/protobuf';
+/** A client's files into a directory of ours, and a result's files to the client. */
 import { Code, ConnectError } from '@connectrpc/connect';
-import { chmodSync, closeSync, fchmodSync, futimesSync, linkSync, mkdirSync, openSync } from 'node:fs';
-import { lutimesSync, symlinkSync, utimesSync, writeSync } from 'node:fs';
-import { join, posix } from 'node:path';
 
-import { FileSync, PacketSchema, type Packet, type Stat } from './gen/session_pb.ts';
-import { goKind, goPermissions } from './go-mode.ts';
-import { Outbox } from './outbox.ts';
-import { repeatedHeaders, type Session } from './sessions.ts';
-
-/** Kinds of packets. */
-export const PACKET = { stat: 0, request: 1, data: 2, end: 3, error: 4 } as const;
+import type { Trees } from '../containers/trees.ts';
+import { FileSend } from './gen/file-send_pb.ts';
+import { FileSync, type Packet } from './gen/session_pb.ts';
+import type { Session } from './sessions.ts';
+import { Outbox } from './wire/outbox.ts';
+import { receiveFiles, type ReceiveOptions } from './wire/receive-files.ts';
+import { sendFiles } from './wire/send-files.ts';
+import { repeatedHeaders } from './wire/transport.ts';
+import { resultFiles } from './result-files.ts';
 
 /** What is taken of which of the client's directories. */
-export interface FileSyncOptions {
+export interface FileSyncOptions extends ReceiveOptions {
   /** The client's name for it: `context`, `dockerfile`. */
   name: string;
   /** Patterns of an ignore file. */
   exclude?: readonly string[];
   /** Nothing else is taken. */
   include?: readonly string[];
-  /** Empty, and of nobody else. */
-  directory: string;
   signal: AbortSignal;
-  onProgress?: (bytes: number) => void;
 }
 
 /**
@@ -41,158 +36,37 @@ export async function syncFiles(session: Session, options: FileSyncOptions): Pro
     ...(exclude && exclude.length > 0 ? { 'exclude-patterns': exclude } : {}),
   });
   const requests = new Outbox<Packet>();
-  using receiver = new Receiver(options, requests);
   const packets = session.client(FileSync).diffCopy(requests, {
     headers,
     signal: AbortSignal.any([signal, session.closed]),
   });
+  await receiveFiles(packets, requests, options);
+}
+
+/** Files go to the client in the packets they come from it, on another service. */
+const DirectorySend = directorySend();
+
+function directorySend(): typeof FileSync {
+  const service = { ...FileSync, typeName: FileSend.typeName, name: FileSend.name };
+  const method = { ...FileSync.method.diffCopy, parent: service };
+  return { ...service, methods: [method], method: { diffCopy: method } } as unknown as typeof FileSync;
+}
+
+/** Sends everything below `root`. @throws {ConnectError} what the client says is wrong */
+export async function sendResult(
+  session: Session,
+  trees: Trees,
+  root: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const asked = new Outbox<Packet>();
+  const sent = sendFiles(resultFiles(trees, root), asked);
   try {
-    for await (const packet of packets) receiver.take(packet);
+    for await (const packet of session.client(DirectorySend).diffCopy(sent, { signal })) asked.push(packet);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw ConnectError.from(error, Code.Unknown);
   } finally {
-    requests.end();
+    asked.end();
   }
-  receiver.finish(name);
-}
-
-interface Open {
-  fd: number;
-  stat: Stat;
-}
-
-class Receiver implements Disposable {
-  readonly #options: FileSyncOptions;
-  readonly #requests: Outbox<Packet>;
-  /** Of entries that were listed; the key of a directory is its path. */
-  readonly #directories = new Map<string, Stat | undefined>([['', undefined]]);
-  readonly #names = new Set<string>();
-  readonly #pending = new Map<number, Stat>();
-  readonly #open = new Map<number, Open>();
-  readonly #links: Stat[] = [];
-  #count = 0;
-  #bytes = 0;
-  #listed = false;
-  #ended = false;
-
-  constructor(options: FileSyncOptions, requests: Outbox<Packet>) {
-    this.#options = options;
-    this.#requests = requests;
-  }
-
-  take(packet: Packet): void {
-    switch (packet.type) {
-      case PACKET.stat:
-        if (packet.stat) this.#list(packet.stat);
-        else this.#listed = true;
-        break;
-      case PACKET.data:
-        this.#write(packet);
-        break;
-      case PACKET.error:
-        throw new ConnectError(Buffer.from(packet.data).toString('utf8'), Code.Unknown);
-      case PACKET.end:
-        this.#ended = true;
-        this.#requests.end();
-        return;
-      default:
-        throw dishonest(`a packet of type ${packet.type}`);
-    }
-    if (this.#listed && this.#pending.size === 0 && !this.#ended) {
-      this.#requests.push(create(PacketSchema, { type: PACKET.end }));
-      this.#listed = false;
-    }
-  }
-
-  /** Does what had to wait for the rest. */
-  finish(name: string): void {
-    if (!this.#ended) throw new ConnectError(`the client stopped sending ${name}`, Code.Aborted);
-    for (const { path, linkname } of this.#links) {
-      if (!this.#names.has(linkname)) throw dishonest(`${path} links to ${linkname}, which is not there`);
-      linkSync(this.#path(linkname), this.#path(path));
-    }
-    // after everything in them
-    for (const [path, stat] of [...this.#directories].reverse()) {
-      if (!stat) continue;
-      chmodSync(this.#path(path), goPermissions(stat.mode));
-      const time = seconds(stat);
-      utimesSync(this.#path(path), time, time);
-    }
-  }
-
-  [Symbol.dispose](): void {
-    for (const { fd } of this.#open.values()) closeSync(fd);
-    this.#open.clear();
-  }
-
-  #path(name: string): string {
-    return join(this.#options.directory, name);
-  }
-
-  /** An entry is where a directory was listed before: so no link is ever followed. */
-  #list(stat: Stat): void {
-    const id = this.#count;
-    this.#count += 1;
-    const { path } = stat;
-    const parent = posix.dirname(path);
-    if (posix.normalize(path) !== path || path === '.' || path.startsWith('/') || path.startsWith('../')) {
-      throw dishonest(`the path ${JSON.stringify(path)}`);
-    }
-    if (!this.#directories.has(parent === '.' ? '' : parent) || this.#names.has(path)) {
-      throw dishonest(`${JSON.stringify(path)}, which is listed twice or below no directory`);
-    }
-    this.#names.add(path);
-    const time = seconds(stat);
-    switch (goKind(stat.mode)) {
-      case 'directory':
-        mkdirSync(this.#path(path), 0o700);
-        this.#directories.set(path, stat);
-        return;
-      case 'symlink':
-        symlinkSync(stat.linkname, this.#path(path));
-        lutimesSync(this.#path(path), time, time);
-        return;
-      case 'file':
-        if (stat.linkname !== '') this.#links.push(stat);
-        else {
-          this.#pending.set(id, stat);
-          this.#requests.push(create(PacketSchema, { type: PACKET.request, id }));
-        }
-        return;
-      default:
-        throw new ConnectError(
-          `${path} is a device, a socket or a pipe: exclude it in .dockerignore`,
-          Code.InvalidArgument,
-        );
-    }
-  }
-
-  #write({ id, data }: Packet): void {
-    const stat = this.#pending.get(id);
-    if (!stat) throw dishonest(`data that nobody asked for (${id})`);
-    let open = this.#open.get(id);
-    if (!open) {
-      open = { fd: openSync(this.#path(stat.path), 'wx', 0o600), stat };
-      this.#open.set(id, open);
-    }
-    if (data.length > 0) {
-      let written = 0;
-      while (written < data.length) written += writeSync(open.fd, data, written);
-      this.#bytes += data.length;
-      this.#options.onProgress?.(this.#bytes);
-      return;
-    }
-    const time = seconds(stat);
-    fchmodSync(open.fd, goPermissions(stat.mode));
-    futimesSync(open.fd, time, time);
-    this.#open.delete(id);
-    closeSync(open.fd);
-    this.#pending.delete(id);
-  }
-}
-
-function seconds({ modTime }: Stat): number {
-  return Number(modTime) / 1e9;
-}
-
-function dishonest(what: string): ConnectError {
-  return new ConnectError(`the client sent ${what}`, Code.InvalidArgument);
 }

@@ -21,7 +21,7 @@ import { localCache } from './caches.ts';
 import { credentials } from './credentials.ts';
 import { syncFiles } from './file-sync.ts';
 import { Upload } from './gen/upload_pb.ts';
-import { Outbox } from './outbox.ts';
+import { Outbox } from './wire/outbox.ts';
 import { sessionSecrets } from './secrets.ts';
 import type { Session } from './sessions.ts';
 

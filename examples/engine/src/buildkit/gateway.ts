@@ -8,7 +8,7 @@ import { toConnectError, type ActiveBuild } from './builds.ts';
 import type { ServiceParts } from './control.ts';
 import type { LLBBridge } from './gen/gateway_pb.ts';
 import { StatSchema, type Stat } from './gen/session_pb.ts';
-import { toGoMode } from './go-mode.ts';
+import { toGoMode } from './wire/go-mode.ts';
 import { buildIdOf } from './build-id.ts';
 import { workerRecord } from './worker.ts';
 

@@ -17,7 +17,9 @@ export type Query = Record<string, string | number | boolean | readonly string[]
 /** What a request may carry besides method and path. */
 export interface CallOptions {
   query?: Query;
-  headers?: Record<string, string>;
+  headers?: Record<string, string | string[]>;
+  /** With {@link DaemonClient.hijack}: what the connection becomes. Default `tcp`: the bytes of a process. */
+  upgrade?: string;
   /** Sent as JSON. */
   json?: unknown;
   /** Sent as it is, chunked. */
@@ -103,7 +105,10 @@ export class DaemonClient {
     const request = this.#open(
       'POST',
       target,
-      { ...options, headers: { ...options.headers, Connection: 'Upgrade', Upgrade: 'tcp' } },
+      {
+        ...options,
+        headers: { ...options.headers, Connection: 'Upgrade', Upgrade: options.upgrade ?? 'tcp' },
+      },
       // The connection stays with the stream, so it must not come from the pool.
       this.#newAgent(false),
     );
@@ -185,7 +190,7 @@ export class DaemonClient {
     options: CallOptions,
     agent: InstanceType<typeof Agent>,
   ): ClientRequest {
-    const headers: Record<string, string | number> = { ...this.#headers, ...options.headers };
+    const headers: Record<string, string | string[] | number> = { ...this.#headers, ...options.headers };
     if (options.json !== undefined) {
       headers['Content-Type'] = 'application/json';
       headers['Content-Length'] = Buffer.byteLength(stringifyJson(options.json));

@@ -10,9 +10,10 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { PACKET, syncFiles } from '../../src/buildkit/file-sync.ts';
+import { syncFiles } from '../../src/buildkit/file-sync.ts';
+import { PACKET } from '../../src/buildkit/wire/packets.ts';
 import { FileSync, PacketSchema, type Packet } from '../../src/buildkit/gen/session_pb.ts';
-import { goKind, goPermissions, toGoMode } from '../../src/buildkit/go-mode.ts';
+import { goKind, goPermissions, toGoMode } from '../../src/buildkit/wire/go-mode.ts';
 import { Session } from '../../src/buildkit/sessions.ts';
 
 type Entry = { path: string; mode: number; data?: string; linkname?: string };

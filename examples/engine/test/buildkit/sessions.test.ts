@@ -5,7 +5,7 @@ import { connect, createServer, type AddressInfo } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { Upload } from '../../src/buildkit/gen/upload_pb.ts';
-import { Outbox } from '../../src/buildkit/outbox.ts';
+import { Outbox } from '../../src/buildkit/wire/outbox.ts';
 import { Session } from '../../src/buildkit/sessions.ts';
 
 /** A message of one field of bytes, in gRPC's frame. */

@@ -38,6 +38,8 @@ export interface Lab extends AsyncDisposable {
   /** `unix://…`, for clients that are not the docker CLI. */
   host: string;
   socketPath: string;
+  /** Arguments of Node.js that are our own CLI. */
+  tareCommand: string[];
   dataRoot: string;
   daemon: Server;
   /** Reads what passes between clients and daemon, and holds replies against the API's schemas. */
@@ -97,6 +99,7 @@ export async function startLab(
       busybox: `${registry.host}/busybox:latest`,
       host: `unix://${socketPath}`,
       socketPath,
+      tareCommand: tareCommand(),
       dataRoot,
       daemon: await start(),
       docker: (args, given) =>

@@ -6,61 +6,29 @@ import { buffer } from 'node:stream/consumers';
 import { createGzip } from 'node:zlib';
 import { pack } from 'tar-stream';
 import { asReadable, packContext, type ContextToSend } from '../build-context.ts';
+import { assignments, buildFlags, isArchive, type BuildFlags } from '../build-flags.ts';
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
 import { encodeRegistryConfig } from '../config-file.ts';
 import { CliError, UsageError } from '../errors.ts';
-import { list, string, toggle } from '../flags.ts';
-import { containerFlags } from '../run-flags.ts';
 import { displayProgress, progressFlag, type ProgressMode } from '../progress.ts';
 import { metered } from '../upload.ts';
 import { parseImageName } from '../values/image-name.ts';
-
-const { cgroupParent, cpuPeriod, cpuQuota, cpuShares, cpusetCpus, cpusetMems, isolation } = containerFlags;
-const { memory, memorySwap, shmSize, ulimit } = containerFlags;
 
 /** `build`. */
 export const command = defineCommand({
   usage: '[OPTIONS] PATH | URL | -',
   summary: 'Build an image from a Dockerfile',
   args: { min: 1 },
-  flags: {
-    addHost: list('Add a custom host-to-IP mapping ("host:ip")'),
-    buildArg: list('Set build-time variables'),
-    cacheFrom: list('Images to consider as cache sources'),
-    cgroupParent,
-    check: toggle('Tell what is probably not meant, and build nothing'),
-    compress: toggle('Compress the build context using gzip'),
-    cpuPeriod,
-    cpuQuota,
-    cpuShares,
-    cpusetCpus,
-    cpusetMems,
-    disableContentTrust: toggle('Skip image verification', { initial: true }),
-    file: string('Name of the Dockerfile (default is "PATH/Dockerfile")', { short: 'f' }),
-    forceRm: toggle('Always remove intermediate containers'),
-    iidfile: string('Write the image ID to the file'),
-    isolation,
-    label: list('Set metadata for an image'),
-    memory,
-    memorySwap,
-    network: string('Set the networking mode for the RUN instructions during build', { initial: 'default' }),
-    noCache: toggle('Do not use cache when building the image'),
-    platform: string('Set platform if server is multi-platform capable'),
-    progress: progressFlag,
-    pull: toggle('Always attempt to pull a newer version of the image'),
-    quiet: toggle('Suppress the build output and print image ID on success', { short: 'q' }),
-    rm: toggle('Remove intermediate containers after a successful build', { initial: true }),
-    securityOpt: list('Security options', { placeholder: 'strings' }),
-    shmSize,
-    squash: toggle('Squash newly built layers into a single new layer'),
-    tag: list('Name and optionally a tag in the "name:tag" format', { short: 't' }),
-    target: string('Set the target build stage to build'),
-    ulimit,
-  },
+  flags: buildFlags,
   async run({ cli, flags, args: [source] }) {
     for (const name of flags.tag) parseImageName(name);
     const mode = flags.quiet ? 'quiet' : modeOf(flags.progress, cli.environment);
+    if (!wantsClassic(cli, flags)) {
+      // loaded when it is needed: other commands start without it
+      const { buildCommand } = await import('../buildkit/command.ts');
+      return buildCommand(cli, flags, source!, mode);
+    }
     const isUrl = /^https?:\/\//.test(source!);
     const context = isUrl ? undefined : await contextOf(cli, source!, flags.file);
     const response = await cli.client.call('POST', '/build', {
@@ -122,6 +90,13 @@ export const command = defineCommand({
   },
 });
 
+/** The classic builder's way, for daemons that have no other, and for limits that only it knows. */
+function wantsClassic({ environment }: Cli, flags: BuildFlags): boolean {
+  const { memory, memorySwap, cpuPeriod, cpuQuota, cpuShares, cpusetCpus, cpusetMems, squash } = flags;
+  if (environment['DOCKER_BUILDKIT'] === '0') return true;
+  return [memory, memorySwap, cpuPeriod, cpuQuota, cpuShares, cpusetCpus, cpusetMems, squash].some(Boolean);
+}
+
 /** `BUILDKIT_PROGRESS` says what `auto` means, as for buildx. */
 function modeOf(
   given: ProgressMode,
@@ -148,25 +123,4 @@ async function contextOf(cli: Cli, source: string, file: string): Promise<Contex
   archive.entry({ name: 'Dockerfile', mode: 0o644 }, input);
   archive.finalize();
   return { archive: asReadable(archive), dockerfile: 'Dockerfile' };
-}
-
-/** First bytes of gzip, zstd, bzip2 and xz, in hexadecimal digits. */
-const COMPRESSED = ['1f8b', '28b52ffd', '425a68', 'fd377a585a00'];
-
-function isArchive(bytes: Buffer): boolean {
-  const head = bytes.subarray(0, 6).toString('hex');
-  return COMPRESSED.some((magic) => head.startsWith(magic)) || bytes.toString('latin1', 257, 262) === 'ustar';
-}
-
-/** `NAME=value`; a name alone takes its value from the environment, and is left to the default when it has none there. */
-function assignments(
-  given: readonly string[],
-  environment: Readonly<Record<string, string | undefined>>,
-): Record<string, string | null> {
-  return Object.fromEntries(
-    given.map((text) => {
-      const at = text.indexOf('=');
-      return at < 0 ? [text, environment[text] ?? null] : [text.slice(0, at), text.slice(at + 1)];
-    }),
-  );
 }

@@ -5,7 +5,6 @@ export class Outbox<T> implements AsyncIterable<T> {
   #waiting: T[] = [];
   #ended = false;
   #wake: (() => void) | undefined;
-  #onTaken: (() => void) | undefined;
 
   /** After the end, nothing happens. */
   push(message: T): void {
@@ -14,19 +13,9 @@ export class Outbox<T> implements AsyncIterable<T> {
     this.#wake?.();
   }
 
-  /** Resolves when everything pushed so far is on its way, or nobody will take it any more. One caller at a time. */
-  async taken(): Promise<void> {
-    while (this.#waiting.length > 0 && !this.#ended) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#onTaken = resolve;
-      await promise;
-    }
-  }
-
   end(): void {
     this.#ended = true;
     this.#wake?.();
-    this.#onTaken?.();
   }
 
   async *[Symbol.asyncIterator](): AsyncIterator<T> {
@@ -34,7 +23,6 @@ export class Outbox<T> implements AsyncIterable<T> {
       const messages = this.#waiting;
       this.#waiting = [];
       yield* messages;
-      this.#onTaken?.();
       if (this.#waiting.length > 0) continue;
       if (this.#ended) return;
       const { promise, resolve } = Promise.withResolvers<void>();

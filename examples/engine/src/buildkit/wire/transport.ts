@@ -1,0 +1,72 @@
+/** Calls of gRPC over a connection that is there already. */
+import type { Transport } from '@connectrpc/connect';
+import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
+import type { OutgoingHttpHeaders } from 'node:http';
+import { constants, type ClientHttp2Stream } from 'node:http2';
+import type { Duplex } from 'node:stream';
+
+/** Only the path of an address counts on a connection that is there already. */
+const ADDRESS = 'http://session';
+
+/** A header of this name carries those that have several values, as JSON: `Headers` would join them. */
+const REPEATED = 'tare-repeated';
+
+/** A transport over `socket`; `close` ends its calls. */
+export function transportOver(socket: Duplex): { transport: Transport; close: () => void } {
+  const connection = new Http2SessionManager(
+    ADDRESS,
+    { idleConnectionTimeoutMs: 2 ** 31 - 1 },
+    { createConnection: () => socket },
+  );
+  return {
+    transport: createGrpcTransport({ baseUrl: ADDRESS, sessionManager: withRepeated(connection) }),
+    close: () => void connection.abort(),
+  };
+}
+
+/**
+ * Headers for a call whose fields have several values. Letters beyond ASCII are escaped as fsutil expects; commas too, at
+ * which readers of headers may split them.
+ */
+export function repeatedHeaders(fields: Readonly<Record<string, readonly string[]>>): Record<string, string> {
+  const encoded: Record<string, readonly string[]> = {};
+  for (const [name, values] of Object.entries(fields)) {
+    const plain = values.every((value) => /^[\x20-\x2b\x2d-\x7e]*$/.test(value));
+    encoded[name] = plain ? values : values.map((value) => encodeURIComponent(value));
+    if (!plain) encoded[`${name}-encoded`] = ['1'];
+  }
+  return { [REPEATED]: Buffer.from(JSON.stringify(encoded)).toString('base64') };
+}
+
+function withRepeated(connection: Http2SessionManager): Http2SessionManager {
+  const request = connection.request.bind(connection);
+  connection.request = async (method, path, headers: OutgoingHttpHeaders, options) => {
+    const { [REPEATED]: repeated, ...others } = headers;
+    const fields =
+      typeof repeated === 'string'
+        ? (JSON.parse(Buffer.from(repeated, 'base64').toString('utf8')) as Record<string, string[]>)
+        : {};
+    return endingWell(await request(method, path, { ...others, ...fields }, options));
+  };
+  return connection;
+}
+
+/**
+ * A client that has answered before it saw the end of the request resets the stream without an error, as gRPC allows. All
+ * of the answer is here then, but Node.js's iterator throws in place of its end.
+ */
+function endingWell(stream: ClientHttp2Stream): ClientHttp2Stream {
+  const iterate = stream[Symbol.asyncIterator].bind(stream);
+  stream[Symbol.asyncIterator] = async function* whole(): AsyncGenerator<Buffer, undefined> {
+    const chunks = iterate();
+    try {
+      for (let got = await chunks.next(); !got.done; got = await chunks.next()) yield got.value as Buffer;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      const complete = stream.readableEnded && stream.rstCode === constants.NGHTTP2_NO_ERROR;
+      if (code !== 'ERR_STREAM_PREMATURE_CLOSE' || !complete) throw error;
+    }
+    return undefined;
+  };
+  return stream;
+}

@@ -1,0 +1,298 @@
+/** One build through BuildKit's API: what the flags ask for, done by the daemon, shown while it is done. */
+import { Code, ConnectError } from '@connectrpc/connect';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { excerpt } from '../../builder/dockerfile/excerpt.ts';
+import type { Cli } from '../cli.ts';
+import { CliError, UsageError } from '../errors.ts';
+import { paint } from '../paint.ts';
+import type { ProgressMode } from '../progress.ts';
+import { openBuildConnection, type BuildConnection } from './connection.ts';
+import { cacheDigest, nameCache } from './local-cache.ts';
+import type { CacheEntry, Output } from './outputs.ts';
+import { plainView, type BuildView } from './plain-progress.ts';
+import { BuildProgress } from './progress.ts';
+import { offeredServices, type Offer } from './services.ts';
+import { terminalView } from './terminal-progress.ts';
+
+/** What is built from. */
+export type BuildSource =
+  | { kind: 'directory'; path: string }
+  | { kind: 'address'; url: string }
+  /** Of a context. */
+  | { kind: 'archive'; data: Uint8Array }
+  /** A Dockerfile needs no files. */
+  | { kind: 'nothing' };
+
+/** What is built. */
+export interface BuildOptions {
+  source: BuildSource;
+  /** Path of the Dockerfile; empty for that of the context. */
+  file: string;
+  /** A Dockerfile that is in no file. */
+  dockerfile: Uint8Array | undefined;
+  names: readonly string[];
+  /** Options of the frontend that the flags are already in the form of. */
+  frontend: Readonly<Record<string, string>>;
+  contexts: ReadonlyMap<string, string>;
+  secrets: Offer['secrets'];
+  agents: Offer['agents'];
+  output: Output | undefined;
+  cacheFrom: readonly CacheEntry[];
+  cacheTo: readonly CacheEntry[];
+  entitlements: readonly string[];
+  progress: ProgressMode;
+}
+
+/** Builds. @returns what the exporters say: `containerimage.config.digest` and the like */
+export async function buildImage(cli: Cli, options: BuildOptions): Promise<Record<string, string>> {
+  await using held = new AsyncDisposableStack();
+  const { offer, frontend, cacheFrom } = await prepare(cli, options, held);
+  await using connection = await openBuildConnection(cli.client, offeredServices(cli, offer));
+  const ref = randomBytes(16).toString('hex');
+  const { output, names, cacheTo, entitlements } = options;
+  const solving = connection.control
+    .solve({
+      ref,
+      session: connection.sessionId,
+      frontend: 'dockerfile.v0',
+      frontendAttrs: { ...frontend, 'cache-imports': JSON.stringify(cacheFrom) },
+      exporters: [exporterOf(output, names)],
+      cache: {
+        exports: cacheTo.map(({ type, attributes }) => ({ type, attrs: cacheAttributes(cli, attributes) })),
+      },
+      entitlements: [...entitlements],
+    })
+    .catch((error: unknown) => {
+      throw buildFailure(error);
+    });
+  // the error of the build is told, not that of its progress
+  const [solved, shown] = await Promise.allSettled([solving, show(cli, connection, ref, options.progress)]);
+  if (solved.status === 'rejected') throw solved.reason;
+  if (shown.status === 'rejected') throw shown.reason;
+  const { exporterResponse } = solved.value;
+  for (const { type, attributes } of cacheTo) {
+    const manifest = exporterResponse['cache.manifest'];
+    if (type !== 'local' || manifest === undefined) continue;
+    await nameCache(
+      cacheAttributes(cli, attributes)['dest']!,
+      JSON.parse(manifest) as object,
+      attributes['tag'],
+    );
+  }
+  return exporterResponse;
+}
+
+/** Asks a question about the Dockerfile. @returns the answer for people, and whether it is bad news */
+export async function askAbout(
+  cli: Cli,
+  question: string,
+  options: BuildOptions,
+): Promise<{ text: string; json: unknown; failed: boolean }> {
+  await using held = new AsyncDisposableStack();
+  const { offer, frontend } = await prepare(cli, options, held);
+  await using connection = await openBuildConnection(cli.client, offeredServices(cli, offer));
+  const ref = randomBytes(16).toString('hex');
+  const solving = connection.control.solve({ ref, session: connection.sessionId });
+  solving.catch(() => undefined);
+  const headers = { 'buildkit-controlapi-buildid': ref };
+  try {
+    const { result } = await connection.bridge.solve(
+      {
+        frontend: 'dockerfile.v0',
+        frontendOpt: { ...frontend, requestid: question },
+        allowResultReturn: true,
+      },
+      { headers },
+    );
+    await connection.bridge.return({}, { headers });
+    await solving;
+    const text = (name: string): string => Buffer.from(result?.metadata[name] ?? []).toString('utf8');
+    return {
+      text: text('result.txt'),
+      json: JSON.parse(text('result.json') || '{}'),
+      failed: text('result.statuscode') === '1',
+    };
+  } catch (error) {
+    throw buildFailure(error);
+  }
+}
+
+const UPLOAD_PATH = '/context';
+
+/** @param held - gets what removes files that were made for the build */
+async function prepare(cli: Cli, options: BuildOptions, held: AsyncDisposableStack) {
+  const { source, file, dockerfile } = options;
+  const directories = new Map<string, string>();
+  const frontend: Record<string, string> = { ...options.frontend };
+  let upload: Offer['upload'];
+  const temporary = async (): Promise<string> => {
+    const directory = await mkdtemp(join(tmpdir(), 'tare-build-'));
+    held.defer(() => rm(directory, { recursive: true, force: true }));
+    return directory;
+  };
+  if (file !== '') frontend['filename'] = file;
+  if (source.kind === 'archive') {
+    upload = { path: UPLOAD_PATH, data: source.data };
+    frontend['context'] = `http://buildkit-session${UPLOAD_PATH}`;
+  } else if (source.kind === 'address') frontend['context'] = source.url;
+  else {
+    const root = source.kind === 'nothing' ? await temporary() : resolve(cli.workingDirectory, source.path);
+    if (source.kind === 'directory') await mustBeDirectory(root, source.path);
+    directories.set('context', root);
+    const path = file === '' ? join(root, 'Dockerfile') : resolve(cli.workingDirectory, file);
+    directories.set('dockerfile', dirname(path));
+    frontend['filename'] = basename(path);
+  }
+  if (dockerfile) {
+    const directory = await temporary();
+    await writeFile(join(directory, 'Dockerfile'), dockerfile);
+    directories.set('dockerfile', directory);
+    frontend['filename'] = 'Dockerfile';
+  }
+  for (const [name, value] of options.contexts) {
+    const isDirectory = !/^[a-z-]+:\/\//.test(value) && !value.startsWith('git@');
+    if (isDirectory) {
+      const root = resolve(cli.workingDirectory, value);
+      await mustBeDirectory(root, value);
+      directories.set(name, root);
+    }
+    frontend[`context:${name}`] = isDirectory ? `local:${name}` : value;
+  }
+  const caches = new Map<string, string>();
+  for (const { type, attributes } of [...options.cacheFrom, ...options.cacheTo]) {
+    const { src, dest } = cacheAttributes(cli, attributes);
+    const directory = src ?? dest;
+    if (type === 'local' && directory !== undefined) caches.set(`local:${directory}`, directory);
+  }
+  const cacheFrom = await Promise.all(
+    options.cacheFrom.map(async ({ type, attributes }) => {
+      const attrs = cacheAttributes(cli, attributes);
+      if (type === 'local' && attrs['src'] !== undefined) {
+        attrs['digest'] ??= await cacheDigest(attrs['src'], attrs['tag']);
+      }
+      return { Type: type, Attrs: attrs };
+    }),
+  );
+  const { secrets, agents, output } = options;
+  return { offer: { directories, upload, secrets, agents, output, caches }, frontend, cacheFrom };
+}
+
+/** Paths in attributes of caches are those of this machine. */
+function cacheAttributes(cli: Cli, attributes: Readonly<Record<string, string>>): Record<string, string> {
+  const whole = { ...attributes };
+  for (const name of ['src', 'dest']) {
+    if (whole[name] !== undefined) whole[name] = resolve(cli.workingDirectory, whole[name]);
+  }
+  return whole;
+}
+
+async function mustBeDirectory(path: string, given: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (!found) throw new CliError(`unable to prepare context: path ${JSON.stringify(given)} not found`);
+  if (!found.isDirectory()) {
+    throw new CliError(`unable to prepare context: context must be a directory: ${path}`);
+  }
+}
+
+function exporterOf(output: Output | undefined, names: readonly string[]) {
+  const name = names.join(',');
+  if (!output) return { type: 'moby', attrs: { name } };
+  const own = output.attributes['name'] ?? name;
+  return {
+    type: output.type === 'image' ? 'moby' : output.type,
+    attrs: { ...output.attributes, ...(own === '' ? {} : { name: own }) },
+  };
+}
+
+async function show(cli: Cli, { control }: BuildConnection, ref: string, mode: ProgressMode): Promise<void> {
+  const progress = new BuildProgress();
+  const drawn = mode === 'tty' || (mode === 'auto' && cli.stderr.isTTY === true);
+  const quiet: BuildView = { show: () => undefined, [Symbol.dispose]: () => undefined };
+  using view =
+    mode === 'quiet' || mode === 'json'
+      ? quiet
+      : drawn
+        ? terminalView(cli.stderr, progress, (color, text) => paint(cli, cli.stderr, color, text))
+        : plainView((text) => cli.stderr.write(text));
+  for await (const message of control.status({ ref })) {
+    const news = progress.take(message);
+    view.show(news);
+    if (mode === 'json') cli.stderr.write(`${JSON.stringify(jsonOf(news))}\n`);
+  }
+  for (const step of progress.steps) {
+    if (step.error === '' || step.lines.length === 0) continue;
+    const last = [...step.lines, step.rest].filter((line) => line !== '').slice(-10);
+    cli.stderr.write(`------\n > ${step.name}:\n${last.join('\n')}\n------\n`);
+  }
+}
+
+/** News without the state of the steps that they are about. */
+function jsonOf({ begun, lines, moved, ended, warnings }: ReturnType<BuildProgress['take']>): object {
+  return {
+    begun: begun.map(({ number, name }) => ({ step: number, name })),
+    lines: lines.map(({ step, text }) => ({ step: step.number, text })),
+    moved: moved.map(({ step, movement }) => ({ step: step.number, ...movement })),
+    ended: ended.map(({ number, cached, error }) => ({ step: number, cached, error })),
+    warnings,
+  };
+}
+
+function buildFailure(error: unknown): unknown {
+  if (!(error instanceof ConnectError)) return error;
+  if (error.code === Code.Canceled) return new CliError('the build was cancelled', { cause: error });
+  return new CliError(`${excerptOf(error)}failed to solve: ${error.rawMessage}`, { cause: error });
+}
+
+const sourceSchema = z.object({
+  info: z.object({ filename: z.string(), data: z.string() }),
+  ranges: z.array(z.object({ start: z.object({ line: z.number() }), end: z.object({ line: z.number() }) })),
+});
+
+/** The lines that an error is about, when it says so. */
+function excerptOf({ details }: ConnectError): string {
+  for (const detail of details) {
+    if (!('type' in detail) || !String(detail.type).endsWith('errdefs.Source+json')) continue;
+    const value = 'value' in detail ? detail.value : undefined;
+    if (!(value instanceof Uint8Array)) continue;
+    const { data, success } = sourceSchema.safeParse(JSON.parse(Buffer.from(value).toString('utf8')));
+    const range = success ? data.ranges[0] : undefined;
+    if (!data || !range) continue;
+    const text = Buffer.from(data.info.data, 'base64').toString('utf8');
+    const lines = text.split('\n').slice(range.start.line - 1, range.end.line);
+    return `${excerpt(data.info.filename, text, { line: range.start.line, source: lines.join('\n') })}`;
+  }
+  return '';
+}
+
+/** @throws {UsageError} for what `--secret` cannot be */
+export function parseSecret(
+  fields: ReadonlyMap<string, string>,
+  cli: Pick<Cli, 'environment' | 'workingDirectory'>,
+): [string, { file: string } | { value: string }] {
+  const id = fields.get('id') ?? '';
+  if (id === '') throw new UsageError('a secret needs an id: --secret id=name[,src=file][,env=VARIABLE]');
+  const type = fields.get('type');
+  const file = fields.get('src') ?? fields.get('source');
+  const variable = fields.get('env') ?? (type === 'env' ? (file ?? id) : undefined);
+  if (variable !== undefined) return [id, { value: cli.environment[variable] ?? '' }];
+  if (file !== undefined) return [id, { file: resolve(cli.workingDirectory, file) }];
+  const own = cli.environment[id];
+  return [id, own === undefined ? { file: resolve(cli.workingDirectory, id) } : { value: own }];
+}
+
+/** `default`, `id=path`: the agent of the environment, or the socket at a path. @throws {UsageError} */
+export function parseAgent(
+  text: string,
+  cli: Pick<Cli, 'environment' | 'workingDirectory'>,
+): [string, string] {
+  const at = text.indexOf('=');
+  const id = at < 0 ? text : text.slice(0, at);
+  if (at >= 0) return [id, resolve(cli.workingDirectory, text.slice(at + 1))];
+  const own = cli.environment['SSH_AUTH_SOCK'];
+  if (!own) throw new UsageError(`--ssh ${text}: there is no agent: SSH_AUTH_SOCK is not set`);
+  return [id, own];
+}
