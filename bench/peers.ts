@@ -20,6 +20,8 @@ export interface Peer {
   env: NodeJS.ProcessEnv;
   /** Data of this engine alone. */
   folder: string;
+  /** The process that does the work, when that is not the client. */
+  daemon?: number;
 }
 
 export interface Peers extends AsyncDisposable {
@@ -40,18 +42,24 @@ export async function startPeers(push: PushImage): Promise<Peers & { image: stri
     const registry = stack.use(
       await startRegistry({ root: join(folder, 'registry'), host: '127.0.0.1', port: 0 }),
     );
-    const image = await push(new URL(registry.url).host);
+    const { host } = new URL(registry.url);
+    const image = await push(host);
     const absent: Peers['absent'] = [];
     const list: Peer[] = [];
-    for (const [name, start] of Object.entries({
-      tare: startTare,
-      dockerd: startDockerd,
-      podman: startPodman,
-    })) {
-      const started = await start(join(folder, name), image, stack);
-      if ('reason' in started) absent.push({ name, reason: started.reason });
-      else list.push({ name, runFlags: [], env: process.env, folder: join(folder, name), ...started });
+    for (const name of PEERS) {
+      const peer = await startPeer(name, join(folder, name), [host], stack);
+      if ('reason' in peer) {
+        absent.push({ name, reason: peer.reason });
+        continue;
+      }
+      const { code, stderr } = await run(peer.cli[0]!, [...peer.cli.slice(1), 'pull', '-q', image], {
+        env: peer.env,
+        timeoutMs: 60_000,
+      });
+      if (code === 0) list.push(peer);
+      else absent.push({ name, reason: `pull failed: ${stderr.trim().split('\n').at(-1)}` });
     }
+    if (!list.some(({ name }) => name === 'tare')) throw new Error(absent[0]?.reason);
     return { image, list, absent, [Symbol.asyncDispose]: () => stack.disposeAsync() };
   } catch (error) {
     await stack.disposeAsync();
@@ -59,13 +67,44 @@ export async function startPeers(push: PushImage): Promise<Peers & { image: stri
   }
 }
 
+/** The engines there are; ours comes first. */
+export const PEERS = ['tare', 'dockerd', 'podman'] as const;
+
+/**
+ * Starts one engine with all its data in `folder`; it ends with `stack`.
+ *
+ * @param registries - hosts that it may reach without TLS
+ * @returns it, or why it is not here
+ */
+export async function startPeer(
+  name: (typeof PEERS)[number],
+  folder: string,
+  registries: readonly string[],
+  stack: AsyncDisposableStack,
+): Promise<Peer | { reason: string }> {
+  const start = { tare: startTare, dockerd: startDockerd, podman: startPodman }[name];
+  const started = await start(folder, registries, stack);
+  return 'reason' in started ? started : { name, runFlags: [], env: process.env, folder, ...started };
+}
+
 type Started =
-  | { version: string; client: string; cli: string[]; runFlags?: string[]; env?: NodeJS.ProcessEnv }
+  | {
+      version: string;
+      client: string;
+      cli: string[];
+      runFlags?: string[];
+      env?: NodeJS.ProcessEnv;
+      daemon?: number;
+    }
   | { reason: string };
 
-async function startTare(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
+async function startTare(
+  folder: string,
+  _registries: readonly string[],
+  stack: AsyncDisposableStack,
+): Promise<Started> {
   const tare = join(import.meta.dirname, '..', 'node_modules', '.bin', 'tare');
-  return startDaemon(folder, image, stack, tare, [
+  return startDaemon(folder, stack, tare, [
     'daemon',
     '--host',
     `unix://${folder}/s`,
@@ -80,13 +119,17 @@ async function startTare(folder: string, image: string, stack: AsyncDisposableSt
   ]);
 }
 
-async function startDockerd(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
+async function startDockerd(
+  folder: string,
+  _registries: readonly string[],
+  stack: AsyncDisposableStack,
+): Promise<Started> {
   if (!installed('dockerd')) return { reason: 'not installed (Debian package docker.io)' };
   await mkdir(folder, { recursive: true });
   // not the machine's own configuration
   const config = join(folder, 'daemon.json');
   await writeFile(config, '{}');
-  return startDaemon(folder, image, stack, 'dockerd', [
+  return startDaemon(folder, stack, 'dockerd', [
     '--config-file',
     config,
     '-H',
@@ -103,7 +146,6 @@ async function startDockerd(folder: string, image: string, stack: AsyncDisposabl
 /** A daemon with the Docker API, driven by the stock docker CLI. */
 async function startDaemon(
   folder: string,
-  image: string,
   stack: AsyncDisposableStack,
   command: string,
   args: string[],
@@ -115,15 +157,14 @@ async function startDaemon(
   // not spawnSync: the registry runs in this process
   const docker = (...rest: string[]) =>
     run('docker', ['-H', `unix://${socket}`, ...rest], { timeoutMs: 60_000 });
-  stack.use(
+  const server = stack.use(
     await startServer(command, args, {
       ready: async () => existsSync(socket) && (await docker('version')).code === 0,
       timeoutMs: 60_000,
     }),
   );
-  const pulled = await docker('pull', '-q', image);
-  if (pulled.code !== 0) throw new Error(`${command}: ${pulled.stderr}`);
   return {
+    daemon: server.child.pid!,
     version: (await docker('version', '-f', '{{.Server.Version}}')).stdout.trim(),
     client: `docker CLI ${(await docker('version', '-f', '{{.Client.Version}}')).stdout.trim()}`,
     cli: ['docker', '-H', `unix://${socket}`],
@@ -132,12 +173,17 @@ async function startDaemon(
   };
 }
 
-async function startPodman(folder: string, image: string, stack: AsyncDisposableStack): Promise<Started> {
+async function startPodman(
+  folder: string,
+  registries: readonly string[],
+  stack: AsyncDisposableStack,
+): Promise<Started> {
   if (!installed('podman')) return { reason: 'not installed (Debian package podman)' };
   await mkdir(folder, { recursive: true });
-  const registries = join(folder, 'registries.conf');
-  await writeFile(registries, `[[registry]]\nlocation = "${image.split('/')[0]}"\ninsecure = true\n`);
-  const env = { ...process.env, CONTAINERS_REGISTRIES_CONF: registries };
+  const config = join(folder, 'registries.conf');
+  const insecure = registries.map((host) => `[[registry]]\nlocation = "${host}"\ninsecure = true\n`);
+  await writeFile(config, insecure.join(''));
+  const env = { ...process.env, CONTAINERS_REGISTRIES_CONF: config };
   const podman = [
     'podman',
     '--root',
@@ -152,8 +198,6 @@ async function startPodman(folder: string, image: string, stack: AsyncDisposable
   stack.defer(async () => {
     await call('system', 'reset', '--force');
   });
-  const pulled = await call('pull', '-q', image);
-  if (pulled.code !== 0) return { reason: `pull failed: ${pulled.stderr.trim().split('\n').at(-1)}` };
   return {
     version: (await call('version', '-f', '{{.Client.Version}}')).stdout.trim(),
     client: 'podman, no daemon',

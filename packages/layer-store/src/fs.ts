@@ -35,6 +35,8 @@ export interface LayerFs {
   getxattrat(dirfd: number, name: string | Uint8Array, attribute: string): Uint8Array | undefined;
   /** llistxattr(2). */
   listxattrat(dirfd: number, name: string | Uint8Array): string[];
+  /** lremovexattr(2). Optional: without it, a directory that a layer lists keeps attributes that it has below (plain copies only). */
+  removexattrat?(dirfd: number, name: string | Uint8Array, attribute: string): void;
   /** syncfs(2). */
   syncfs(fd: number): void;
 }

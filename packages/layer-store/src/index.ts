@@ -1,6 +1,6 @@
 export { packTree, type PackOptions } from './archive/pack.ts';
 export { applyLayer, extractTar, type AppliedLayer, type ApplyOptions } from './apply.ts';
-export type { ApplyPolicy, ApplyReport, SkippedItem } from './apply/policy.ts';
+export type { ApplyPolicy, ApplyReport, LowerLink, SkippedItem } from './apply/policy.ts';
 export { decompress, detectCompression, type Compression } from './compression.ts';
 export {
   createLayer,
@@ -21,6 +21,7 @@ export {
   type UnpackProgress,
 } from './layer-store.ts';
 export { nodeLayerFs } from './node-fs.ts';
+export { CopySnapshotter, openCopySnapshotter } from './snapshot/copy.ts';
 export { OverlaySnapshotter, openOverlaySnapshotter, type OverlayOptions } from './snapshot/overlay.ts';
 export type { ByteString, TarEntry, TarEntryType } from './tar/entry.ts';
 export { parseEntryPath } from './tar/entry-path.ts';

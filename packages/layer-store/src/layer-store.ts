@@ -29,8 +29,10 @@ export interface LayerStoreOptions {
   fs: LayerFs;
   /** Where blobs are, when they are kept elsewhere. Default: `<root>/content`. */
   content?: ContentStore & ContentCreator;
+  /** Where layers are, when not as overlay snapshots in `<root>/snapshots`. Disposed of with the store. */
+  snapshots?: Snapshotter & LayerStager & AsyncDisposable;
   /** How layers are unpacked; whiteouts are always those of overlay. */
-  policy?: Omit<ApplyPolicy, 'whiteouts' | 'ownership'>;
+  policy?: Omit<ApplyPolicy, 'whiteouts' | 'ownership' | 'lowerLinks'>;
   /**
    * Threads to unpack layers on, beside each other. Default: none, layers are unpacked on the calling thread in slices of
    * a few milliseconds. Takes effect when the content store has its blobs in files.
@@ -120,15 +122,17 @@ export async function openLayerStore(options: LayerStoreOptions): Promise<LayerS
   const signalOption = signal === undefined ? {} : { signal };
   await mkdir(root, { recursive: true, mode: 0o700 });
   const content = options.content ?? (await openFileContent(join(root, 'content'), signalOption));
-  const snapshots = await openOverlaySnapshotter(join(root, 'snapshots'), {
-    fs: options.fs,
-    overlayXattrs: options.policy?.overlayXattrs ?? 'trusted',
-    ...signalOption,
-  });
-  return new OverlayLayerStore(content, snapshots, options);
+  const snapshots =
+    options.snapshots ??
+    (await openOverlaySnapshotter(join(root, 'snapshots'), {
+      fs: options.fs,
+      overlayXattrs: options.policy?.overlayXattrs ?? 'trusted',
+      ...signalOption,
+    }));
+  return new FileLayerStore(content, snapshots, options);
 }
 
-class OverlayLayerStore implements LayerStore {
+class FileLayerStore implements LayerStore {
   readonly content: ContentStore & ContentCreator;
   readonly snapshots: Snapshotter & LayerStager & AsyncDisposable;
   readonly #fs: LayerFs;
@@ -146,7 +150,7 @@ class OverlayLayerStore implements LayerStore {
     this.content = content;
     this.snapshots = snapshots;
     this.#fs = options.fs;
-    this.#policy = { ...options.policy, whiteouts: 'overlay', ownership: 'keep' };
+    this.#policy = { ...options.policy, whiteouts: 'overlay', ownership: 'keep', lowerLinks: 'report' };
     this.#workers = options.workers && new UnpackWorkers(options.workers);
   }
 
@@ -242,9 +246,10 @@ class OverlayLayerStore implements LayerStore {
     // the parent may still be in the making; if it fails, so does this one
     if (parent !== undefined) await this.#flights.current(parent);
     signal.throwIfAborted();
-    const { impliedDirectories } = applied;
-    await stage.commit(chainId, parent, { impliedDirectories, usage }, { signal });
-    return usage;
+    const { impliedDirectories, lowerLinks } = applied;
+    await stage.commit(chainId, parent, { impliedDirectories, lowerLinks, usage }, { signal });
+    // awaited here: it may reject while the stage is being disposed of
+    return await this.snapshots.usage(chainId);
   }
 
   async #apply(

@@ -11,6 +11,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   collectGarbage,
   openLayerStore,
+  TarReader,
   type LayerFs,
   type LayerStore,
   type UnpackProgress,
@@ -140,6 +141,85 @@ describe.skipIf(!isRoot)('a layer store', () => {
       '   abs -> /usr/lib lib -> usr/lib up -> ../../../usr/lib/sub usr   ' +
         '750 700 ./new ./old ./other ./sub/deep ./sub/x/y ./third newdeepotherthirdfar',
     );
+  });
+
+  test('a hard link to a file that only a layer below has copies it up, as link(2) on the mounted image does', async () => {
+    const output = await look(
+      [
+        new TarBuilder()
+          .directory('usr')
+          .directory('usr/lib', { mode: 0o751, uid: 5 })
+          .file('usr/lib/file', 'content', {
+            mode: 0o4755,
+            uid: 3,
+            gid: 4,
+            mtimeNs: 1_000_000_000_000_000_001n,
+          })
+          .symlink('usr/lib/link', 'file')
+          .symlink('lib', 'usr/lib')
+          .file('replaced', 'old'),
+        new TarBuilder()
+          .hardlink('again', 'lib/file')
+          .hardlink('opt/once/more', 'again')
+          .hardlink('soft', 'usr/lib/link')
+          .file('dropped', 'x')
+          .hardlink('dropped', 'lib/file')
+          .file('dropped', 'dropped')
+          .file('taken', 'x')
+          .hardlink('taken', 'replaced'),
+      ],
+      `stat -c '%n %a %u:%g %.9Y %h' again; cat opt/once/more dropped taken; readlink soft; stat -c '%n %a %u' usr/lib
+       [ again -ef usr/lib/file ] && [ again -ef opt/once/more ] && [ taken -ef replaced ] && echo same`,
+    );
+    expect(output.trim().split('\n')).toEqual([
+      'again 4755 3:4 1000000000.000000001 3',
+      'contentdroppedoldfile',
+      'usr/lib 751 5',
+      'same',
+    ]);
+  });
+
+  test('a copied-up file keeps its capabilities, and counts as the layer’s', async () => {
+    const capability = Buffer.from('0100000200040000000000000000000000000000', 'hex');
+    await using store = await open();
+    const layers = [
+      new TarBuilder().file('f', 'content', { xattrs: new Map([['security.capability', capability]]) }),
+      new TarBuilder().hardlink('l', 'f'),
+    ];
+    const top = await store.unpack(await Promise.all(layers.map((l) => pushLayer(store.content, l))));
+    expect(await store.snapshots.usage(top)).toEqual({ sizeBytes: 7, inodes: 2 });
+    const seen: [string, string][] = [];
+    const reader = new TarReader({
+      entry: ({ name, xattrs }) =>
+        seen.push([name, Buffer.from(xattrs.get('security.capability') ?? '').toString('hex')]),
+      data: () => undefined,
+      entryEnd: () => undefined,
+    });
+    for await (const chunk of store.snapshots.diff(top)) reader.write(chunk);
+    expect(seen).toEqual([
+      ['f', capability.toString('hex')],
+      ['l', ''],
+    ]);
+  });
+
+  test('a hard link to what no layer has, has removed, or has as a directory is refused', async () => {
+    await using store = await open();
+    const base = await pushLayer(store.content, new TarBuilder().file('f').directory('d').file('gone'));
+    for (const layer of [
+      new TarBuilder().hardlink('l', 'nothing'),
+      new TarBuilder().hardlink('l', 'd'),
+      new TarBuilder().hardlink('l', 'f/below'),
+      new TarBuilder().file('.wh.gone').hardlink('l', 'gone'),
+      new TarBuilder().directory('d').file('d/.wh..wh..opq').hardlink('l', 'd/f'),
+    ]) {
+      await expect(store.unpack([base, await pushLayer(store.content, layer)])).rejects.toMatchObject({
+        code: 'INVALID_TAR',
+      });
+    }
+    await expect(
+      store.unpack([await pushLayer(store.content, new TarBuilder().hardlink('l', 'f'))]),
+    ).rejects.toMatchObject({ code: 'INVALID_TAR' });
+    expect(inSnapshots('t')).toEqual([]);
   });
 
   test('a directory that a layer lists replaces a link below', async () => {

@@ -277,6 +277,7 @@ export class FakeHost implements Disposable {
     usage: () => Promise.resolve({ sizeBytes: 10, inodes: 1 }),
     changes: () => Readable.from([]),
     diff: () => Readable.from([]),
+    flatten: () => Readable.from([]),
   };
 
   readonly networkDriver: NetworkDriver = {

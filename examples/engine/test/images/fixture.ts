@@ -64,6 +64,9 @@ export class RecordedSnapshots implements Snapshotter {
   diff(): AsyncIterable<Uint8Array> {
     return Readable.from([]);
   }
+  flatten(): AsyncIterable<Uint8Array> {
+    return Readable.from([]);
+  }
 }
 
 /** A registry with one repository per name, made of images put into it. */

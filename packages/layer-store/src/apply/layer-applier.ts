@@ -34,8 +34,17 @@ export class LayerApplier implements TarSink, Disposable {
   #staleDirectories = false;
   /** With `whiteouts: 'remove'`, what this layer wrote: its own files are not for its whiteouts to remove. */
   readonly #written: Set<ByteString> | undefined;
+  /** Hard links that the layers below have to help with: target by path. */
+  readonly #lowerLinks = new Map<ByteString, ByteString>();
   #file: { fd: number; parent: Directory; name: ByteString; entry: TarEntry; end: number } | undefined;
-  readonly #report: ApplyReport = { entries: 0, bytes: 0, inodes: 0, skipped: [], impliedDirectories: [] };
+  readonly #report: ApplyReport = {
+    entries: 0,
+    bytes: 0,
+    inodes: 0,
+    skipped: [],
+    impliedDirectories: [],
+    lowerLinks: [],
+  };
 
   constructor(layerFs: LayerFs, root: string, policy: ApplyPolicy = {}) {
     this.#fs = layerFs;
@@ -47,6 +56,7 @@ export class LayerApplier implements TarSink, Disposable {
       replace: policy.replace ?? 'any',
       base: policy.base ?? '',
       unsupported: policy.unsupported ?? 'fail',
+      lowerLinks: policy.lowerLinks ?? 'refuse',
       maxEntries: policy.maxEntries ?? 2_000_000,
       maxBytes: policy.maxBytes ?? 64 * 1024 ** 3,
     };
@@ -120,6 +130,7 @@ export class LayerApplier implements TarSink, Disposable {
     for (const [path, { entry, opaque }] of this.#directories) {
       if (entry === undefined && !opaque) this.#report.impliedDirectories.push(path);
     }
+    for (const [path, target] of this.#lowerLinks) this.#report.lowerLinks.push({ path, target });
     this.#report.inodes = this.#nodes + this.#directories.size;
     return this.#report;
   }
@@ -162,6 +173,7 @@ export class LayerApplier implements TarSink, Disposable {
   }
 
   #member(parent: Directory, name: ByteString, entry: TarEntry): void {
+    if (this.#lowerLinks.size > 0) this.#lowerLinks.delete(join(parent.path, name));
     this.#create(parent, name, entry);
     if (entry.type !== 'directory' && entry.type !== 'hardlink') this.#nodes += 1;
     this.#markWritten(join(parent.path, name));
@@ -242,6 +254,11 @@ export class LayerApplier implements TarSink, Disposable {
     }
     const targetParent = this.#find([...this.#base, ...target]);
     const stat = targetParent === undefined ? undefined : this.#tree.stat(targetParent, targetName);
+    if (stat === undefined && this.#policy.lowerLinks === 'report') {
+      this.#remove(parent, name);
+      this.#lowerLinks.set(join(parent.path, name), join(target.join('/'), targetName));
+      return;
+    }
     if (targetParent === undefined || stat === undefined || stat.isDirectory() || isWhiteout(stat)) {
       throw new LayerStoreError(
         'INVALID_TAR',

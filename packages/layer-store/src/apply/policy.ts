@@ -28,6 +28,11 @@ export interface ApplyPolicy {
    * `UNSUPPORTED`, or `'skip'` and report them. `user.*` attributes are always skipped.
    */
   unsupported?: 'fail' | 'skip';
+  /**
+   * Hard links to files that the archive does not have: `'refuse'` (default), or `'report'` them for whoever knows the
+   * layers below.
+   */
+  lowerLinks?: 'refuse' | 'report';
   /** Most members. Default 2,000,000. */
   maxEntries?: number;
   /** Most bytes of file content, holes included. Default 64 GiB. */
@@ -46,6 +51,12 @@ export interface SkippedItem {
   reason: 'unsupported' | 'policy';
 }
 
+/** A hard link that is not made yet: its target is none of the archive. */
+export interface LowerLink {
+  path: ByteString;
+  target: ByteString;
+}
+
 /** What an application did. */
 export interface ApplyReport {
   entries: number;
@@ -60,4 +71,6 @@ export interface ApplyReport {
    * what they should look like, or whether they are symbolic links, only the layers below know.
    */
   impliedDirectories: ByteString[];
+  /** Hard links that were left out, in order, with `lowerLinks: 'report'`. */
+  lowerLinks: LowerLink[];
 }

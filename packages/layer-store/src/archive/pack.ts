@@ -35,6 +35,11 @@ export interface PackOptions {
    * with marks in that name space, which become whiteouts of the archive.
    */
   overlayXattrs?: 'none' | 'trusted' | 'user';
+  /**
+   * Open directories that show through the first, topmost first: then it is the stack of layers that is read, as if it
+   * were mounted, and what their marks hide is left out. With `overlayXattrs`, and without `name`. They stay the caller's.
+   */
+  below?: readonly number[];
   /** Leaves out what lies on other mounts: a mount point comes as an empty directory, or file. Default false. */
   oneFileSystem?: boolean;
   /** Paths in the archive that are left out, with everything below them. */
@@ -83,7 +88,8 @@ export async function* packTree(
 
 /** A directory whose members are being listed. */
 interface Level {
-  directory: Directory;
+  /** All that are merged there, topmost first: one, unless a stack is read. */
+  directories: readonly Directory[];
   /** Its path in the archive with a slash at the end, or empty. */
   prefix: ByteString;
   names: ByteString[];
@@ -93,6 +99,8 @@ interface Level {
 class Packer implements Disposable {
   readonly #options: PackOptions;
   readonly #opaque: string | undefined;
+  /** Whether a stack of layers is read: marks hide what is below, and are not listed. */
+  readonly #merges: boolean;
   readonly #stack: Level[] = [];
   /** Inodes with several names that have been listed, and by which. */
   readonly #links = new Map<string, ByteString>();
@@ -103,6 +111,7 @@ class Packer implements Disposable {
     this.#options = options;
     const { overlayXattrs = 'none' } = options;
     this.#opaque = overlayXattrs === 'none' ? undefined : `${overlayXattrs}.overlay.opaque`;
+    this.#merges = options.below !== undefined;
   }
 
   async *run(directory: number): AsyncGenerator<Buffer, void, undefined> {
@@ -112,9 +121,13 @@ class Packer implements Disposable {
       const { as, contentOnly } = this.#options;
       if (as !== undefined && contentOnly !== true)
         this.#put(encodeTarHeader(this.#describe(top, '.', `${as}/`)));
-      this.#enter({ fd: reopen(directory), path: '' }, as === undefined || as === '.' ? '' : `${as}/`);
+      const merged = [directory, ...(this.#options.below ?? [])];
+      this.#enter(
+        merged.map((fd) => ({ fd: reopen(fd), path: '' })),
+        as === undefined || as === '.' ? '' : `${as}/`,
+      );
     } else {
-      const file = this.#member(top, name, this.#options.as ?? name, true);
+      const file = this.#member([top], name, this.#options.as ?? name, true);
       if (file !== undefined) yield* this.#content(file.fd, file.size);
     }
     let sliceStart = performance.now();
@@ -126,7 +139,7 @@ class Packer implements Disposable {
       }
       level.next += 1;
       if (this.#options.without?.has(level.prefix + child) === true) continue;
-      const file = this.#member(level.directory, child, level.prefix + child, false);
+      const file = this.#member(level.directories, child, level.prefix + child, false);
       if (file !== undefined) yield* this.#content(file.fd, file.size);
       while (this.#used >= CHUNK_BYTES) yield this.#take();
       if (performance.now() - sliceStart < SLICE_MS) continue;
@@ -144,14 +157,15 @@ class Packer implements Disposable {
 
   /** Lists one name. A regular file comes back open, for its content to follow; the taker closes it. */
   #member(
-    parent: Directory,
+    parents: readonly Directory[],
     name: ByteString,
     path: ByteString,
     required: boolean,
   ): { fd: number; size: number } | undefined {
-    const found = this.#pin(parent, name, required);
+    const found = this.#first(parents, name, required);
     if (found === undefined) return undefined;
-    const { fd: pinned, foreign } = found;
+    const { fd: pinned, foreign, parents: merged } = found;
+    const parent = merged[0]!;
     try {
       const stat = fs.fstatSync(pinned, { bigint: true });
       if (this.#opaque !== undefined && this.#mark(name, path, stat)) return undefined;
@@ -160,7 +174,7 @@ class Packer implements Disposable {
         return undefined;
       if (type === 'directory') {
         this.#put(encodeTarHeader(this.#describe(parent, name, `${path}/`, stat)));
-        if (!foreign) this.#descend(parent, name, path);
+        if (!foreign) this.#descend(merged, name, path);
         return undefined;
       }
       const inode = stat.nlink > 1n ? `${stat.dev}:${stat.ino}` : undefined;
@@ -198,26 +212,54 @@ class Packer implements Disposable {
       );
     }
     if (!(stat.isCharacterDevice() && stat.rdev === 0n)) return false;
+    if (this.#merges) return true;
     this.#put(encodeTarHeader(emptyFile(path.slice(0, path.length - name.length) + whiteoutName(name))));
     return true;
   }
 
-  #descend(parent: Directory, name: ByteString, path: ByteString): void {
-    let fd: number;
+  /** The topmost of merged directories that has a name, with those below it. */
+  #first(parents: readonly Directory[], name: ByteString, required: boolean) {
+    for (const [at, parent] of parents.entries()) {
+      const found = this.#pin(parent, name, required);
+      if (found !== undefined) return { ...found, parents: parents.slice(at) };
+    }
+    return undefined;
+  }
+
+  #descend(parents: readonly Directory[], name: ByteString, path: ByteString): void {
+    const merged: Directory[] = [];
+    let opaque = false;
     try {
-      fd = this.#options.fs.openat2(parent.fd, fsName(name), {
+      for (const parent of parents) {
+        const fd = this.#openDirectory(parent, name);
+        // what is no directory hides those below it
+        if (fd === 'other') break;
+        if (fd === 'missing') continue;
+        merged.push({ fd, path: join(parent.path, name) });
+        opaque = this.#opaque !== undefined && this.#isOpaque(parent, name);
+        if (opaque) break;
+      }
+    } catch (error) {
+      for (const { fd } of merged) fs.closeSync(fd);
+      throw error;
+    }
+    // not a directory any more
+    if (merged.length === 0) return;
+    this.#enter(merged, `${path}/`);
+    if (opaque && !this.#merges) this.#put(encodeTarHeader(emptyFile(`${path}/${OPAQUE_WHITEOUT}`)));
+  }
+
+  #openDirectory(parent: Directory, name: ByteString): number | 'missing' | 'other' {
+    try {
+      return this.#options.fs.openat2(parent.fd, fsName(name), {
         flags: O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
         resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
       });
     } catch (error) {
       const code = systemCode(error);
-      // not a directory any more
-      if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return;
+      if (code === 'ENOENT') return 'missing';
+      if (code === 'ENOTDIR' || code === 'ELOOP') return 'other';
       throw error;
-    }
-    this.#enter({ fd, path: join(parent.path, name) }, `${path}/`);
-    if (this.#opaque !== undefined && this.#isOpaque(parent, name)) {
-      this.#put(encodeTarHeader(emptyFile(`${path}/${OPAQUE_WHITEOUT}`)));
     }
   }
 
@@ -226,19 +268,22 @@ class Packer implements Disposable {
     return value !== undefined && Buffer.from(value).toString('latin1') === 'y';
   }
 
-  /** The descriptor becomes this object's. */
-  #enter(directory: Directory, prefix: ByteString): void {
+  /** The descriptors become this object's. */
+  #enter(directories: readonly Directory[], prefix: ByteString): void {
     try {
-      const names = fs.readdirSync(`/proc/self/fd/${directory.fd}`, { encoding: 'latin1' }).sort();
-      this.#stack.push({ directory, prefix, names, next: 0 });
+      const names = new Set<ByteString>();
+      for (const { fd } of directories) {
+        for (const name of fs.readdirSync(`/proc/self/fd/${fd}`, { encoding: 'latin1' })) names.add(name);
+      }
+      this.#stack.push({ directories, prefix, names: [...names].sort(), next: 0 });
     } catch (error) {
-      fs.closeSync(directory.fd);
+      for (const { fd } of directories) fs.closeSync(fd);
       throw describeError(error, prefix);
     }
   }
 
   #leave(): void {
-    fs.closeSync(this.#stack.pop()!.directory.fd);
+    for (const { fd } of this.#stack.pop()!.directories) fs.closeSync(fd);
   }
 
   /** Holds the inode behind a name; `foreign` when it is on a mount that is not wanted. */

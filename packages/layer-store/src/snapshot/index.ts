@@ -8,4 +8,4 @@ export type {
   SnapshotUsage,
   Snapshotter,
 } from './snapshotter.ts';
-export type { LayerStager, StagedLayer } from './stage.ts';
+export type { LayerStager, StagedLayer, UnpackedLayer } from './stage.ts';

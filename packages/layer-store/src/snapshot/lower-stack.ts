@@ -1,5 +1,6 @@
 /** Looks things up in a stack of overlay layers, as the kernel would if they were mounted. */
 import * as fs from 'node:fs';
+import { statAt, xattrsOf, type Place } from '../apply/copy-node.ts';
 import { DirectoryTree, fsName, isWhiteout, type Directory } from '../apply/directory-tree.ts';
 import { systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
@@ -58,13 +59,25 @@ export class LowerStack implements Disposable {
     });
   }
 
+  /** Calls `use` with what is at `components` when that is no directory. */
+  withNode<T>(components: readonly ByteString[], use: (at: Place, stat: fs.BigIntStats) => T): T | undefined {
+    return this.#walk(components, (_entry, _level, node) => {
+      const stat = node && statAt(node);
+      return stat === undefined ? undefined : use(node!, stat);
+    });
+  }
+
   /** Goes to `components`; `use` gets what is there, and the directories merged there, topmost first. */
-  #walk<T>(components: readonly ByteString[], use: (entry: LowerEntry, level: readonly Merged[]) => T): T {
+  #walk<T>(
+    components: readonly ByteString[],
+    use: (entry: LowerEntry, level: readonly Merged[], node?: Place) => T,
+  ): T {
     let level: Merged[] = this.#trees.map((tree) => ({ tree, directory: tree.root }));
     const opened: number[] = [];
     try {
       if (level.length === 0) return use({ kind: 'missing' }, level);
       let entry: LowerEntry = this.#describe(level[0]!.directory, '.');
+      let node: Place | undefined;
       for (const name of components) {
         if (entry.kind !== 'directory') return use({ kind: 'missing' }, []);
         const next: Merged[] = [];
@@ -74,7 +87,9 @@ export class LowerStack implements Disposable {
           if (stat === undefined) continue;
           if (!stat.isDirectory()) {
             // below a directory it is hidden, at the top it is what there is
-            if (next.length === 0 && !isWhiteout(stat)) entry = this.#leaf(tree, directory, name, stat);
+            if (next.length > 0 || isWhiteout(stat)) break;
+            entry = this.#leaf(tree, directory, name, stat);
+            node = { directory, name };
             break;
           }
           if (next.length === 0) entry = this.#describe(directory, name);
@@ -85,7 +100,7 @@ export class LowerStack implements Disposable {
         }
         level = next;
       }
-      return use(entry, level);
+      return use(entry, level, node);
     } finally {
       for (const fd of opened) fs.closeSync(fd);
     }
@@ -112,12 +127,7 @@ export class LowerStack implements Disposable {
   }
 
   #describe(directory: Directory, name: ByteString): LowerEntry {
-    const xattrs = new Map<string, Uint8Array>();
-    for (const attribute of this.#fs.listxattrat(directory.fd, fsName(name))) {
-      if (/^(trusted|user)\.overlay\./.test(attribute)) continue;
-      const value = this.#fs.getxattrat(directory.fd, fsName(name), attribute);
-      if (value !== undefined) xattrs.set(attribute, value);
-    }
+    const xattrs = xattrsOf(this.#fs, { directory, name });
     const stat = fs.lstatSync(inDirectory(directory.fd, fsName(name)), { bigint: true });
     return { kind: 'directory', stat, xattrs };
   }

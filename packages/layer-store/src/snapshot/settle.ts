@@ -9,6 +9,7 @@
  */
 import * as fs from 'node:fs';
 import { DirectoryTree, fsName, isWhiteout, join, type Directory } from '../apply/directory-tree.ts';
+import { copyNode } from '../apply/copy-node.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import { inDirectory } from '../node-fs.ts';
@@ -35,7 +36,8 @@ export function settleImplied(
   for (const path of implied) settler.settle(path);
 }
 
-class Settler {
+/** Finds and makes places in a layer, with the layers below it in view. */
+export class Settler {
   readonly #fs: LayerFs;
   readonly #tree: DirectoryTree;
   readonly #lower: LowerStack;
@@ -50,6 +52,21 @@ class Settler {
     this.#implied = new Set(implied);
   }
 
+  /** Where a path leads, links among its parents followed and the last component not; the directory is made if need be. */
+  place(path: readonly ByteString[]): [parent: Directory, name: ByteString] {
+    return [this.#make(this.#resolve(path.slice(0, -1), '')), path.at(-1)!];
+  }
+
+  /** Copies up what shows through at a place of this layer; false when that is nothing, or a directory. */
+  copyUp(parent: Directory, name: ByteString): boolean {
+    const path = [...split(parent.path), name];
+    const { kind } = this.#below(path);
+    if (kind === 'missing' || kind === 'directory') return false;
+    const to = { directory: parent, name };
+    return this.#lower.withNode(path, (from, stat) => copyNode(this.#fs, from, to, stat)) ?? false;
+  }
+
+  /** Settles one guessed directory. */
   settle(path: ByteString): void {
     this.#tree.release();
     const present = this.#presentPath(path);
@@ -202,6 +219,7 @@ class Settler {
   }
 }
 
-function split(path: ByteString): ByteString[] {
+/** The components of a path. */
+export function split(path: ByteString): ByteString[] {
   return path.split('/').filter((component) => component !== '' && component !== '.');
 }

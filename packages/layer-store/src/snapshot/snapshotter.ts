@@ -90,6 +90,14 @@ export interface Snapshotter {
     options?: SnapshotOptions & { without?: ReadonlySet<ByteString>; maxMtimeNs?: bigint | undefined },
   ): AsyncIterable<Uint8Array>;
 
+  /**
+   * The whole file system that a snapshot shows, parents and all, as an uncompressed archive: what `docker export` gives.
+   * Nothing is mounted. The root directory comes first, as `./`; otherwise as {@link Snapshotter.diff}.
+   *
+   * @throws {LayerStoreError} `NOT_FOUND`
+   */
+  flatten(name: string, options?: SnapshotOptions): AsyncIterable<Uint8Array>;
+
   /** What one snapshot takes on disk. @throws {LayerStoreError} `NOT_FOUND` */
   usage(name: string, options?: SnapshotOptions): Promise<SnapshotUsage>;
 }

@@ -1,5 +1,16 @@
 /** Optional power of a snapshotter: layers that are made whole on their own, beside each other, and then put in a chain. */
+import type { LowerLink } from '../apply/policy.ts';
+import type { ByteString } from '../tar/entry.ts';
 import type { SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
+
+/** What was unpacked into a stage, and what only the layers below can complete; a part of `AppliedLayer`. */
+export interface UnpackedLayer {
+  /** Parents that the archive did not list; they become what `parent` has there. */
+  impliedDirectories: readonly ByteString[];
+  /** Hard links to files of the layers below, which are copied up. */
+  lowerLinks?: readonly LowerLink[];
+  usage: SnapshotUsage;
+}
 
 /** A layer in the making. Dispose of it: what was not committed is removed. */
 export interface StagedLayer extends AsyncDisposable {
@@ -9,13 +20,12 @@ export interface StagedLayer extends AsyncDisposable {
   /**
    * Makes the directory the committed snapshot `name` on `parent`.
    *
-   * @param layer.impliedDirectories - parents that the archive did not list; they become what `parent` has there
-   * @throws {LayerStoreError} `ALREADY_EXISTS`, `NOT_FOUND` for an unknown parent
+   * @throws {LayerStoreError} `ALREADY_EXISTS`, `NOT_FOUND` for an unknown parent; `INVALID_TAR` for a link to nothing
    */
   commit(
     name: string,
     parent: string | undefined,
-    layer: { impliedDirectories: readonly string[]; usage: SnapshotUsage },
+    layer: UnpackedLayer,
     options?: SnapshotOptions,
   ): Promise<void>;
 }

@@ -1,0 +1,77 @@
+/** `docker pull` of an image of 450 MB from Debian's docker-registry on loopback, into empty data folders. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { bringUpLoopback } from '@tare/netdriver';
+import { RegistryClient } from '@tare/registry-client';
+import { COMPONENTS, componentPath, fetchComponents } from '../../test/lab/debian.ts';
+import { startDebianRegistry } from '../../test/lab/registry.ts';
+import { prepareImage, pushImages } from '../image.ts';
+import { PEERS, startPeer } from '../peers.ts';
+import type { Bench, Scenario } from '../scenario.ts';
+import { UsageTable } from '../usage-table.ts';
+import { measure } from '../usage.ts';
+
+/** Each takes a minute. */
+const MAX_ROUNDS = 5;
+
+export const scenario: Scenario = {
+  title: '`docker pull`: three layers, 150 MB compressed, 450 MB and 12,000 files unpacked',
+  async prepare() {
+    await prepareImage();
+    if (componentPath(COMPONENTS.registry) === undefined) await fetchComponents();
+  },
+  async run(bench: Bench) {
+    await bringUpLoopback('/proc/self/ns/net');
+    const folder = await mkdtemp(join(tmpdir(), 'tare-bench-'));
+    bench.stack.defer(() => rm(folder, { recursive: true, force: true }));
+    const registry = bench.stack.use(await startDebianRegistry());
+    await using client = new RegistryClient();
+    await pushImages(client.repository(`${registry.host}/bench`));
+    const image = `${registry.host}/bench:image`;
+    const changed = `${registry.host}/bench:changed`;
+
+    const cold = new UsageTable();
+    const again = new UsageTable();
+    const shared = new UsageTable();
+    const absent = new Map<string, string>();
+    const rounds = Math.min(bench.rounds, MAX_ROUNDS);
+    // the first round warms the caches and is not counted
+    for (let round = 0; round <= rounds; round++) {
+      for (const name of PEERS) {
+        await using stack = new AsyncDisposableStack();
+        const peer = await startPeer(name, join(folder, `${name}-${round}`), [registry.host], stack);
+        if ('reason' in peer) {
+          absent.set(name, peer.reason);
+          continue;
+        }
+        const { cli, env, daemon } = peer;
+        const pull = (reference: string) =>
+          measure([...cli, 'pull', '-q', reference], { env, ...(daemon !== undefined && { daemon }) });
+        const title = `${name} ${peer.version}, ${peer.client}`;
+        const usages = [await pull(image), await pull(image), await pull(changed)];
+        if (round === 0) continue;
+        cold.add(title, usages[0]!);
+        again.add(title, usages[1]!);
+        shared.add(title, usages[2]!);
+      }
+      if (round > 0) {
+        const to = `dir:${join(folder, `skopeo-${round}`)}`;
+        const copy = ['skopeo', 'copy', '--quiet', '--src-tls-verify=false', `docker://${image}`, to];
+        await measure(copy).then(
+          (usage) => cold.add('skopeo copy: only downloads', usage),
+          (error: Error) => void absent.set('skopeo', error.message.split('\n')[0]!),
+        );
+      }
+      process.stderr.write(`\rpull: round ${round} of ${rounds}`);
+    }
+    process.stderr.write('\n');
+    cold.report(bench, `Into an empty store (${rounds} rounds)`);
+    again.report(bench, 'Again, nothing changed');
+    shared.report(bench, 'Another image that shares all but its last layer, which is small');
+    for (const [name, reason] of absent) bench.absent(name, reason);
+    bench.note(
+      `Medians. A daemon counts with the children that it waits for, its client does not. The registry is Debian's docker-registry.`,
+    );
+  },
+};
