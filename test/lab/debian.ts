@@ -85,6 +85,19 @@ export const COMPONENTS = {
     path: 'usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema/config-schema.json',
     costs: 'the comparison of our schemas with those of the runtime specification',
   },
+  skopeo: {
+    name: 'skopeo',
+    package: 'skopeo',
+    path: 'usr/bin/skopeo',
+    needs: ['libgpgme11', 'libdevmapper1.02.1', 'libassuan0', 'libgpg-error0'],
+    costs: 'the exchange of images with skopeo, in layouts, archives and registries',
+  },
+  umoci: {
+    name: 'umoci',
+    package: 'umoci',
+    path: 'usr/bin/umoci',
+    costs: 'the exchange of image layouts with umoci',
+  },
   imageSpec: {
     name: 'config_test.go',
     package: 'golang-github-opencontainers-image-spec-dev',

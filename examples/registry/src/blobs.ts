@@ -26,8 +26,8 @@ export function blobHandlers(content: ContentStore, repositories: Repositories, 
       response.end();
       return;
     }
-    const stream = await content.fetch(descriptor, { signal });
-    await pipeline(range ? slice(stream, range) : stream, response, { signal });
+    const stream = await content.fetch(descriptor, { signal, offset: range?.start ?? 0 });
+    await pipeline(range ? first(stream, range.end + 1 - range.start) : stream, response, { signal });
   };
 
   const remove: Handler = async (request, response) => {
@@ -46,14 +46,17 @@ export function blobHandlers(content: ContentStore, repositories: Repositories, 
     if (mount !== null) {
       const digest = digestOf(mount);
       const mounted = await repositories.locked(digest, async () => {
-        const source = repositories.get(request.query.get('from') ?? '')?.blobs.get(digest);
+        const from = request.query.get('from');
+        // without a source, the registry looks for one
+        const source =
+          from === null ? repositories.findBlob(digest) : repositories.get(from)?.blobs.get(digest);
         if (source !== undefined) await repositories.update(name, ({ blobs }) => blobs.set(digest, source));
         return source !== undefined;
       });
       if (mounted) return created(response, name, digest);
       // the specification's answer to a mount that cannot be made: an upload like any other
     }
-    const upload = uploads.begin(name);
+    const upload = await uploads.begin(name);
     if (request.query.get('digest') !== null) return finishUpload(request, response, upload);
     accepted(response, 202, upload);
   };
@@ -157,14 +160,12 @@ function created(response: ServerResponse, name: string, digest: Digest): void {
   response.writeHead(201, headers).end();
 }
 
-/** The bytes `start` to `end` (included) of a stream. */
-async function* slice(content: AsyncIterable<Uint8Array>, { start, end }: { start: number; end: number }) {
-  let offset = 0;
+async function* first(content: AsyncIterable<Uint8Array>, length: number) {
+  let left = length;
   for await (const chunk of content) {
-    const part = chunk.subarray(Math.max(0, start - offset), Math.max(0, end + 1 - offset));
-    if (part.byteLength > 0) yield part;
-    offset += chunk.byteLength;
-    if (offset > end) return;
+    yield chunk.subarray(0, left);
+    left -= chunk.byteLength;
+    if (left <= 0) return;
   }
 }
 

@@ -2,6 +2,7 @@
 import {
   ACCEPTED_MANIFEST_TYPES,
   MAX_DOCUMENT_BYTES,
+  MEDIA_TYPES,
   detectManifestType,
   digestAlgorithm,
   digestOf as hash,
@@ -9,18 +10,21 @@ import {
   isForeignLayerType,
   isTag,
   parseManifestDocument,
+  referralOf,
   type Descriptor,
+  type ManifestDocument,
 } from '@tare/image-spec';
 import { readBytes, type ContentStore } from '@tare/image-spec/content';
 import { ApiError } from './errors.ts';
 import { digestOf, nameOf, paginate, sendJson, type Handler } from './http.ts';
 import type { Repositories, Repository } from './repositories.ts';
 
-/** The handlers of `/v2/<name>/manifests/`, `/v2/<name>/tags/list` and `/v2/_catalog`. */
+/** The handlers of `/v2/<name>/manifests/`, the lists of tags and referrers, and `/v2/_catalog`. */
 export function manifestHandlers(content: ContentStore, repositories: Repositories) {
   const get: Handler = async (request, response) => {
     const name = nameOf(request);
     const descriptor = find(repositories.get(name), name, request.params['reference'] ?? '');
+    checkAccept(request.message.headers.accept, descriptor);
     response.setHeader('content-type', descriptor.mediaType);
     response.setHeader('content-length', descriptor.size);
     response.setHeader('docker-content-digest', descriptor.digest);
@@ -43,11 +47,14 @@ export function manifestHandlers(content: ContentStore, repositories: Repositori
     }
     const mediaType = message.headers['content-type']?.split(';')[0]!.trim() || detectManifestType(bytes);
     const descriptor: Descriptor = { mediaType, digest, size: bytes.byteLength };
-    const subject = checkReferences(repositories.get(name), bytes, descriptor);
+    const document = checkReferences(repositories.get(name), bytes, descriptor);
+    const referral = referralOf(document);
     await repositories.locked(digest, async () => {
       await content.push(descriptor, once(bytes), { signal });
-      await repositories.update(name, ({ manifests, tags }) => {
+      await repositories.update(name, ({ manifests, tags, referrals }) => {
         manifests.set(digest, descriptor);
+        if (referral)
+          referrals.set(digest, { subject: referral.subject.digest, referrer: referral.referrer });
         if (!isDigest(reference)) tags.set(reference, digest);
       });
     });
@@ -55,7 +62,7 @@ export function manifestHandlers(content: ContentStore, repositories: Repositori
       location: `/v2/${name}/manifests/${digest}`,
       'docker-content-digest': digest,
       'content-length': 0,
-      ...(subject && { 'oci-subject': subject.digest }),
+      ...(referral && { 'oci-subject': referral.subject.digest }),
     });
     response.end();
   };
@@ -65,12 +72,13 @@ export function manifestHandlers(content: ContentStore, repositories: Repositori
     const reference = request.params['reference'] ?? '';
     const { digest } = find(repositories.get(name), name, reference);
     await repositories.locked(digest, async () => {
-      await repositories.update(name, ({ manifests, tags }) => {
+      await repositories.update(name, ({ manifests, tags, referrals }) => {
         if (!isDigest(reference)) {
           tags.delete(reference);
           return;
         }
         manifests.delete(digest);
+        referrals.delete(digest);
         for (const [tag, target] of tags) if (target === digest) tags.delete(tag);
       });
       if (!repositories.holds(digest)) await content.delete(digest);
@@ -105,7 +113,51 @@ export function manifestHandlers(content: ContentStore, repositories: Repositori
     );
   };
 
-  return { get, put, remove, tags, catalog };
+  const referrers: Handler = async (request, response) => {
+    const name = nameOf(request);
+    const { query } = request;
+    const subject = digestOf(request.params['digest']);
+    const artifactType = query.get('artifactType');
+    const listed = [...(repositories.get(name)?.referrals.values() ?? [])]
+      .filter((each) => each.subject === subject)
+      .map(({ referrer }) => referrer)
+      .filter((referrer) => artifactType === null || referrer.artifactType === artifactType);
+    const found = new Map(listed.map((referrer) => [referrer.digest as string, referrer]));
+    // the answer is a manifest, and must not be larger than clients read
+    if (!query.has('n')) query.set('n', String(REFERRERS_PER_PAGE));
+    const { page, next } = paginate([...found.keys()].sort(), query, `/v2/${name}/referrers/${subject}`);
+    const manifests = page.map((digest) => found.get(digest)!);
+    sendJson(
+      response,
+      200,
+      { schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests },
+      {
+        'content-type': MEDIA_TYPES.ociIndex,
+        ...(artifactType !== null && { 'oci-filters-applied': 'artifactType' }),
+        ...(next !== undefined && { link: `<${next}>; rel="next"` }),
+      },
+    );
+  };
+
+  return { get, put, remove, tags, catalog, referrers };
+}
+
+const REFERRERS_PER_PAGE = 1_000;
+
+/** A client that cannot read a type is told so: an index is not turned into a manifest here. @throws {ApiError} */
+function checkAccept(accept: string | undefined, { mediaType, digest }: Descriptor): void {
+  if (accept === undefined || accept.trim() === '') return;
+  const [type] = mediaType.split('/');
+  const accepted = accept.split(',').some((range) => {
+    const [wanted = '', ...parameters] = range.split(';').map((part) => part.trim().toLowerCase());
+    const fits = ['*/*', `${type}/*`, mediaType.toLowerCase()].includes(wanted);
+    return fits && !parameters.some((parameter) => /^q=0(?:\.0*)?$/.test(parameter));
+  });
+  if (accepted) return;
+  throw new ApiError(
+    'MANIFEST_UNKNOWN',
+    `manifest ${digest} has the type ${mediaType}, which the Accept header does not allow`,
+  );
 }
 
 function checkReference(reference: string): string {
@@ -124,12 +176,12 @@ function find(repository: Repository | undefined, name: string, reference: strin
   return descriptor;
 }
 
-/** Everything a manifest is made of must have been pushed before it. Returns its subject, which need not. */
+/** Everything a manifest is made of must have been pushed before it. Its subject need not. */
 function checkReferences(
   repository: Repository | undefined,
   bytes: Uint8Array,
   descriptor: Descriptor,
-): Descriptor | undefined {
+): ManifestDocument {
   if (!ACCEPTED_MANIFEST_TYPES.includes(descriptor.mediaType)) {
     throw new ApiError('MANIFEST_INVALID', `manifests of type ${descriptor.mediaType} are not taken here`);
   }
@@ -146,7 +198,7 @@ function checkReferences(
       `the manifest refers to ${missing.digest}, which is not here`,
     );
   }
-  return document.kind === 'index' ? document.index.subject : document.manifest.subject;
+  return document;
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

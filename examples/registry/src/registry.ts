@@ -3,11 +3,13 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, resolve } from 'node:path';
+import type { ContentStore } from '@tare/image-spec/content';
 import { openFileContent } from '@tare/layer-store';
 import findMyWay from 'find-my-way';
 import { blobHandlers } from './blobs.ts';
 import { ApiError } from './errors.ts';
 import { sendError, sendJson, type Handler } from './http.ts';
+import { lockDirectory } from './lock.ts';
 import { manifestHandlers } from './manifests.ts';
 import { Repositories } from './repositories.ts';
 import { Uploads } from './uploads.ts';
@@ -39,11 +41,17 @@ export async function startRegistry(options: RegistryOptions): Promise<RunningRe
   const { host = '127.0.0.1', port = 0, signal } = options;
   signal?.throwIfAborted();
   const root = resolve(options.root);
-  const lookup = routes(
-    await openFileContent(join(root, 'content')),
-    await Repositories.open(join(root, 'repositories')),
-    await Uploads.open(join(root, 'uploads')),
-  );
+  const lock = await lockDirectory(root);
+  let lookup: Lookup;
+  try {
+    const content = await openFileContent(join(root, 'content'));
+    const repositories = await Repositories.open(join(root, 'repositories'));
+    await sweep(content, repositories);
+    lookup = routes(content, repositories, await Uploads.open(join(root, 'uploads')));
+  } catch (error) {
+    await lock[Symbol.asyncDispose]();
+    throw error;
+  }
   const onError = options.onError ?? ((error) => console.error(error));
   const closing = new AbortController();
   const running = new Set<Promise<void>>();
@@ -57,7 +65,13 @@ export async function startRegistry(options: RegistryOptions): Promise<RunningRe
   server.requestTimeout = 0;
   server.timeout = 120_000;
   server.listen(port, host);
-  await once(server, 'listening', signal && { signal });
+  try {
+    await once(server, 'listening', signal && { signal });
+  } catch (error) {
+    server.close();
+    await lock[Symbol.asyncDispose]();
+    throw error;
+  }
 
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => {
@@ -69,6 +83,7 @@ export async function startRegistry(options: RegistryOptions): Promise<RunningRe
       server.closeAllConnections();
       await ended;
       await Promise.all(running);
+      await lock[Symbol.asyncDispose]();
     })();
     return closed;
   };
@@ -86,7 +101,8 @@ type Lookup = (
 function routes(...[content, repositories, uploads]: Parameters<typeof blobHandlers>): Lookup {
   const blobs = blobHandlers(content, repositories, uploads);
   const manifests = manifestHandlers(content, repositories);
-  const router = findMyWay();
+  // a name has up to 255 characters, and its slashes take three
+  const router = findMyWay({ maxParamLength: 1_000 });
   const on = (methods: findMyWay.HTTPMethod[], path: string, handler: Handler) => {
     // the router keeps the handler for us; calling it is our own business
     router.on(methods, path, () => {}, { handler });
@@ -95,6 +111,7 @@ function routes(...[content, repositories, uploads]: Parameters<typeof blobHandl
   on(['GET', 'HEAD'], '/v2/', async (_, response) => sendJson(response, 200, {}));
   on(['GET'], '/v2/_catalog', manifests.catalog);
   on(['GET'], '/v2/:name/tags/list', manifests.tags);
+  on(['GET'], '/v2/:name/referrers/:digest', manifests.referrers);
   on(['GET', 'HEAD'], '/v2/:name/manifests/:reference', manifests.get);
   on(['PUT'], '/v2/:name/manifests/:reference', manifests.put);
   on(['DELETE'], '/v2/:name/manifests/:reference', manifests.remove);
@@ -112,9 +129,16 @@ function routes(...[content, repositories, uploads]: Parameters<typeof blobHandl
   };
 }
 
+/** Removes what a crash left between the storing of content and its record, and so belongs to no repository. */
+async function sweep(content: ContentStore, repositories: Repositories): Promise<void> {
+  for await (const { digest } of content.list()) {
+    if (!repositories.holds(digest)) await content.delete(digest);
+  }
+}
+
 /** The path with the repository's name, which has slashes of its own, made one segment: `/v2/a%2Fb/manifests/x`. */
 function foldName(path: string): string {
-  const [, name, rest] = /^\/v2\/(.+)(\/(?:manifests|blobs|tags)\/.*)$/.exec(path) ?? [];
+  const [, name, rest] = /^\/v2\/(.+)(\/(?:manifests|blobs|tags|referrers)\/.*)$/.exec(path) ?? [];
   return name === undefined ? path : `/v2/${name.replaceAll('/', '%2F')}${rest}`;
 }
 

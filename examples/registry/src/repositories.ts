@@ -2,7 +2,13 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { descriptorSchema, isRepositoryName, type Descriptor, type Digest } from '@tare/image-spec';
+import {
+  descriptorSchema,
+  digestSchema,
+  isRepositoryName,
+  type Descriptor,
+  type Digest,
+} from '@tare/image-spec';
 import { z } from 'zod';
 
 /** No component of a repository's name starts so, hence the file cannot be taken for one. */
@@ -13,6 +19,8 @@ const recordSchema = z.object({
   blobs: z.array(descriptorSchema),
   manifests: z.array(descriptorSchema),
   tags: z.record(z.string(), z.string()),
+  /** Of manifests that have a subject: its digest, and how its list names them. */
+  referrals: z.array(z.object({ subject: digestSchema, referrer: descriptorSchema })).default([]),
 });
 
 /** One repository. Maps are by digest; `tags` leads from a tag to a manifest's digest. */
@@ -20,6 +28,8 @@ export interface Repository {
   readonly blobs: Map<Digest, Descriptor>;
   readonly manifests: Map<Digest, Descriptor>;
   readonly tags: Map<string, Digest>;
+  /** By the manifest's digest, what it refers to, whether that is here or not. */
+  readonly referrals: Map<Digest, { subject: Digest; referrer: Descriptor }>;
 }
 
 /** All repositories, held in memory and on disk. One process may own a root. */
@@ -73,6 +83,15 @@ export class Repositories {
     return false;
   }
 
+  /** Where any repository has the blob; undefined when none has. */
+  findBlob(digest: Digest): Descriptor | undefined {
+    for (const { blobs } of this.#repositories.values()) {
+      const found = blobs.get(digest);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  }
+
   /**
    * Runs `work` when no other work on `digest` runs: linking content and removing what nothing links must not overlap,
    * or a link would lead nowhere.
@@ -93,7 +112,7 @@ export class Repositories {
   async update(name: string, change: (repository: Repository) => void): Promise<void> {
     let repository = this.#repositories.get(name);
     if (repository === undefined) {
-      repository = { blobs: new Map(), manifests: new Map(), tags: new Map() };
+      repository = { blobs: new Map(), manifests: new Map(), tags: new Map(), referrals: new Map() };
       this.#repositories.set(name, repository);
     }
     change(repository);
@@ -104,12 +123,13 @@ export class Repositories {
     await write;
   }
 
-  async #write(name: string, { blobs, manifests, tags }: Repository): Promise<void> {
+  async #write(name: string, { blobs, manifests, tags, referrals }: Repository): Promise<void> {
     const path = join(this.#root, name, FILE);
     const record = {
       blobs: [...blobs.values()],
       manifests: [...manifests.values()],
       tags: Object.fromEntries(tags),
+      referrals: [...referrals.values()],
     } satisfies z.input<typeof recordSchema>;
     await mkdir(dirname(path), { recursive: true });
     const temporary = `${path}.${randomUUID()}`;
@@ -118,6 +138,7 @@ export class Repositories {
       await file.writeFile(JSON.stringify(record));
       await file.sync();
       await rename(temporary, path);
+      await syncDirectory(dirname(path));
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
@@ -125,15 +146,24 @@ export class Repositories {
   }
 }
 
+/** Makes the names in a directory durable. */
+async function syncDirectory(path: string): Promise<void> {
+  await using directory = await open(path);
+  await directory.sync();
+}
+
 async function readRecord(path: string): Promise<Repository> {
   try {
-    const { blobs, manifests, tags } = recordSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+    const { blobs, manifests, tags, referrals } = recordSchema.parse(
+      JSON.parse(await readFile(path, 'utf8')),
+    );
     const byDigest = (descriptors: Descriptor[]) => new Map(descriptors.map((each) => [each.digest, each]));
     const known = byDigest(manifests);
     return {
       blobs: byDigest(blobs),
       manifests: known,
       tags: new Map(Object.entries(tags) as [string, Digest][]),
+      referrals: new Map(referrals.map((each) => [each.referrer.digest, each])),
     };
   } catch (cause) {
     throw new Error(`${path} is damaged; restore it, or remove it to forget the repository`, { cause });

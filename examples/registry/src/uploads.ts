@@ -1,10 +1,11 @@
-/** Blob uploads in several requests: each is a file that grows until its digest is told. */
+/** Blob uploads in several requests: each is a file that grows until its digest is told. They outlive the process. */
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdir, rm, truncate } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { isRepositoryName } from '@tare/image-spec';
 import { ApiError } from './errors.ts';
 
 /** One upload. `size` is what has arrived so far, in bytes. */
@@ -14,26 +15,41 @@ export interface Upload {
   size: number;
 }
 
-/** The uploads under way. They do not outlive the process: a client that was cut off begins anew. */
+/** An upload that nobody went on with for so long is forgotten when the registry starts. In milliseconds: a week. */
+const MAX_AGE_MS = 7 * 24 * 60 * 60 * 1_000;
+/** Of the file that says which repository an upload is for. */
+const SUFFIX = '.repository';
+
+/** The uploads under way. */
 export class Uploads {
   readonly #root: string;
-  readonly #uploads = new Map<string, Upload>();
+  readonly #uploads: Map<string, Upload>;
   /** Uploads that a request is writing to: two at once would mix their bytes. */
   readonly #busy = new Set<Upload>();
 
-  private constructor(root: string) {
+  private constructor(root: string, uploads: Map<string, Upload>) {
     this.#root = root;
+    this.#uploads = uploads;
   }
 
-  /** Removes what a former process left below `root`. */
+  /** Takes up what a former process left below `root`, and removes what is too old or belongs to nothing. */
   static async open(root: string): Promise<Uploads> {
-    await rm(root, { recursive: true, force: true });
     await mkdir(root, { recursive: true });
-    return new Uploads(root);
+    const found = new Map<string, Upload>();
+    for (const name of await readdir(root)) {
+      const id = name.endsWith(SUFFIX) ? name.slice(0, -SUFFIX.length) : undefined;
+      const upload = id === undefined ? undefined : await readUpload(root, id);
+      if (upload !== undefined) found.set(upload.id, upload);
+    }
+    for (const name of await readdir(root)) {
+      if (!found.has(name.replace(SUFFIX, ''))) await rm(join(root, name), { force: true });
+    }
+    return new Uploads(root, found);
   }
 
-  begin(repository: string): Upload {
+  async begin(repository: string): Promise<Upload> {
     const upload = { id: randomUUID(), repository, size: 0 };
+    await writeFile(this.#path(upload) + SUFFIX, repository);
     this.#uploads.set(upload.id, upload);
     return upload;
   }
@@ -58,17 +74,13 @@ export class Uploads {
     }
   }
 
-  /** Appends a body. When it breaks off, the upload is as it was before. */
+  /** Appends a body. What has arrived when it breaks off stays: the client asks how much that is, and sends the rest. */
   async append(upload: Upload, body: Readable): Promise<void> {
-    const file = createWriteStream(this.#path(upload), { flags: 'a' });
+    const path = this.#path(upload);
     try {
-      await pipeline(body, file);
-      upload.size += file.bytesWritten;
-    } catch (error) {
-      await truncate(this.#path(upload), upload.size).catch((failure: NodeJS.ErrnoException) => {
-        if (failure.code !== 'ENOENT') throw failure;
-      });
-      throw error;
+      await pipeline(body, createWriteStream(path, { flags: 'a' }));
+    } finally {
+      upload.size = await sizeOf(path);
     }
   }
 
@@ -82,10 +94,30 @@ export class Uploads {
   async end(upload: Upload): Promise<void> {
     this.#uploads.delete(upload.id);
     await rm(this.#path(upload), { force: true });
+    await rm(this.#path(upload) + SUFFIX, { force: true });
   }
 
   #path({ id }: Upload): string {
     return join(this.#root, id);
+  }
+}
+
+async function readUpload(root: string, id: string): Promise<Upload | undefined> {
+  const repository = await readFile(join(root, id + SUFFIX), 'utf8');
+  const { mtimeMs } = await stat(join(root, id + SUFFIX));
+  const size = await sizeOf(join(root, id));
+  const touched = size === 0 ? mtimeMs : (await stat(join(root, id))).mtimeMs;
+  // a crash may have left the name of the file without its content
+  if (!isRepositoryName(repository) || Date.now() - touched > MAX_AGE_MS) return undefined;
+  return { id, repository, size };
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return 0;
+    throw error;
   }
 }
 

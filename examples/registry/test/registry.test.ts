@@ -280,7 +280,7 @@ describe('the server', () => {
     socket.end(`PUT /v2/${path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}`);
     const answer = (await Array.fromAsync(socket as AsyncIterable<Buffer>)).join('');
     expect(answer).toMatch(/^HTTP\/1.1 4\d\d /);
-    expect((await readdir(root)).sort()).toEqual(['content', 'repositories', 'uploads']);
+    expect((await readdir(root)).sort()).toEqual(['content', 'lock', 'repositories', 'uploads']);
     expect(await readdir(join(root, 'repositories'))).toEqual([]);
   });
 

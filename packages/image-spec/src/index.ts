@@ -31,6 +31,7 @@ export {
 } from './media-types.ts';
 export { MAX_DOCUMENT_BYTES } from './document.ts';
 export { EMPTY_DESCRIPTOR, EMPTY_JSON, embeddedContent } from './empty.ts';
+export { referralOf, type Referral } from './referrers.ts';
 export { validateDocument, type Violation } from './validate.ts';
 export {
   DISTRIBUTION_ERROR_CODES,

@@ -9,8 +9,10 @@ import {
   imageIndexSchema,
   isSchema1Type,
   parseManifestDocument,
+  referralOf,
   type Descriptor,
   type Digest,
+  type Referral,
 } from '@tare/image-spec';
 import { manifestPath, referrersPath } from './endpoints.ts';
 import { RegistryError } from './errors.ts';
@@ -28,32 +30,11 @@ export function referrersTag(subject: Digest): string {
   return `${digestAlgorithm(subject).slice(0, 32)}-${digestHex(subject).slice(0, 64)}`;
 }
 
-/** The subject of a manifest, with the descriptor by which its list of referrers names the manifest. */
-export interface Referral {
-  subject: Digest;
-  referrer: Descriptor;
-}
-
 /** What a manifest refers to; undefined when it has no subject, or cannot be read, which the registry shall judge. */
-export function referralOf(descriptor: Descriptor, bytes: Uint8Array): Referral | undefined {
+export function referralIn(descriptor: Descriptor, bytes: Uint8Array): Referral | undefined {
   if (isSchema1Type(descriptor.mediaType)) return undefined;
   try {
-    const document = parseManifestDocument(bytes, descriptor);
-    const content = document.kind === 'manifest' ? document.manifest : document.index;
-    if (content.subject === undefined) return undefined;
-    const artifactType =
-      content.artifactType || (document.kind === 'manifest' ? document.manifest.config.mediaType : undefined);
-    const { mediaType, digest, size } = descriptor;
-    return {
-      subject: content.subject.digest,
-      referrer: {
-        mediaType,
-        digest,
-        size,
-        ...(artifactType && { artifactType }),
-        ...(content.annotations && { annotations: content.annotations }),
-      },
-    };
+    return referralOf(parseManifestDocument(bytes, descriptor));
   } catch (error) {
     if (error instanceof ImageSpecError) return undefined;
     throw error;

@@ -11,6 +11,7 @@ import {
   type Descriptor,
   type Digest,
   type Reference,
+  type Referral,
 } from '@tare/image-spec';
 import {
   readBytes,
@@ -37,13 +38,7 @@ import {
 import { listPages } from './pagination.ts';
 import type { OnTransfer, Tell, TransferEvent } from './progress.ts';
 import { pushBlob, type BlobPush } from './push-blob.ts';
-import {
-  hasReferrersApi,
-  listReferrers,
-  referralOf,
-  updateReferrersTag,
-  type Referral,
-} from './referrers.ts';
+import { hasReferrersApi, listReferrers, referralIn, updateReferrersTag } from './referrers.ts';
 import type { RegistryHost } from './registry-host.ts';
 import type { RetryOptions } from './retry.ts';
 import { hasBlob } from './upload.ts';
@@ -230,7 +225,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     await discard(response);
     if (referral === undefined) return;
     const call = { scopes: this.#push, signal };
-    if (await hasReferrersApi(this.#parts.origin, this.#name, referral.subject, call)) return;
+    if (await hasReferrersApi(this.#parts.origin, this.#name, referral.subject.digest, call)) return;
     await this.#updateReferrers(referral, call, (listed) => {
       const others = listed.filter((entry) => entry.digest !== digest);
       return others.length === listed.length ? undefined : others;
@@ -325,7 +320,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     verifyBytes(descriptor, bytes);
     this.#keep(descriptor.digest, bytes);
     const put = await putManifest(origin, this.#name, descriptor.digest, { descriptor, bytes }, call);
-    const referral = put.subjectListed ? undefined : referralOf(descriptor, bytes);
+    const referral = put.subjectListed ? undefined : referralIn(descriptor, bytes);
     if (referral === undefined) return;
     const { referrer } = referral;
     await this.#updateReferrers(referral, call, (listed) =>
@@ -359,7 +354,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
   /** What a manifest that is about to be deleted refers to; what cannot be read any more is in no one's way. */
   async #referral(descriptor: Descriptor, signal: AbortSignal | undefined): Promise<Referral | undefined> {
     try {
-      return referralOf(descriptor, await this.#manifest(descriptor, signal));
+      return referralIn(descriptor, await this.#manifest(descriptor, signal));
     } catch (error) {
       signal?.throwIfAborted();
       if (!ContainerError.is(error)) throw error;
@@ -374,7 +369,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     change: (listed: readonly Descriptor[]) => Descriptor[] | undefined,
   ): Promise<void> {
     const update = this.#referrersUpdate.then(() =>
-      updateReferrersTag(this.#parts.origin, this.#name, subject, change, call),
+      updateReferrersTag(this.#parts.origin, this.#name, subject.digest, change, call),
     );
     this.#referrersUpdate = update.catch(() => {});
     await update;
