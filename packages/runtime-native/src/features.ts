@@ -52,7 +52,7 @@ export function features(): Features {
     hooks: HOOK_KINDS,
     mountOptions: MOUNT_OPTIONS,
     linux: {
-      namespaces: NAMESPACE_TYPES.filter((type) => type !== 'user').toSorted(),
+      namespaces: NAMESPACE_TYPES.toSorted(),
       capabilities: CAPABILITIES,
       cgroup: {
         v1: true,

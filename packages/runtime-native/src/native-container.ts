@@ -1,8 +1,8 @@
 /** A container of {@link NativeRuntime}: its first process, its cgroup and its directory. */
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { openCgroup } from './cgroups/cgroups.ts';
+import { caller } from './caller.ts';
 import { watchOom } from './cgroups/oom.ts';
 import type { Cgroup } from './cgroups/cgroups.ts';
 import { RuntimeError } from './errors.ts';
@@ -42,8 +42,9 @@ const SIGKILL = 9;
 const LOST_EXIT_CODE = 255;
 
 /** The compiler's view of a cgroup. */
-export function placementOf(cgroup: Cgroup): CgroupPlacement {
+export function placementOf(cgroup: Cgroup): CgroupPlacement | undefined {
   const { v1, v2, oomEvents } = cgroup.placement;
+  if (v1.length === 0 && v2 === undefined) return undefined;
   const hierarchies = [...v1, ...(v2 === undefined ? [] : [v2])].map((directory) => {
     const mountPoint = directory.slice(0, -cgroup.path.length);
     const name = mountPoint.slice(mountPoint.lastIndexOf('/') + 1);
@@ -57,14 +58,6 @@ export function placementOf(cgroup: Cgroup): CgroupPlacement {
     unified: v1.length === 0,
     hierarchies,
   };
-}
-
-let available: bigint | undefined;
-
-/** The capabilities that this process has, and so can give. */
-export function availableCapabilities(): bigint {
-  const line = /^CapPrm:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
-  return (available ??= BigInt(`0x${line?.[1] ?? '0'}`));
 }
 
 /** Kills what is left of a container whose monitor is gone, and records the end that nobody has seen. */
@@ -133,7 +126,7 @@ export class NativeContainer implements Container {
     state: StateDirectory,
     record: ContainerRecord,
     warn: (warning: RuntimeError) => void,
-    cgroup = openCgroup(record.cgroup),
+    cgroup: Cgroup,
   ) {
     this.id = id;
     this.#warn = warn;
@@ -328,13 +321,17 @@ export class NativeContainer implements Container {
     } catch (error) {
       const busy = RuntimeError.is(error) && error.syscall === 'clone3' && error.errnoCode === 'EBUSY';
       const leaf = busy ? this.#cgroup.leafOf(target.pid) : undefined;
-      if (leaf === undefined) throw error;
+      if (leaf === undefined || !placement) throw error;
       // an init system in there has divided the cgroup, and nobody may live in it but in its parts
       return this.#launchExec(options, target, { ...placement, birth: leaf });
     }
   }
 
-  async #launchExec(options: ExecOptions, target: ProcessId, cgroups: CgroupPlacement): Promise<ExecProcess> {
+  async #launchExec(
+    options: ExecOptions,
+    target: ProcessId,
+    cgroups: CgroupPlacement | undefined,
+  ): Promise<ExecProcess> {
     const { spec } = this.#record;
     const { seccomp = true } = options;
     const plan = encodePlan(
@@ -346,7 +343,7 @@ export class NativeContainer implements Container {
           cgroups,
           seccomp: seccomp ? execFilter(spec) : undefined,
           subject: this.#subject(),
-          available: availableCapabilities(),
+          caller: caller(),
           securityModules: securityModules(),
         },
       ),

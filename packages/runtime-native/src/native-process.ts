@@ -153,8 +153,14 @@ export class MonitoredProcess implements Process {
     }
     if (this.#phase >= phase && !this.#failure && !hookError && !signal?.aborted) return;
     connection.close();
-    while (this.#connection) await this.#change();
-    await this.#reaped;
+    // the monitor ends in a moment; nothing else may keep a small program alive until then
+    const alive = setInterval(() => {}, 60_000);
+    try {
+      while (this.#connection) await this.#change();
+      await this.#reaped;
+    } finally {
+      clearInterval(alive);
+    }
     signal?.throwIfAborted();
     if (hookError !== undefined) throw hookError;
     throw (

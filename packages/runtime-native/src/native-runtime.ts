@@ -1,32 +1,45 @@
 /** The runtime of this package: containers made by the static helper, found again through their state directory. */
 import { basename, resolve } from 'node:path';
 
-import { createCgroup, openCgroup } from './cgroups/cgroups.ts';
+import { caller, defaultStateDirectory } from './caller.ts';
 import type { Cgroup } from './cgroups/cgroups.ts';
+import { CgroupRoot } from './cgroups/root.ts';
 import { RuntimeError } from './errors.ts';
 import { runHooks, runPoststop } from './hooks.ts';
 import type { HookRun } from './hooks.ts';
-import { NativeContainer, availableCapabilities, placementOf } from './native-container.ts';
+import { effectiveSpec } from './effective-spec.ts';
+import { NativeContainer, placementOf } from './native-container.ts';
 import { compileContainer, processOf } from './plan/compile.ts';
 import type { HookSubject } from './plan/hooks.ts';
+import { hostId } from './plan/namespaces.ts';
 import { encodePlan, formatPlan } from './plan/operations.ts';
 import type { Plan } from './plan/operations.ts';
 import { isTerminal } from './plan/process.ts';
-import { checkId, parseSpec } from './plan/validate.ts';
+import { cannot, checkId, parseSpec } from './plan/validate.ts';
 import type { CallOptions, Container, ContainerState, CreateOptions, Runtime } from './runtime.ts';
 import { seccompFilter } from './seccomp-filter.ts';
 import { securityModules } from './security-modules.ts';
 import type { Spec } from './spec/config.ts';
+import type { LinuxResources } from './spec/linux.ts';
 import { StateDirectory, isAlive, ownProcess } from './state.ts';
 import type { ContainerRecord } from './state.ts';
 
 /** Where a runtime keeps things. */
 export interface NativeRuntimeOptions {
-  /** Absolute or relative to the working directory; made with mode 0700. Best on a tmpfs such as /run. */
-  stateDirectory: string;
-  /** Cgroup below which containers get theirs, in every hierarchy. Default `/tare`. */
+  /**
+   * Absolute or relative to the working directory; made with mode 0700. Best on a tmpfs such as /run. Default:
+   * `/run/tare/runtime`, and for others than root `$XDG_RUNTIME_DIR/tare/runtime`.
+   */
+  stateDirectory?: string;
+  /**
+   * Cgroup below which containers get theirs, in every hierarchy. Default: `/tare`, and for others than root below the
+   * cgroup that is delegated to the user; without one, containers have no cgroup.
+   */
   cgroupRoot?: string;
-  /** Told of what went wrong where nothing can fail any more: a poststop hook. Default: `process.emitWarning`. */
+  /**
+   * Told of what a container does without (its `field` says what of the spec it is), which others than root meet, and of
+   * what went wrong where nothing can fail any more: a poststop hook. Default: `process.emitWarning`.
+   */
   onWarning?: (warning: RuntimeError) => void;
 }
 
@@ -35,21 +48,23 @@ export interface NativeRuntimeOptions {
  *
  * Several runtimes, in several processes, may share a state directory.
  */
-export function createNativeRuntime(options: NativeRuntimeOptions): Runtime {
+export function createNativeRuntime(options: NativeRuntimeOptions = {}): Runtime {
   const {
-    stateDirectory,
-    cgroupRoot = '/tare',
+    stateDirectory = defaultStateDirectory(),
+    cgroupRoot,
     onWarning = (warning) => process.emitWarning(warning),
   } = options;
-  return new NativeRuntime(resolve(stateDirectory), cgroupRoot, onWarning);
+  return new NativeRuntime(resolve(stateDirectory), new CgroupRoot(cgroupRoot), onWarning);
 }
 
 /** Input of {@link plan} besides the spec. */
 export interface PlanOptions extends Omit<CreateOptions, 'spec' | 'signal'> {
   /** Where the container's state would be. Default `/run/tare/container`. */
   stateDirectory?: string;
-  /** The container's cgroup in every hierarchy. Default `/tare/container`. */
+  /** The container's cgroup in every hierarchy. Default: `container` where a runtime's cgroups would be. */
   cgroupPath?: string;
+  /** Told of what the container would do without. Default: nobody. */
+  onWarning?: (warning: RuntimeError) => void;
 }
 
 /** What the helper would do, in order. As a string: one operation a line. */
@@ -67,10 +82,11 @@ export interface LaunchPlan {
  * console.log(String(plan(spec)));
  */
 export function plan(spec: Spec, options: PlanOptions = {}): LaunchPlan {
-  const { stateDirectory = '/run/tare/container', cgroupPath = '/tare/container' } = options;
-  const checked = parseSpec(spec);
+  const { stateDirectory = '/run/tare/container', cgroupPath, onWarning = () => {} } = options;
+  const checked = effectiveSpec(parseSpec(spec), caller());
   const subject = { id: basename(stateDirectory), bundle: resolve(options.bundle ?? '.') };
-  const operations = compile(checked, options, subject, stateDirectory, openCgroup(cgroupPath));
+  const cgroup = new CgroupRoot().open(cgroupPath ?? new CgroupRoot().path('container', undefined), () => 0);
+  const operations = compile(checked, options, subject, stateDirectory, cgroup, onWarning);
   return { operations, toString: () => formatPlan(operations) };
 }
 
@@ -80,6 +96,7 @@ function compile(
   subject: HookSubject,
   directory: string,
   cgroup: Cgroup,
+  warn: (warning: RuntimeError) => void,
 ): Plan {
   return compileContainer(spec, {
     scratch: directory,
@@ -88,7 +105,8 @@ function compile(
     stdio: options.stdio ?? {},
     cgroups: placementOf(cgroup),
     seccomp: spec.linux?.seccomp && seccompFilter(spec.linux.seccomp),
-    available: availableCapabilities(),
+    caller: caller(),
+    warn,
     securityModules: securityModules(),
   });
 }
@@ -97,6 +115,33 @@ function compile(
 function inBundle(spec: Spec, bundle: string | undefined): Spec {
   if (bundle === undefined || !spec.root) return spec;
   return { ...spec, root: { ...spec.root, path: resolve(bundle, spec.root.path) } };
+}
+
+/** The limits that this process may set; devices are ruled by a program, which only root may load. */
+function enforceable(spec: Spec, warn: (warning: RuntimeError) => void): LinuxResources | undefined {
+  const { resources } = spec.linux ?? {};
+  if (caller().privileged || !resources?.devices?.length) return resources;
+  const { devices: _, ...rest } = resources;
+  const message = 'only root can rule devices: the container has those that its user may use';
+  warn(cannot('linux.resources.devices', message));
+  return rest;
+}
+
+/**
+ * The user who gets the container's cgroup, by the runtime spec ("Cgroup ownership"): who runs in it, when it sees
+ * nothing else and may write there.
+ */
+function delegate(spec: Spec): number | undefined {
+  const { linux = {}, process, mounts = [] } = spec;
+  const own = linux.namespaces?.some(({ type, path }) => type === 'cgroup' && path === undefined);
+  const mounted = mounts.some(
+    ({ type, destination, options }) =>
+      (type === 'cgroup' || type === 'cgroup2') &&
+      destination === '/sys/fs/cgroup' &&
+      !options?.includes('ro'),
+  );
+  if (!own || !mounted || !process || !caller().privileged) return undefined;
+  return linux.uidMappings ? hostId(linux.uidMappings, process.user.uid) : process.user.uid;
 }
 
 /** The hooks that this process runs while a container is being made. */
@@ -121,19 +166,13 @@ function hookOfContainer(error: unknown): boolean {
 
 class NativeRuntime implements Runtime {
   readonly #state: StateDirectory;
-  readonly #cgroupRoot: string;
+  readonly #cgroups: CgroupRoot;
   readonly #warn: (warning: RuntimeError) => void;
 
-  constructor(stateDirectory: string, cgroupRoot: string, warn: (warning: RuntimeError) => void) {
+  constructor(stateDirectory: string, cgroups: CgroupRoot, warn: (warning: RuntimeError) => void) {
     this.#state = new StateDirectory(stateDirectory);
-    this.#cgroupRoot = cgroupRoot;
+    this.#cgroups = cgroups;
     this.#warn = warn;
-  }
-
-  #cgroupPath(id: string, spec: Spec): string {
-    const asked = spec.linux?.cgroupsPath;
-    if (!asked) return `${this.#cgroupRoot}/${id}`;
-    return asked.startsWith('/') ? asked : `${this.#cgroupRoot}/${asked}`;
   }
 
   async create(id: string, options: CreateOptions): Promise<Container> {
@@ -141,12 +180,16 @@ class NativeRuntime implements Runtime {
     signal?.throwIfAborted();
     checkId(id);
     const bundle = options.bundle === undefined ? undefined : resolve(options.bundle);
-    const spec = inBundle(parseSpec(options.spec), bundle);
-    const path = this.#cgroupPath(id, spec);
+    const spec = effectiveSpec(inBundle(parseSpec(options.spec), bundle), caller());
+    const path = this.#cgroups.path(id, spec.linux?.cgroupsPath);
     const cwd = process.cwd();
     const subject = { id, bundle: bundle ?? cwd };
     // refuses what it must before anything is made
-    const bytes = encodePlan(compile(spec, options, subject, this.#state.directory(id), openCgroup(path)));
+    let container: NativeContainer | undefined;
+    const cgroup = this.#cgroups.open(path, () => container?.pid ?? 0);
+    const directory = this.#state.directory(id);
+    const bytes = encodePlan(compile(spec, options, subject, directory, cgroup, this.#warn));
+    const resources = enforceable(spec, this.#warn);
 
     const record: ContainerRecord = {
       version: 1,
@@ -161,10 +204,12 @@ class NativeRuntime implements Runtime {
     await using undo = new AsyncDisposableStack();
     this.#state.create(id, record);
     undo.defer(() => this.#state.remove(id));
-    const cgroup = createCgroup(path);
+    cgroup.create();
     undo.defer(() => cgroup.remove());
-    if (spec.linux?.resources) cgroup.apply(spec.linux.resources);
-    const container = new NativeContainer(id, this.#state, record, this.#warn, cgroup);
+    if (resources) cgroup.apply(resources);
+    const owner = delegate(spec);
+    if (owner !== undefined) cgroup.delegate(owner);
+    container = new NativeContainer(id, this.#state, record, this.#warn, cgroup);
     const hooks = new CreateHooks(spec, subject, signal);
     try {
       await container.launch(bytes, { ...options, onHooks: (pid) => hooks.run(pid) });
@@ -207,13 +252,15 @@ class NativeRuntime implements Runtime {
       if (!isAlive(record.maker)) await this.#sweep(id, record);
       return undefined;
     }
-    const container = new NativeContainer(id, this.#state, record, this.#warn);
+    let container: NativeContainer | undefined;
+    const cgroup = this.#cgroups.open(record.cgroup, () => container?.pid ?? 0);
+    container = new NativeContainer(id, this.#state, record, this.#warn, cgroup);
     await container.reconnect();
     return container;
   }
 
   async #sweep(id: string, record: ContainerRecord): Promise<void> {
-    const cgroup = openCgroup(record.cgroup);
+    const cgroup = this.#cgroups.open(record.cgroup, () => 0);
     // its monitor kills it as soon as the maker is gone, so this finds somebody only by chance
     await cgroup.kill();
     await cgroup.remove();

@@ -21,6 +21,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  rmdirSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -131,7 +132,9 @@ export class StateDirectory {
       writeFileSync(join(temporary, 'config.json'), JSON.stringify(record), { mode: 0o600 });
       renameSync(temporary, this.directory(id));
     } catch (error) {
-      rmSync(temporary, { recursive: true, force: true });
+      // opens nothing: descriptors may be what there is too little of
+      rmSync(join(temporary, 'config.json'), { force: true });
+      rmdirSync(temporary);
       const { code } = error as NodeJS.ErrnoException;
       if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'ENOTDIR') throw error;
       throw new RuntimeError('ALREADY_EXISTS', `a container with the id ${id} exists already`, {

@@ -1,6 +1,7 @@
 /* How a monitor comes to be and makes its process: away from the caller, phase 1 of the plan, clone3. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -8,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -99,6 +101,9 @@ static void open_target(struct birth *birth, int pid, uint64_t since)
 	/* the number may be another process's by now; once the pidfd is open it cannot change any more */
 	if (start_time(pid) != since)
 		die_with(ESRCH, "pidfd_open", NULL);
+	/* the stage joins it, with the user namespace that it belongs to */
+	if (the_monitor.staged)
+		return;
 	if (setns(birth->target, (int)TARE_CLONE_NEWPID) < 0)
 		die("setns", "pid");
 }
@@ -149,8 +154,8 @@ static void prepare(const struct plan *plan, struct birth *birth)
 		case OP_PARENT_AFFINITY:
 			set_affinity(read_bytes(&f));
 			break;
-		case OP_TIME_OFFSETS:
-			new_time_namespace(read_string(&f));
+		case OP_STAGE:
+			m->staged = true;
 			break;
 		case OP_SECCOMP_LISTENER:
 			m->agent.path = read_string(&f);
@@ -178,7 +183,48 @@ static void let_go_of_descriptors(void)
 			die("open", "/dev/null");
 }
 
-static void make_init(const struct plan *plan, const struct birth *birth)
+/* The message of the stage, if there is one: the process that it has made, or why there is none. */
+static bool hear_of_child(int client)
+{
+	struct monitor *m = &the_monitor;
+	uint8_t data[FRAME_HEADER_SIZE + FAILURE_MAX_SIZE];
+	uint8_t *message = data + FRAME_HEADER_SIZE - 1;
+	int pidfd = -1;
+	ssize_t size = receive_fd(m->sync.fd, message, 1 + FAILURE_MAX_SIZE, &pidfd);
+	if (size > 1 && message[0] == 'F') {
+		put_frame_header(data, FRAME_FAILED, 0, 0, (uint32_t)size - 1);
+		(void)send(client, data, FRAME_HEADER_SIZE + (size_t)size - 1, MSG_NOSIGNAL);
+		monitor_abandon();
+	}
+	if (size != 5 || message[0] != 'B' || pidfd < 0)
+		return false;
+	if (!(m->flags & STDIO_ORPHAN))
+		(void)waitpid(m->pid, NULL, __WALL);
+	close_fd(&m->pidfd);
+	m->pidfd = pidfd;
+	m->pid = (pid_t)get_u32(message + 1);
+	return true;
+}
+
+/* Until the stage has made the process, or somebody has had enough of it. */
+static void await_child(int client)
+{
+	struct monitor *m = &the_monitor;
+	set_stage("CHILD");
+	for (;;) {
+		struct pollfd ready[] = {{m->sync.fd, POLLIN, 0}, {m->pidfd, POLLIN, 0}, {client, POLLRDHUP, 0}};
+		if (poll(ready, 3, -1) < 0 && errno != EINTR)
+			die("poll", NULL);
+		if (hear_of_child(client))
+			return;
+		if (ready[1].revents)
+			die_with(ECHILD, "clone3", "killed while it was being set up");
+		if (ready[2].revents)
+			monitor_abandon();
+	}
+}
+
+static void make_init(const struct plan *plan, const struct birth *birth, int client)
 {
 	struct monitor *m = &the_monitor;
 	int stdio[3];
@@ -204,16 +250,18 @@ static void make_init(const struct plan *plan, const struct birth *birth)
 	m->sync.fd = sync[0];
 	for (int i = 0; i < 3; i++)
 		close_fd(&stdio[i]);
+	if (m->staged)
+		await_child(client);
 	let_go_of_descriptors();
 }
 
-void give_birth(const struct plan *plan)
+void give_birth(const struct plan *plan, int client)
 {
 	struct birth birth = {.cgroup = -1, .target = -1};
 	prepare(plan, &birth);
 	set_stage("monitor");
 	listen_for_clients();
-	make_init(plan, &birth);
+	make_init(plan, &birth, client);
 	close_fd(&birth.cgroup);
 	close_fd(&birth.target);
 }

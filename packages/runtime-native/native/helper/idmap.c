@@ -60,14 +60,26 @@ void map_next_mount(struct init *init, uint32_t slot, bool recursive)
 	init->idmap_recursive = recursive;
 }
 
+void map_mount(int mount, int ids, bool recursive, const char *path)
+{
+	struct tare_mount_attr attr = {.attr_set = TARE_MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)ids};
+	/* EINVAL: a file system that cannot do it */
+	if (sys_mount_setattr(mount, "", TARE_AT_EMPTY_PATH | (recursive ? TARE_AT_RECURSIVE : 0), &attr) < 0)
+		die("mount_setattr", path);
+}
+
 void apply_idmap(struct init *init, int mount, const char *path)
 {
 	if (init->idmap < 0)
 		return;
-	struct tare_mount_attr attr = {.attr_set = TARE_MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)init->idmap};
-	unsigned flags = TARE_AT_EMPTY_PATH | (init->idmap_recursive ? TARE_AT_RECURSIVE : 0);
-	/* EINVAL: a file system that cannot do it */
-	if (sys_mount_setattr(mount, "", flags, &attr) < 0)
-		die("mount_setattr", path);
+	map_mount(mount, init->idmap, init->idmap_recursive, path);
 	close_fd(&init->idmap);
+}
+
+void map_tree(struct init *init, uint32_t slot, uint32_t map, bool recursive)
+{
+	int tree = take_slot(init, slot);
+	AUTO_FD ids = take_slot(init, map);
+	map_mount(tree, ids, recursive, NULL);
+	init->trees[slot] = tree;
 }

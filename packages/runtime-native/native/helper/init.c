@@ -36,6 +36,14 @@ void end_with_monitor(void)
 		die("prctl", "PR_SET_PDEATHSIG");
 }
 
+void stand_alone(void)
+{
+	if (setsid() < 0)
+		die("setsid", NULL);
+	/* the keys of the caller's session are not the container's business */
+	(void)syscall(SYS_keyctl, TARE_KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
+}
+
 /* As its own pipes would: the user may open /dev/stdout again. */
 static void own_stdio(uint32_t uid)
 {
@@ -59,8 +67,8 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 	case OP_OOM_EVENTS:
 	case OP_TARGET:
 	case OP_PARENT_AFFINITY:
-	case OP_TIME_OFFSETS:
 	case OP_SECCOMP_LISTENER:
+	case OP_STAGE:
 		return; /* the monitor's */
 	case OP_CGROUP_JOIN:
 		return join_cgroup(read_string(&f));
@@ -74,6 +82,37 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 		return loopback_up();
 	case OP_TARGET_JOIN:
 		return join_target(init, read_u32(&f));
+	case OP_STDIO_OWNER: {
+		uint32_t uid = read_u32(&f);
+		return stdio_owner(uid, read_u32(&f));
+	}
+	case OP_USER_NAMESPACE:
+		return new_user_namespace(f);
+	case OP_CHILD:
+		return make_child(init, read_u32(&f));
+	case OP_LIMIT_ROOM: {
+		uint32_t resource = read_u32(&f);
+		return limit_room(resource, read_u64(&f));
+	}
+	case OP_PRIVATE_MOUNTS:
+		return private_mounts();
+	case OP_TIME_OFFSETS:
+		return new_time_namespace(read_string(&f));
+	case OP_MAP_TREE: {
+		uint32_t slot = read_u32(&f);
+		uint32_t map = read_u32(&f);
+		return map_tree(init, slot, map, read_u32(&f) != 0);
+	}
+	case OP_MOUNT_TREE:
+		return mount_tree(init, f);
+	case OP_OVERLAY_TREE:
+		return overlay_tree(init, f);
+	case OP_DEVICE_TREE:
+		return device_tree(init, f);
+	case OP_HOST_DEVICE:
+		return host_device(init, f);
+	case OP_ROOT_JOINED:
+		return root_joined(init);
 	case OP_TREE_OPEN: {
 		uint32_t slot = read_u32(&f);
 		const char *path = read_string(&f);
@@ -167,7 +206,8 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 		uint32_t gid = read_u32(&f);
 		if (the_monitor.flags & STDIO_INHERIT && !(the_monitor.flags & STDIO_TERMINAL))
 			own_stdio(uid);
-		return become_user(uid, gid, read_bytes(&f));
+		struct bytes groups = read_bytes(&f);
+		return become_user(uid, gid, groups, read_u32(&f));
 	}
 	case OP_UMASK:
 		(void)umask(read_u32(&f) & 0777);
@@ -205,16 +245,15 @@ void init_run(const struct plan *plan, int sync, int target, const int stdio[3])
 {
 	struct init *init = &the_init;
 	*init = (struct init){.sync = sync, .root = -1, .proc = -1, .mask = -1, .idmap = -1, .target = target};
+	init->workshop = -1;
+	init->stage = the_monitor.staged;
 	memset(init->trees, -1, sizeof init->trees);
 	report_with(REPORT_MONITOR, sync);
 
 	/* the output of a container without a monitor goes nowhere and its exit is never told: let it end too */
 	set_stage("init");
 	end_with_monitor();
-	if (setsid() < 0)
-		die("setsid", NULL);
-	/* neither the keys of the caller's session nor its umask are the container's business */
-	(void)syscall(SYS_keyctl, TARE_KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
+	stand_alone();
 	(void)umask(0);
 	for (int i = 0; i < 3; i++)
 		if (stdio[i] >= 0 && dup2(stdio[i], i) < 0)

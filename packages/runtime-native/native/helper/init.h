@@ -19,6 +19,11 @@ struct init {
 	int proc;
 	/* an empty directory `d` and an empty file `f`, read-only, to put over masked paths */
 	int mask;
+	/* not the container's process yet, but the one that makes it */
+	bool stage;
+	/* a tmpfs on the scratch directory in which the stage makes what it clones mounts of */
+	int workshop;
+	unsigned workshop_names;
 	/* a user namespace whose ids the next mount gets, with the mounts below it or without */
 	int idmap;
 	bool idmap_recursive;
@@ -35,12 +40,30 @@ __attribute__((noreturn)) void init_run(const struct plan *plan, int sync, int t
 
 /* namespaces.c */
 void join_cgroup(const char *tasks);
+/* Joining a user namespace also makes its root of the process. */
 void join_namespace(uint64_t kind, const char *path);
 void join_target(struct init *init, uint64_t kinds);
 void new_cgroup_namespace(void);
 void loopback_up(void);
 void set_hostname(const char *name);
 void set_domainname(const char *name);
+
+/* userns.c */
+void new_user_namespace(struct cursor fields);
+/* The first user of the process's user namespace, if it has one; dies. */
+void become_namespace_root(void);
+/* While true, the process's files in procfs are its user's, who may be nobody special. */
+void own_proc_files(bool own);
+
+/* stage.c: what the stage does and its child cannot, for it has no power outside its user namespace any more */
+void make_child(struct init *init, uint64_t namespaces);
+void stdio_owner(uint32_t uid, uint32_t gid);
+void private_mounts(void);
+void new_time_namespace(const char *offsets);
+/* A name that is new in the workshop, of at most 24 bytes; makes the workshop; dies. */
+void workshop_name(struct init *init, char *name);
+/* What a slot holds, which the caller owns now; dies when it is empty. */
+int take_slot(struct init *init, uint32_t slot);
 
 /* rootfs.c: resolution inside the container's root, never outside it */
 enum node { NODE_DIRECTORY, NODE_FILE };
@@ -50,15 +73,25 @@ int open_in_root(const struct init *init, const char *path, uint64_t flags, uint
 int make_in_root(const struct init *init, const char *path, enum node node, uint64_t resolve);
 /* Opens the directory that holds `path`, making it when missing, and sets *name to the last component; dies. */
 int open_parent(const struct init *init, const char *path, const char **name);
-void root_from_overlay(struct init *init, struct list layers, struct list options, uint64_t attributes);
+/*
+ * Puts the mount over a directory of this mount namespace, mostly "/". Paths of the host still resolve below it, until
+ * the pivot; dies.
+ */
+void attach_root(struct init *init, int mount, const char *place, const char *path);
 void root_from_tree(struct init *init, uint32_t slot, uint64_t attributes, const char *place);
 void pivot(struct init *init);
 void root_propagation(uint32_t propagation);
+void root_joined(struct init *init);
+
+/* overlay.c */
+void root_from_overlay(struct init *init, struct list layers, struct list options, uint64_t attributes);
+void overlay_tree(struct init *init, struct cursor fields);
 
 /* mounts.c */
 void open_tree_slot(struct init *init, uint32_t slot, const char *path, bool recursive);
 void inherited_propagation(uint32_t propagation);
 void mount_new(struct init *init, struct cursor fields);
+void mount_tree(struct init *init, struct cursor fields);
 void mount_bind(struct init *init, struct cursor fields);
 void mount_attributes(struct init *init, struct cursor fields);
 void mask_path(struct init *init, const char *path);
@@ -71,6 +104,9 @@ void attach_mount(int mount, int place, const char *path);
 /* idmap.c */
 void open_id_map(struct init *init, uint32_t slot, const char *uids, const char *gids);
 void map_next_mount(struct init *init, uint32_t slot, bool recursive);
+void map_tree(struct init *init, uint32_t slot, uint32_t map, bool recursive);
+/* Gives a detached mount the ids of a user namespace; dies. */
+void map_mount(int mount, int ids, bool recursive, const char *path);
 /* Gives a detached mount the ids that map_next_mount has asked for, if it has; dies. */
 void apply_idmap(struct init *init, int mount, const char *path);
 
@@ -80,6 +116,8 @@ void copy_up(int place, int mount, const char *path);
 
 /* devices.c */
 void make_device(struct init *init, struct cursor fields);
+void device_tree(struct init *init, struct cursor fields);
+void host_device(struct init *init, struct cursor fields);
 void make_directory(struct init *init, const char *path);
 void make_symlink(struct init *init, const char *target, const char *path);
 
@@ -88,8 +126,11 @@ void make_terminal(struct init *init, uint32_t owner, bool console);
 bool send_descriptor(int socket, char kind, int fd);
 bool send_fd(int socket, const void *data, size_t size, int fd);
 
-/* init.c: the process is killed when its monitor dies */
+/* init.c */
+/* The process is killed when its monitor dies. */
 void end_with_monitor(void);
+/* A process of its own: neither session nor keys of whoever made it. */
+void stand_alone(void);
 
 /* limits.c */
 /* Opens a path of a procfs that is attached nowhere, so that nobody can have mounted over it; dies. */
@@ -99,6 +140,8 @@ void write_oom_score(struct init *init, const char *value);
 /* Writes to a file of /proc/self/attr what execve shall make of the process. */
 void write_exec_label(struct init *init, const char *file, const char *label);
 void set_limit(uint32_t resource, uint64_t soft, uint64_t hard);
+/* Raises the hard limit to `hard`, unless it is higher. */
+void limit_room(uint32_t resource, uint64_t hard);
 
 /* scheduling.c */
 void set_affinity(struct bytes cpus);
@@ -106,11 +149,10 @@ void set_io_priority(uint32_t priority);
 void set_scheduler(struct cursor fields);
 void set_memory_policy(uint32_t mode, struct bytes nodes);
 void set_personality(uint32_t persona);
-void new_time_namespace(const char *offsets);
 
 /* user.c */
 void working_directory(const struct init *init, const char *path);
-void become_user(uint32_t uid, uint32_t gid, struct bytes groups);
+void become_user(uint32_t uid, uint32_t gid, struct bytes groups, uint32_t flags);
 
 /* caps.c */
 void limit_bounding_set(uint64_t mask);

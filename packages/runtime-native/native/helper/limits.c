@@ -52,7 +52,16 @@ void write_sysctl(struct init *init, const char *name, const char *value)
 
 void write_oom_score(struct init *init, const char *value)
 {
-	write_proc(init, "self/oom_score_adj", value);
+	if (!init->stage)
+		return write_proc(init, "self/oom_score_adj", value);
+	/* still among the mounts of the host, and possibly without the right to mount a procfs */
+	own_proc_files(true);
+	AUTO_FD fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		die("open", "/proc/self/oom_score_adj");
+	if (!write_all(fd, value, strlen(value)))
+		die("write", "/proc/self/oom_score_adj");
+	own_proc_files(false);
 }
 
 void write_exec_label(struct init *init, const char *file, const char *label)
@@ -65,6 +74,18 @@ void write_exec_label(struct init *init, const char *file, const char *label)
 void set_limit(uint32_t resource, uint64_t soft, uint64_t hard)
 {
 	struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
+	if (setrlimit((int)resource, &limit) < 0)
+		die("setrlimit", NULL);
+}
+
+void limit_room(uint32_t resource, uint64_t hard)
+{
+	struct rlimit limit;
+	if (getrlimit((int)resource, &limit) < 0)
+		die("getrlimit", NULL);
+	if (limit.rlim_max >= hard)
+		return;
+	limit.rlim_max = hard;
 	if (setrlimit((int)resource, &limit) < 0)
 		die("setrlimit", NULL);
 }

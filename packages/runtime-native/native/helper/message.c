@@ -131,7 +131,21 @@ static bool take_field(struct window *window, char kind)
 
 static bool begins_with_slot(uint16_t code)
 {
-	return code == OP_TREE_OPEN || code == OP_ROOT_TREE || code == OP_BIND || code == OP_ID_MAP || code == OP_MAPPED;
+	switch (code) {
+	case OP_TREE_OPEN:
+	case OP_ROOT_TREE:
+	case OP_BIND:
+	case OP_ID_MAP:
+	case OP_MAPPED:
+	case OP_MAP_TREE:
+	case OP_MOUNT_TREE:
+	case OP_OVERLAY_TREE:
+	case OP_DEVICE_TREE:
+	case OP_HOST_DEVICE:
+		return true;
+	default:
+		return false;
+	}
 }
 
 bool plan_check(const uint8_t *bytes, size_t size, struct plan *plan, const char **reason)

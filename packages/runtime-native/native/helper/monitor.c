@@ -185,26 +185,34 @@ static void on_listener(int fd)
 	on_failure(failure, size);
 }
 
-/* Messages of the container's process: terminal, ready at the gate, failure; the end is its exec, or its death. */
-static void read_sync(void)
+ssize_t receive_fd(int socket, void *data, size_t size, int *fd)
 {
-	uint8_t data[1 + FAILURE_MAX_SIZE];
 	union {
 		char space[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control;
-	struct iovec part = {data, sizeof data};
+	struct iovec part = {data, size};
 	struct msghdr message = {
 		.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space};
-	ssize_t size = recvmsg(the_monitor.sync.fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	ssize_t received = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	if (received < 0)
+		return received;
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+	if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof *fd))
+		memcpy(fd, CMSG_DATA(header), sizeof *fd);
+	return received;
+}
+
+/* Messages of the container's process: terminal, ready at the gate, failure; the end is its exec, or its death. */
+static void read_sync(void)
+{
+	uint8_t data[1 + FAILURE_MAX_SIZE];
+	int fd = -1;
+	ssize_t size = receive_fd(the_monitor.sync.fd, data, sizeof data, &fd);
 	if (size < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (size <= 0)
 		return on_running();
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-	int fd = -1;
-	if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof fd))
-		memcpy(&fd, CMSG_DATA(header), sizeof fd);
 	if (data[0] == 'P' && fd >= 0 && the_monitor.outputs[0].fd < 0)
 		return take_terminal(fd);
 	if (data[0] == 'N' && fd >= 0 && the_monitor.agent.path)
@@ -351,7 +359,7 @@ void monitor_run(const struct plan *plan, int client, int state)
 	m->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (m->epoll < 0)
 		die("epoll_create1", NULL);
-	give_birth(plan);
+	give_birth(plan, client);
 
 	watch(&m->sync, EPOLLIN);
 	watch(&m->signals, EPOLLIN);

@@ -42,6 +42,8 @@ struct monitor {
 	pid_t pid;
 	enum phase phase;
 	uint32_t flags;
+	/* the process is made by another one, in namespaces that this one is not in */
+	bool staged;
 	/* descriptors from FURTHER_FD on: the console socket, if there is one, and what becomes 3, 4, … of the process */
 	unsigned further;
 	uint16_t columns;
@@ -85,13 +87,15 @@ void unwatch_and_close(struct source *source);
 void monitor_start(void);
 /* The hooks have run: the process may go on being set up. */
 void monitor_proceed(void);
+/* A message without waiting for it, and the descriptor that came with it, if any. Errors as recvmsg(2). */
+ssize_t receive_fd(int socket, void *data, size_t size, int *fd);
 /* The creator left before the container was set up. */
 __attribute__((noreturn)) void monitor_abandon(void);
 
 /* birth.c: each dies with a report to the creator */
 void detach_from_caller(void);
 /* Carries out phase 1 of the plan and makes the process, which goes on by itself to its gate. */
-void give_birth(const struct plan *plan);
+void give_birth(const struct plan *plan, int client);
 
 /* orphan.c: of a process that this one has not to wait for */
 void orphan_watch(void);

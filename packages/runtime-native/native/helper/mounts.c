@@ -80,6 +80,15 @@ static int open_destination(const struct init *init, const char *path, uint32_t 
 	return place;
 }
 
+void mount_tree(struct init *init, struct cursor fields)
+{
+	uint32_t slot = read_u32(&fields);
+	const char *type = read_string(&fields);
+	const char *source = read_string(&fields);
+	struct list options = read_list(&fields);
+	init->trees[slot] = new_mount(type, source, options, read_u64(&fields));
+}
+
 static void set_attributes(int mount, const char *path, bool recursive, uint64_t set, uint64_t clear,
 			   uint64_t propagation)
 {

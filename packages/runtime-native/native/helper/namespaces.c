@@ -30,12 +30,16 @@ void join_namespace(uint64_t kind, const char *path)
 		die("open", path);
 	if (setns(fd, (int)kind) < 0)
 		die("setns", path);
+	if (kind == TARE_CLONE_NEWUSER)
+		become_namespace_root();
 }
 
 void join_target(struct init *init, uint64_t kinds)
 {
 	if (setns(init->target, (int)kinds) < 0)
 		die("setns", NULL);
+	if (kinds & TARE_CLONE_NEWUSER)
+		become_namespace_root();
 	init->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (init->root < 0)
 		die("open", "/");

@@ -27,10 +27,10 @@
 	X(TARGET, 0x107, "uq")                                                                                       \
 	/* CPUs on which the monitor runs, and the process until it is in its cgroup: a bit mask */                  \
 	X(PARENT_AFFINITY, 0x110, "b")                                                                               \
-	/* offsets of the clocks, as /proc/PID/timens_offsets takes them, in a time namespace of its own */          \
-	X(TIME_OFFSETS, 0x111, "s")                                                                                  \
 	/* socket that gets the listener of the filter, state up to the container's pid, that pid (0: the process's own) */ \
 	X(SECCOMP_LISTENER, 0x112, "ssu")                                                                            \
+	/* the process that is made first is the stage: it carries out phase 2 up to CHILD, which makes the other one */ \
+	X(STAGE, 0x113, "")                                                                                          \
 	/* a `tasks` file of a cgroup of version 1 */                                                                \
 	X(CGROUP_JOIN, 0x201, "s")                                                                                   \
 	/* clone flag of the kind, path of a namespace to join */                                                    \
@@ -39,10 +39,33 @@
 	X(LOOPBACK_UP, 0x204, "")                                                                                    \
 	/* clone flags of the target's namespaces to join */                                                         \
 	X(TARGET_JOIN, 0x205, "u")                                                                                   \
+	/* uid and gid, as the host has them, that own the pipes of stdio */                                         \
+	X(STDIO_OWNER, 0x206, "uu")                                                                                  \
+	/* flags (USER_*), lines of uid_map and of gid_map, programs that write these (empty: write them oneself) */ \
+	X(USER_NAMESPACE, 0x207, "ussss")                                                                            \
+	/* clone flags of the new namespaces: the container's process goes on from here, and the stage ends */       \
+	X(CHILD, 0x208, "u")                                                                                         \
+	/* resource, value that its hard limit has to allow */                                                       \
+	X(LIMIT_ROOM, 0x209, "uq")                                                                                   \
+	/* a mount namespace of the stage's own */                                                                   \
+	X(PRIVATE_MOUNTS, 0x20a, "")                                                                                 \
+	/* offsets of the clocks, as /proc/PID/timens_offsets takes them, in a new time namespace for the child */   \
+	X(TIME_OFFSETS, 0x20b, "s")                                                                                  \
 	/* slot, path on the host, whether with the mounts below it */                                               \
 	X(TREE_OPEN, 0x210, "usu")                                                                                   \
 	/* slot, lines of uid_map and of gid_map */                                                                  \
 	X(ID_MAP, 0x217, "uss")                                                                                      \
+	/* slot of a tree, slot of the ids that it gets, whether with the mounts below it */                         \
+	X(MAP_TREE, 0x219, "uuu")                                                                                    \
+	/* slot, type, source, options, attributes: a new file system, to be put in its place later */               \
+	X(MOUNT_TREE, 0x21a, "usslq")                                                                                \
+	/* slot, layers from the top down, further options, attributes, directory that holds those of the options, */ \
+	/* slot of the ids that the layers get plus 1, or 0; uid and gid that own what the overlay makes for itself */ \
+	X(OVERLAY_TREE, 0x21b, "ullqsuuu")                                                                           \
+	/* slot, mode with type, major, minor, uid, gid: a new device node */                                        \
+	X(DEVICE_TREE, 0x21c, "uuuuuu")                                                                              \
+	/* slot, path of a device node of the host, mode with type, major, minor that it has to have */              \
+	X(HOST_DEVICE, 0x21d, "usuuu")                                                                               \
 	/* propagation of every mount inherited from the host */                                                     \
 	X(INHERITED_PROPAGATION, 0x211, "u")                                                                         \
 	/* an existing directory on the host that may be mounted over */                                             \
@@ -51,6 +74,8 @@
 	X(ROOT_OVERLAY, 0x213, "llq")                                                                                \
 	/* slot, attributes to set, directory on the host to attach it to until the pivot */                         \
 	X(ROOT_TREE, 0x214, "uqs")                                                                                   \
+	/* the root of a mount namespace that was joined, as it is */                                                \
+	X(ROOT_JOINED, 0x215, "")                                                                                    \
 	/* type, source, destination, options, attributes, propagation, flags (MOUNT_*) */                           \
 	X(MOUNT, 0x220, "ssslquu")                                                                                   \
 	/* slot, destination, attributes to set and clear, the same recursively, propagation, flags */               \
@@ -98,8 +123,8 @@
 	/* mask of the bounding set */                                                                               \
 	X(BOUNDING, 0x302, "q")                                                                                      \
 	X(WORKING_DIRECTORY, 0x303, "s")                                                                             \
-	/* uid, gid, further gids as 32-bit numbers */                                                               \
-	X(USER, 0x304, "uub")                                                                                        \
+	/* uid, gid, further gids as 32-bit numbers, flags (USER_*) */                                               \
+	X(USER, 0x304, "uubu")                                                                                        \
 	X(UMASK, 0x305, "u")                                                                                         \
 	/* effective, permitted, inheritable */                                                                      \
 	X(CAPABILITIES, 0x306, "qqq")                                                                                \
@@ -133,6 +158,9 @@ enum operation {
 #define STDIO_CONSOLE 64u
 /* the process is a child of the monitor's maker, and of whoever reaps that one's orphans */
 #define STDIO_ORPHAN 128u
+
+/* USER_NAMESPACE, USER: nobody in there may call setgroups(2), as the kernel demands of who is not privileged outside */
+#define USER_DENY_SETGROUPS 1u
 
 /* MOUNT and BIND */
 #define MOUNT_NO_SYMLINKS 1u

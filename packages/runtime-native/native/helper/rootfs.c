@@ -91,125 +91,11 @@ int open_parent(const struct init *init, const char *path, const char **name)
 	return fd;
 }
 
-/*
- * Puts the mount over a directory of this mount namespace, mostly "/". Paths of the host still resolve below it, until
- * the pivot.
- */
-static void attach_root(struct init *init, int mount, const char *place, const char *path)
+void attach_root(struct init *init, int mount, const char *place, const char *path)
 {
 	if (sys_move_mount(mount, "", AT_FDCWD, place, TARE_MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		die("move_mount", path);
 	init->root = mount;
-}
-
-/*
- * fsconfig takes strings of up to 255 bytes; overlayfs follows a link to a longer one. False when this kernel does not
- * know the key.
- */
-static bool set_directory(int context, const char *key, const char *path)
-{
-	AUTO_FD fd = -1;
-	char link[64] = "/proc/self/fd/";
-	const char *value = path;
-	if (strlen(path) > 255) {
-		fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0)
-			die("open", path);
-		append_number(link, sizeof link, (uint64_t)fd);
-		value = link;
-	}
-	if (sys_fsconfig(context, TARE_FSCONFIG_SET_STRING, key, value, 0) == 0)
-		return true;
-	if (errno != EINVAL)
-		die("fsconfig", path);
-	return false;
-}
-
-/* Appends the directory's name in /proc/self/fd: short, and without characters that separate options. Dies. */
-static void append_directory(char *data, size_t size, const char *path)
-{
-	/* stays open until execve: the name is a descriptor's */
-	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		die("open", path);
-	append(data, size, "/proc/self/fd/");
-	append_number(data, size, (uint64_t)fd);
-}
-
-/*
- * As mount(2) has it, for kernels that know no "lowerdir+" (before 6.8): one page of options. It needs a place to be
- * mounted on, from where it moves on to the root.
- */
-static void overlay_by_options(struct init *init, struct list layers, struct list options, uint64_t attributes)
-{
-	/* the kernel reads no more; a name takes 18 bytes, so this is enough for two hundred layers */
-	char data[4096] = "lowerdir=";
-	for (uint32_t i = 0; i < layers.count; i++) {
-		if (i)
-			append(data, sizeof data, ":");
-		append_directory(data, sizeof data, read_string(&layers.items));
-	}
-	for (uint32_t i = 0; i < options.count; i++) {
-		const char *option = read_string(&options.items);
-		const char *equals = strchr(option, '=');
-		append(data, sizeof data, ",");
-		if (strncmp(option, "upperdir=", 9) == 0 || strncmp(option, "workdir=", 8) == 0) {
-			append(data, sizeof data, *option == 'u' ? "upperdir=" : "workdir=");
-			append_directory(data, sizeof data, equals + 1);
-		} else {
-			append(data, sizeof data, option);
-		}
-	}
-	if (strlen(data) == sizeof data - 1)
-		die_with(E2BIG, "mount", "overlay");
-	if (!init->scratch || mount("overlay", init->scratch, "overlay", 0, data) < 0)
-		die("mount", "overlay");
-	int tree = sys_open_tree(AT_FDCWD, init->scratch, O_CLOEXEC);
-	if (tree < 0)
-		die("open_tree", init->scratch);
-	struct tare_mount_attr attr = {.attr_set = attributes};
-	if (attributes && sys_mount_setattr(tree, "", TARE_AT_EMPTY_PATH, &attr) < 0)
-		die("mount_setattr", "overlay");
-	attach_root(init, tree, "/", "overlay");
-}
-
-void root_from_overlay(struct init *init, struct list layers, struct list options, uint64_t attributes)
-{
-	AUTO_FD context = sys_fsopen("overlay", TARE_FSOPEN_CLOEXEC);
-	if (context < 0)
-		die("fsopen", "overlay");
-	/* what mount tables show */
-	if (sys_fsconfig(context, TARE_FSCONFIG_SET_STRING, "source", "overlay", 0) < 0)
-		die("fsconfig", "overlay");
-	struct list all = layers;
-	struct list all_options = options;
-	for (uint32_t i = 0; i < layers.count; i++)
-		if (!set_directory(context, "lowerdir+", read_string(&layers.items)))
-			return overlay_by_options(init, all, options, attributes);
-	for (uint32_t i = 0; i < options.count; i++) {
-		struct cursor at = options.items;
-		const char *option = read_string(&at);
-		bool known = true;
-		if (strncmp(option, "upperdir=", 9) == 0)
-			known = set_directory(context, "upperdir", option + 9);
-		else if (strncmp(option, "workdir=", 8) == 0)
-			known = set_directory(context, "workdir", option + 8);
-		else
-			configure(context, (struct list){1, options.items});
-		if (!known)
-			die_with(EINVAL, "fsconfig", option);
-		options.items = at;
-	}
-	if (sys_fsconfig(context, TARE_FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
-		/* before 6.5 any key is taken, and refused only here */
-		if (errno == EINVAL)
-			return overlay_by_options(init, all, all_options, attributes);
-		die("fsconfig", "overlay");
-	}
-	int mount = sys_fsmount(context, TARE_FSMOUNT_CLOEXEC, (unsigned)attributes);
-	if (mount < 0)
-		die("fsmount", "overlay");
-	attach_root(init, mount, "/", "overlay");
 }
 
 void root_from_tree(struct init *init, uint32_t slot, uint64_t attributes, const char *place)
@@ -239,6 +125,15 @@ void pivot(struct init *init)
 		die("fchdir", "the old root");
 	if (umount2(".", MNT_DETACH) < 0)
 		die("umount2", "the old root");
+	if (chdir("/") < 0)
+		die("chdir", "/");
+}
+
+void root_joined(struct init *init)
+{
+	init->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (init->root < 0)
+		die("open", "/");
 	if (chdir("/") < 0)
 		die("chdir", "/");
 }

@@ -1,5 +1,4 @@
 /* How the kernel treats the process: processor time, I/O, memory placement, clocks, the personality of its system calls. */
-#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 
@@ -63,19 +62,4 @@ void set_personality(uint32_t persona)
 {
 	if (syscall(SYS_personality, persona) < 0)
 		die("personality", NULL);
-}
-
-/*
- * Clocks can be shifted only while nobody lives in the namespace. So the monitor makes it for its children, and its only
- * child is born there.
- */
-void new_time_namespace(const char *offsets)
-{
-	if (unshare((int)TARE_CLONE_NEWTIME) < 0)
-		die("unshare", "time");
-	AUTO_FD fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		die("open", "/proc/self/timens_offsets");
-	if (!write_all(fd, offsets, strlen(offsets)))
-		die("write", "/proc/self/timens_offsets");
 }

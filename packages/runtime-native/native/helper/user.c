@@ -28,7 +28,7 @@ void working_directory(const struct init *init, const char *path)
 		die_with(EXDEV, "getcwd", path);
 }
 
-void become_user(uint32_t uid, uint32_t gid, struct bytes further)
+void become_user(uint32_t uid, uint32_t gid, struct bytes further, uint32_t flags)
 {
 	/* a process may open its own stdio again through /dev/stdout, whoever it runs as */
 	for (int i = 0; uid && i < 3; i++) {
@@ -41,7 +41,7 @@ void become_user(uint32_t uid, uint32_t gid, struct bytes further)
 		die_with(EINVAL, "setgroups", NULL);
 	for (size_t i = 0; i < count; i++)
 		groups[i] = get_u32(further.data + 4 * i);
-	if (setgroups(count, groups) < 0)
+	if (!(flags & USER_DENY_SETGROUPS) && setgroups(count, groups) < 0)
 		die("setgroups", NULL);
 	if (setresgid(gid, gid, gid) < 0)
 		die("setresgid", NULL);

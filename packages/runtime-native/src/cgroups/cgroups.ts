@@ -4,7 +4,16 @@
  * A cgroup is a path (`/tare/<id>`) below the root of every hierarchy. Making one, limiting it and reading it are plain
  * synchronous file calls, microseconds each; what may have to wait for the kernel is a promise.
  */
-import { closeSync, constants, mkdirSync, openSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  rmdirSync,
+  statSync,
+} from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { load } from '#binding';
@@ -12,9 +21,11 @@ import { RuntimeError } from '../errors.ts';
 import type { ContainerStats } from '../runtime.ts';
 import type { LinuxResources } from '../spec/index.ts';
 import { compileDeviceRules } from './devices-program.ts';
+import { NEEDS } from './controllers.ts';
 import { failure, isMissing, keyValues, read, readOptional, write, writeOptional } from './files.ts';
 import { detectCgroups } from './layout.ts';
 import type { CgroupLayout } from './layout.ts';
+import { signalAll } from './signal.ts';
 import { cpuV1, cpuV2, ioV1, ioV2, memoryV1, memoryV2, pidsOf } from './stats.ts';
 import { applyV1, inheritCpuset } from './v1.ts';
 import { applyV2 } from './v2.ts';
@@ -34,12 +45,21 @@ export interface Cgroup {
   /** Below the root of each hierarchy, for example `/tare/abc`. */
   readonly path: string;
   readonly placement: CgroupPlacement;
+  /** Makes it, as {@link createCgroup} does. */
+  create(): void;
   /**
    * Sets limits; what is left out, and 0 where the spec takes that as "not set", keeps its value.
    *
    * @throws {RuntimeError} `UNSUPPORTED` when this machine has no controller for a limit, `INVALID_SPEC`, `CGROUP_FAILED`
    */
   apply(resources: LinuxResources): void;
+  /**
+   * Gives the cgroup to a user, who may then divide it among its processes. Version 2 alone; otherwise does nothing, for
+   * version 1 is not safe to be given away.
+   *
+   * @throws {RuntimeError} `CGROUP_FAILED`
+   */
+  delegate(uid: number): void;
   /** Moves a running process, with all its threads. @throws {RuntimeError} `CGROUP_FAILED` */
   add(pid: number): void;
   /** Every process of the cgroup and of those that the container made below it. */
@@ -67,29 +87,13 @@ export interface Cgroup {
   remove(): Promise<void>;
 }
 
-/** Controllers by the fields of `linux.resources` that need them, in either version. */
-const NEEDS: readonly (readonly [
-  field: string,
-  v1: string,
-  v2: string,
-  used: (r: LinuxResources) => unknown,
-])[] = [
-  ['memory', 'memory', 'memory', (r) => r.memory && Object.values(r.memory).some(Boolean)],
-  ['cpu', 'cpu', 'cpu', (r) => r.cpu?.shares || r.cpu?.quota || r.cpu?.period || r.cpu?.burst || r.cpu?.idle],
-  ['cpu.cpus', 'cpuset', 'cpuset', (r) => r.cpu?.cpus || r.cpu?.mems],
-  ['pids', 'pids', 'pids', (r) => r.pids && r.pids.limit > 0],
-  ['blockIO', 'blkio', 'io', (r) => r.blockIO && Object.values(r.blockIO).some(isSet)],
-  ['hugepageLimits', 'hugetlb', 'hugetlb', (r) => r.hugepageLimits?.length],
-  ['network.classID', 'net_cls', '', (r) => r.network?.classID],
-  ['network.priorities', 'net_prio', '', (r) => r.network?.priorities?.length],
-  ['rdma', 'rdma', 'rdma', (r) => r.rdma && Object.keys(r.rdma).length > 0],
-];
-
 /** How long a vanishing process may keep its cgroup busy before that is an error. */
 const REMOVE_TIMEOUT_MS = 5000;
 /** Freezing waits for the slowest system call in there; a process in an uninterruptible one can hold it up for long. */
 const FREEZE_TIMEOUT_MS = 10_000;
 const SIGKILL = 9;
+/** What a kernel without `/sys/kernel/cgroup/delegate` has. */
+const DELEGATED_FILES = ['cgroup.procs', 'cgroup.threads', 'cgroup.subtree_control'];
 
 let cachedLayout: CgroupLayout | undefined;
 
@@ -156,11 +160,13 @@ class HostCgroup implements Cgroup {
   readonly #v2: string | undefined;
   /** Version 2 alone. */
   readonly #pure: boolean;
+  readonly #delegated: boolean;
   readonly #byController = new Map<string, Folder>();
 
   constructor(path: string, layout: CgroupLayout) {
     this.path = path;
     this.#pure = layout.kind === 'v2';
+    this.#delegated = layout.delegated ?? false;
     this.#folders = foldersOf(path, layout);
     for (const folder of this.#folders)
       for (const name of folder.controllers) this.#byController.set(name, folder);
@@ -178,7 +184,8 @@ class HostCgroup implements Cgroup {
     const made: string[] = [];
     try {
       for (const one of this.#folders) {
-        if (makeFolder(one, this.path, this.#pure)) made.push(one.folder);
+        if (makeFolder(one, this.path, this.#pure ? (this.#delegated ? 'possible' : 'all') : 'none'))
+          made.push(one.folder);
         else if (listPids(one.folder).length > 0) {
           throw new RuntimeError('ALREADY_EXISTS', `the cgroup ${one.folder} is in use`, {
             path: one.folder,
@@ -192,9 +199,10 @@ class HostCgroup implements Cgroup {
   }
 
   apply(resources: LinuxResources): void {
-    for (const [field, v1, v2, used] of NEEDS) {
+    const reaches = this.#reaching();
+    for (const { field, v1, v2, used } of NEEDS) {
       const found = this.#byController.get(v1) ?? this.#byController.get(v2);
-      if (!found && used(resources)) {
+      if ((!found || !reaches(v2)) && used(resources)) {
         throw new RuntimeError(
           'UNSUPPORTED',
           `no cgroup controller here for linux.resources.${field} (${v1})`,
@@ -211,6 +219,13 @@ class HostCgroup implements Cgroup {
       this.#applyDevices(resources.devices);
     }
     for (const [file, value] of Object.entries(resources.unified ?? {})) this.#applyUnified(file, value);
+  }
+
+  /** Which controllers of version 2 the cgroup has: somebody may live in a delegated one, which then hands none on. */
+  #reaching(): (controller: string) => boolean {
+    if (!this.#delegated || this.#v2 === undefined) return () => true;
+    const names = read(`${this.#v2}/cgroup.controllers`).trim().split(' ');
+    return (controller) => names.includes(controller);
   }
 
   #applyDevices(devices: NonNullable<LinuxResources['devices']>): void {
@@ -244,6 +259,20 @@ class HostCgroup implements Cgroup {
       });
     }
     write(`${this.#v2}/${file}`, value);
+  }
+
+  delegate(uid: number): void {
+    if (!this.#pure || this.#v2 === undefined) return;
+    const files = readOptional('/sys/kernel/cgroup/delegate')?.split('\n').filter(Boolean);
+    for (const file of ['.', ...(files ?? DELEGATED_FILES)]) {
+      const path = `${this.#v2}/${file}`;
+      try {
+        chownSync(path, uid, -1);
+      } catch (error) {
+        // the list is of every controller
+        if (!isMissing(error)) throw failure('give away', path, error);
+      }
+    }
   }
 
   add(pid: number): void {
@@ -389,8 +418,11 @@ class HostCgroup implements Cgroup {
   }
 }
 
+/** Which of the controllers a new cgroup shall have: `possible` are those that nobody above is in the way of. */
+type Enable = 'none' | 'possible' | 'all';
+
 /** Makes a folder and its parents, each ready for the next. False when it was there. */
-function makeFolder(hierarchy: Folder, path: string, pure: boolean): boolean {
+function makeFolder(hierarchy: Folder, path: string, enable: Enable): boolean {
   // the common case: only the last part is missing
   const { folder } = hierarchy;
   const cut = folder.lastIndexOf('/');
@@ -407,13 +439,13 @@ function makeFolder(hierarchy: Folder, path: string, pure: boolean): boolean {
         throw failure('make', folder, error);
       }
       const parentPath = path.slice(0, path.lastIndexOf('/'));
-      if (parentPath !== '') makeFolder({ ...hierarchy, folder: parent }, parentPath, pure);
+      if (parentPath !== '') makeFolder({ ...hierarchy, folder: parent }, parentPath, enable);
     }
   }
   try {
     if (hierarchy.controllers.includes('cpuset') && hierarchy.version === 1) inheritCpuset(folder, parent);
     // with no version 1 beside it; what little the unified hierarchy of a hybrid layout has is enabled where it is used
-    if (pure) enableControllers(hierarchy, folder, hierarchy.controllers);
+    if (enable !== 'none') enableControllers(hierarchy, folder, hierarchy.controllers, enable);
   } catch (error) {
     removeEmpty(folder);
     throw error;
@@ -422,7 +454,12 @@ function makeFolder(hierarchy: Folder, path: string, pure: boolean): boolean {
 }
 
 /** A version 2 cgroup has the controllers that its parent hands down; each level must. */
-function enableControllers(hierarchy: Folder, folder: string, wanted: readonly string[]): void {
+function enableControllers(
+  hierarchy: Folder,
+  folder: string,
+  wanted: readonly string[],
+  enable: Enable,
+): void {
   const missing = (level: string): string[] => {
     const there = read(`${level}/cgroup.subtree_control`).trim().split(' ');
     return read(`${level}/cgroup.controllers`)
@@ -437,7 +474,17 @@ function enableControllers(hierarchy: Folder, folder: string, wanted: readonly s
   }
   for (const level of levels) {
     const names = missing(level);
-    if (names.length > 0) write(`${level}/cgroup.subtree_control`, names.map((name) => `+${name}`).join(' '));
+    if (names.length > 0) handDown(level, names, enable);
+  }
+}
+
+/** Processes in a cgroup keep it from handing controllers down. */
+function handDown(level: string, names: readonly string[], enable: Enable): void {
+  try {
+    write(`${level}/cgroup.subtree_control`, names.map((name) => `+${name}`).join(' '));
+  } catch (error) {
+    const busy = RuntimeError.is(error) && error.errnoCode === 'EBUSY';
+    if (!busy || enable === 'all') throw error;
   }
 }
 
@@ -475,20 +522,4 @@ function subfolders(folder: string): string[] {
     if (isMissing(error)) return [];
     throw failure('list', folder, error);
   }
-}
-
-function signalAll(pids: readonly number[], signal: number): void {
-  for (const pid of pids) {
-    try {
-      process.kill(pid, signal);
-    } catch (error) {
-      // ended meanwhile
-      if ((error as NodeJS.ErrnoException).code !== 'ESRCH')
-        throw failure(`signal process ${pid} of`, 'the cgroup', error);
-    }
-  }
-}
-
-function isSet(value: unknown): boolean {
-  return Array.isArray(value) ? value.length > 0 : Boolean(value);
 }

@@ -18,6 +18,8 @@ export interface Hierarchy {
 /** All of them. `hybrid`: the controllers are on version 1, and a version 2 hierarchy exists beside them. */
 export interface CgroupLayout {
   kind: 'v1' | 'hybrid' | 'v2';
+  /** The part of version 2 that is an ordinary user's: it has no more than reaches there. */
+  delegated?: boolean;
   hierarchies: readonly Hierarchy[];
 }
 

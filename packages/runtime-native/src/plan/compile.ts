@@ -1,32 +1,40 @@
 /**
  * The compiler: an OCI runtime spec in, a launch plan out. Pure; whatever it has to know of the machine comes in as
  * data. Policy lives here, so that the helper can do without any.
+ *
+ * A plan is carried out by up to three processes. The monitor does phase 1 and makes the next one. That is the
+ * container's process, or, for a user namespace or shifted clocks, the *stage*, which does what can only be done from
+ * outside of these, enters them, and makes the container's process (CHILD).
  */
 import type { ExecOptions, LogFile } from '../runtime.ts';
 import type { ProcessSpec, Spec } from '../spec/config.ts';
-import type { NamespaceSpec } from '../spec/linux.ts';
-import type { CgroupPlacement, PlanContext, SeccompFilter, SecurityModules } from './context.ts';
+import type { CgroupPlacement, PlanContext } from './context.ts';
 import { createHookOperations, startHookOperations } from './hooks.ts';
-import type { HookSubject } from './hooks.ts';
 import { listenerOperations } from './seccomp-listener.ts';
 import { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } from './mount-options.ts';
-import { MountPlan, normalize, planMounts, planRoot } from './mounts.ts';
+import { MountPlan, normalize } from './mount-plan.ts';
+import { planMounts, planRoot } from './mounts.ts';
+import {
+  CLONE_FLAGS,
+  hostId,
+  identityOf,
+  readNamespaces,
+  userNamespaceOf,
+  userOperation,
+} from './namespaces.ts';
+import type { Namespaces, UserNamespace } from './namespaces.ts';
 import type { Operation, Plan } from './operations.ts';
-import { STDIO, isTerminal, processOperations, stdioOperation } from './process.ts';
-import { affinityOperations, standingOperations, timeOperations } from './scheduling.ts';
-import { invalid, refuseUnsupported, unsupported } from './validate.ts';
-
-/** CLONE_NEW… flags by the spec's names. */
-export const CLONE_FLAGS: Readonly<Record<NamespaceSpec['type'], number>> = {
-  mount: 0x0002_0000,
-  cgroup: 0x0200_0000,
-  uts: 0x0400_0000,
-  ipc: 0x0800_0000,
-  user: 0x1000_0000,
-  pid: 0x2000_0000,
-  network: 0x4000_0000,
-  time: 0x80,
-};
+import { STDIO, isTerminal, limitRoom, processOperations, stdioOperation } from './process.ts';
+import {
+  affinityOperations,
+  oomOperations,
+  ownSchedule,
+  shareOperations,
+  standingOperations,
+  timeOperations,
+} from './scheduling.ts';
+import { nameOperations, sysctlOperations } from './settings.ts';
+import { invalid, refuseUnsupported } from './validate.ts';
 
 const ROOT_PROPAGATION = {
   shared: MS_SHARED,
@@ -35,45 +43,31 @@ const ROOT_PROPAGATION = {
   unbindable: MS_UNBINDABLE,
 } as const;
 
-/** Sysctls that belong to the ipc namespace; `net.…` belongs to the network one. All others are the host's. */
-const IPC_SYSCTLS =
-  /^(?:kernel\/(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced|auto_msgmni)|fs\/mqueue\/.*)$/;
+/** A directory that is always there to be mounted over: in a user namespace the state directory may be out of reach. */
+const SCRATCH_IN_USER_NAMESPACE = '/proc';
 
-/** The namespaces of a spec by kind; one entry of a kind. */
-type Namespaces = ReadonlyMap<NamespaceSpec['type'], NamespaceSpec>;
-
-function readNamespaces(spec: Spec): Namespaces {
-  const namespaces = new Map<NamespaceSpec['type'], NamespaceSpec>();
-  (spec.linux?.namespaces ?? []).forEach((namespace, i) => {
-    const field = `linux.namespaces[${i}]`;
-    if (namespaces.has(namespace.type)) throw invalid(field, `is a second ${namespace.type} namespace`);
-    if (namespace.type === 'user') throw unsupported(field);
-    if (namespace.type === 'mount' && namespace.path) throw unsupported(`${field}.path`);
-    namespaces.set(namespace.type, namespace);
-  });
-  if (!namespaces.has('mount')) throw invalid('linux.namespaces', 'must have a new mount namespace');
-  const time = namespaces.get('time');
-  if (Object.keys(spec.linux?.timeOffsets ?? {}).length > 0 && (!time || time.path !== undefined)) {
-    throw invalid('linux.timeOffsets', 'needs a new time namespace: a clock with users cannot be shifted');
-  }
-  return namespaces;
-}
-
-function* monitorOperations(spec: Spec, namespaces: Namespaces, context: PlanContext): Generator<Operation> {
-  if (context.stdio.log) yield logOperation(context.stdio.log);
-  const clocks = [...timeOperations(spec.linux ?? {})];
+/** Clone flags of the namespaces that are made with the container's process. */
+function newNamespaces(spec: Spec, namespaces: Namespaces): number {
   let flags = 0;
   for (const { type, path } of namespaces.values()) {
-    // the monitor makes it for its child, to shift the clocks before somebody lives there
-    if (type === 'time' && clocks.length > 0) continue;
+    // made by themselves, in the right order
+    if (type === 'user' || (type === 'time' && [...timeOperations(spec.linux ?? {})].length > 0)) continue;
     // a cgroup namespace is made later, once the process is where its root shall be
     if (path === undefined && type !== 'cgroup') flags |= CLONE_FLAGS[type];
   }
-  yield ['NAMESPACES', flags];
-  yield* clocks;
+  return flags;
+}
+
+function* monitorOperations(
+  spec: Spec,
+  context: PlanContext,
+  namespaces: number,
+  staged: boolean,
+): Generator<Operation> {
+  if (context.stdio.log) yield logOperation(context.stdio.log);
+  if (staged) yield ['STAGE'];
+  yield ['NAMESPACES', staged ? 0 : namespaces];
   yield* listenerOperations(spec, context.subject, 'created', 0);
-  const pid = namespaces.get('pid');
-  if (pid?.path) yield ['PID_NAMESPACE', pid.path];
   if (context.cgroups?.birth) yield ['CGROUP_BIRTH', context.cgroups.birth];
   if (context.cgroups?.oomEvents) yield ['OOM_EVENTS', context.cgroups.oomEvents];
 }
@@ -83,44 +77,79 @@ function logOperation(log: LogFile): Operation {
   return ['LOG', log.path, BigInt(Math.max(0, log.maxSizeBytes ?? 0)), Math.max(1, log.maxFiles ?? 1)];
 }
 
-function* joinOperations(namespaces: Namespaces, cgroups: CgroupPlacement | undefined): Generator<Operation> {
-  for (const tasks of cgroups?.tasks ?? []) yield ['CGROUP_JOIN', tasks];
+const cgroupJoins = (cgroups: CgroupPlacement | undefined): Operation[] =>
+  (cgroups?.tasks ?? []).map((tasks) => ['CGROUP_JOIN', tasks] as const);
+
+/** Joins of namespaces with a path; a mount namespace comes last, for it takes the host's paths away. */
+function* joins(namespaces: Namespaces, ...without: string[]): Generator<Operation> {
   for (const { type, path } of namespaces.values()) {
-    if (path !== undefined && type !== 'pid') yield ['NAMESPACE_JOIN', CLONE_FLAGS[type], path];
-  }
-  const cgroup = namespaces.get('cgroup');
-  if (cgroup && cgroup.path === undefined) yield ['CGROUP_NAMESPACE'];
-  const network = namespaces.get('network');
-  if (network && network.path === undefined) yield ['LOOPBACK_UP'];
-}
-
-function sysctlOwner(name: string): NamespaceSpec['type'] | undefined {
-  if (name.startsWith('net/')) return 'network';
-  if (name === 'kernel/domainname') return 'uts';
-  return IPC_SYSCTLS.test(name) ? 'ipc' : undefined;
-}
-
-function* sysctlOperations(spec: Spec, namespaces: Namespaces): Generator<Operation> {
-  for (const [key, value] of Object.entries(spec.linux?.sysctl ?? {})) {
-    // "net.ipv4.conf.eth0/1.x": whichever of the two comes first separates
-    const slashes = key.search(/[./]/) === key.indexOf('/');
-    const name = slashes ? key : key.replace(/[./]/g, (separator) => (separator === '.' ? '/' : '.'));
-    const owner = sysctlOwner(name);
-    const field = `linux.sysctl[${JSON.stringify(key)}]`;
-    if (!owner) throw invalid(field, 'is not of any namespace: it would change the host');
-    if (!namespaces.has(owner)) throw invalid(field, `needs a ${owner} namespace of the container's own`);
-    yield ['SYSCTL', name, value];
+    if (path === undefined || type === 'user' || type === 'mount' || without.includes(type)) continue;
+    yield ['NAMESPACE_JOIN', CLONE_FLAGS[type], path];
   }
 }
 
-/** Hostname and domain name. */
-function* nameOperations(spec: Spec, namespaces: Namespaces): Generator<Operation> {
-  for (const field of ['hostname', 'domainname'] as const) {
-    const name = spec[field];
-    if (!name) continue;
-    if (!namespaces.has('uts')) throw invalid(field, 'needs a uts namespace: it would rename the host');
-    yield [field === 'hostname' ? 'HOSTNAME' : 'DOMAINNAME', name];
+/** What the process owns on the host, and what it may do there: for a user namespace that the caller's power reaches over. */
+function* outsideOperations(process: ProcessSpec, user: UserNamespace): Generator<Operation> {
+  yield ['STDIO_OWNER', hostId(user.uids, process.user.uid)!, hostId(user.gids, process.user.gid)!];
+  yield* limitRoom(process);
+  yield* oomOperations(process);
+  if (!ownSchedule(process)) yield* shareOperations(process);
+}
+
+/** What the stage does, up to its child. */
+function* stageOperations(
+  spec: Spec,
+  process: ProcessSpec,
+  namespaces: Namespaces,
+  user: UserNamespace | undefined,
+  mounts: MountPlan,
+  context: PlanContext,
+): Generator<Operation> {
+  const clocks = timeOperations(spec.linux ?? {});
+  yield* cgroupJoins(context.cgroups);
+  if (!user) {
+    yield* clocks;
+    yield* joins(namespaces);
+  } else if (user.privileged) {
+    yield* outsideOperations(process, user);
+    yield* clocks;
+    yield* joins(namespaces);
+    yield* mounts.trees;
+    if (mounts.made.length > 0) yield* [['PRIVATE_MOUNTS'], ['SCRATCH', context.scratch]] as Operation[];
+    yield* mounts.made;
+    yield userOperation(user);
+  } else {
+    yield* oomOperations(process);
+    yield userOperation(user);
+    yield* clocks;
+    yield* joins(namespaces);
   }
+  yield ['CHILD', newNamespaces(spec, namespaces)];
+}
+
+/** The container's file systems, from the host's to a root of its own. */
+function* rootOperations(
+  spec: Spec,
+  process: ProcessSpec,
+  user: UserNamespace | undefined,
+  mounts: MountPlan,
+  context: PlanContext,
+): Generator<Operation> {
+  const { linux = {} } = spec;
+  const scratch = user ? SCRATCH_IN_USER_NAMESPACE : context.scratch;
+  if (!user?.privileged) yield* mounts.trees;
+  // after the trees: they keep the propagation that they have on the host, for those who ask for it
+  yield ['INHERITED_PROPAGATION', MS_PRIVATE | MS_REC];
+  yield ['SCRATCH', scratch];
+  yield* mounts.steps;
+  if (isTerminal(process, context.stdio)) yield ['TERMINAL', process.user.uid, 1];
+  yield ['DIRECTORY', normalize(process.cwd)];
+  for (const path of linux.readonlyPaths ?? []) yield ['READONLY', normalize(path)];
+  for (const path of linux.maskedPaths ?? []) yield ['MASK', normalize(path)];
+  if (spec.root?.readonly) yield ['ATTRIBUTES', '/', 1n, 0n, 0];
+  yield* createHookOperations(spec, context.subject);
+  yield ['PIVOT'];
+  if (linux.rootfsPropagation) yield ['ROOT_PROPAGATION', ROOT_PROPAGATION[linux.rootfsPropagation]];
 }
 
 /** The process of a spec. @throws {RuntimeError} `INVALID_SPEC` without one */
@@ -138,35 +167,52 @@ export function compileContainer(spec: Spec, context: PlanContext): Plan {
   refuseUnsupported(spec);
   const process = processOf(spec);
   const namespaces = readNamespaces(spec);
-  const { linux = {} } = spec;
+  const user = userNamespaceOf(spec, namespaces, context.caller);
+  const identity = identityOf(process, user, context.caller);
+  const staged = user !== undefined || Object.keys(spec.linux?.timeOffsets ?? {}).length > 0;
+  const joined = namespaces.get('mount')!.path;
 
   const mounts = new MountPlan();
-  planRoot(mounts, spec, context);
-  planMounts(mounts, spec, context);
+  if (joined === undefined) {
+    planRoot(mounts, spec, user, context);
+    planMounts(mounts, spec, namespaces, user, context);
+  } else if (context.rootfs) {
+    throw invalid('rootfs', 'must be left out when a mount namespace is joined: it is as it is');
+  }
   const plan: Operation[] = [
     stdioOperation(process, context.stdio),
-    ...monitorOperations(spec, namespaces, context),
-    ...joinOperations(namespaces, context.cgroups),
-    ...mounts.trees,
-    // after the trees: they keep the propagation that they have on the host, for those who ask for it
-    ['INHERITED_PROPAGATION', MS_PRIVATE | MS_REC],
-    ['SCRATCH', context.scratch],
-    ...mounts.steps,
+    ...monitorOperations(spec, context, newNamespaces(spec, namespaces), staged),
   ];
-  if (isTerminal(process, context.stdio)) plan.push(['TERMINAL', process.user.uid, 1]);
-  plan.push(['DIRECTORY', normalize(process.cwd)]);
-  for (const path of linux.readonlyPaths ?? []) plan.push(['READONLY', normalize(path)]);
-  for (const path of linux.maskedPaths ?? []) plan.push(['MASK', normalize(path)]);
-  if (spec.root?.readonly) plan.push(['ATTRIBUTES', '/', 1n, 0n, 0]);
-  plan.push(...createHookOperations(spec, context.subject), ['PIVOT']);
-  if (linux.rootfsPropagation) plan.push(['ROOT_PROPAGATION', ROOT_PROPAGATION[linux.rootfsPropagation]]);
+  if (staged) {
+    plan.push(...stageOperations(spec, process, namespaces, user, mounts, context));
+  } else {
+    const pid = namespaces.get('pid');
+    if (pid?.path) plan.push(['PID_NAMESPACE', pid.path]);
+    plan.push(...cgroupJoins(context.cgroups), ...joins(namespaces, 'pid'));
+  }
+  const isNew = (type: 'cgroup' | 'network'): boolean => {
+    const namespace = namespaces.get(type);
+    return namespace !== undefined && namespace.path === undefined;
+  };
+  if (isNew('cgroup')) plan.push(['CGROUP_NAMESPACE']);
+  if (isNew('network')) plan.push(['LOOPBACK_UP']);
+  if (joined === undefined) {
+    plan.push(...rootOperations(spec, process, user, mounts, context));
+  } else {
+    plan.push(['NAMESPACE_JOIN', CLONE_FLAGS.mount, joined], ['ROOT_JOINED']);
+    if (isTerminal(process, context.stdio)) plan.push(['TERMINAL', process.user.uid, 0]);
+    plan.push(...createHookOperations(spec, context.subject));
+  }
+  plan.push(...sysctlOperations(spec, namespaces), ...nameOperations(spec, namespaces));
+  if (!user) plan.push(...oomOperations(process));
+  if (!user?.privileged || ownSchedule(process)) plan.push(...shareOperations(process));
   plan.push(
-    ...sysctlOperations(spec, namespaces),
-    ...nameOperations(spec, namespaces),
     ...standingOperations(spec, process, context.securityModules),
-  );
-  plan.push(
-    ...processOperations(process, { ...context, started: startHookOperations(spec, context.subject) }),
+    ...processOperations(process, {
+      identity,
+      seccomp: context.seccomp,
+      started: startHookOperations(spec, context.subject),
+    }),
   );
   return plan;
 }
@@ -208,19 +254,18 @@ export function compileExec(
   spec: Spec,
   options: ExecOptions,
   target: ExecTarget,
-  context: {
-    cgroups: CgroupPlacement | undefined;
-    seccomp: SeccompFilter | undefined;
-    subject: HookSubject;
-    available: bigint;
-    securityModules: SecurityModules;
-  },
+  context: Pick<PlanContext, 'cgroups' | 'seccomp' | 'subject' | 'caller' | 'securityModules'>,
 ): Plan {
   const process = execProcess(spec, options);
   const stdio = options.stdio ?? {};
   const hold = options.detached || stdio.log ? 0 : STDIO.HOLD;
+  const namespaces = readNamespaces(spec);
+  const user = userNamespaceOf(spec, namespaces, context.caller);
+  const identity = identityOf(process, user, context.caller);
+  // without power outside, all of the container's namespaces are reached through its user namespace
+  const staged = user !== undefined && !user.privileged;
   let kinds = 0;
-  for (const type of readNamespaces(spec).keys()) if (type !== 'pid') kinds |= CLONE_FLAGS[type];
+  for (const type of namespaces.keys()) if (type !== 'pid' || staged) kinds |= CLONE_FLAGS[type];
 
   const plan: Operation[] = [stdioOperation(process, stdio, STDIO.AUTOSTART | hold)];
   if (stdio.log) plan.push(logOperation(stdio.log));
@@ -228,13 +273,19 @@ export function compileExec(
   plan.push(...affinity.initial);
   if (context.cgroups?.birth) plan.push(['CGROUP_BIRTH', context.cgroups.birth]);
   if (context.seccomp) plan.push(...listenerOperations(spec, context.subject, 'running', target.pid));
-  plan.push(['TARGET', target.pid, target.startTicks]);
-  for (const tasks of context.cgroups?.tasks ?? []) plan.push(['CGROUP_JOIN', tasks]);
-  plan.push(['TARGET_JOIN', kinds], ...affinity.final);
+  if (staged) plan.push(['STAGE']);
+  plan.push(['TARGET', target.pid, target.startTicks], ...cgroupJoins(context.cgroups));
+  if (staged) plan.push(...oomOperations(process));
+  else if (user) plan.push(...outsideOperations(process, user));
+  plan.push(['TARGET_JOIN', kinds]);
+  if (staged) plan.push(['CHILD', 0]);
+  plan.push(...affinity.final);
   if (isTerminal(process, stdio)) plan.push(['TERMINAL', process.user.uid, 0]);
+  if (!user) plan.push(...oomOperations(process));
+  if (!user?.privileged || ownSchedule(process)) plan.push(...shareOperations(process));
   plan.push(
     ...standingOperations(spec, process, context.securityModules),
-    ...processOperations(process, { ...context, started: [] }),
+    ...processOperations(process, { identity, seccomp: context.seccomp, started: [] }),
   );
   return plan;
 }

@@ -1,5 +1,7 @@
 /** What the compiler of launch plans has to know of the machine, given to it as data so that it stays pure. */
+import type { RuntimeError } from '../errors.ts';
 import type { Mount, StdioOptions } from '../runtime.ts';
+import type { DeviceSpec } from '../spec/linux.ts';
 import type { HookSubject } from './hooks.ts';
 
 /** Where the container's process is put, and what it sees of its cgroups. */
@@ -30,6 +32,20 @@ export interface SecurityModules {
   selinux: boolean;
 }
 
+/** Who makes the container. */
+export interface Caller {
+  uid: number;
+  gid: number;
+  /** Whether it has CAP_SYS_ADMIN; without, everything has to be done inside a user namespace. */
+  privileged: boolean;
+  /** Capabilities that it has: more cannot be given, but in a user namespace. */
+  capabilities: bigint;
+  /** Absolute paths of newuidmap and newgidmap, where they are installed. */
+  idTools: { uid: string; gid: string } | undefined;
+  /** The path of a device node of this machine with the numbers of `device`. */
+  findDevice(device: DeviceSpec): string | undefined;
+}
+
 /** Input of {@link compileContainer} and {@link compileExec} besides the spec. */
 export interface PlanContext {
   /** An existing directory that may be mounted over in the new mount namespace: the state directory. */
@@ -41,7 +57,8 @@ export interface PlanContext {
   subject: HookSubject;
   cgroups: CgroupPlacement | undefined;
   seccomp: SeccompFilter | undefined;
-  /** Capabilities that this process has: more cannot be given. */
-  available: bigint;
+  caller: Caller;
   securityModules: SecurityModules;
+  /** Told what the container will have to do without. */
+  warn(warning: RuntimeError): void;
 }

@@ -1,18 +1,18 @@
 /** The mount part of a plan: trees of the host to open, the root, file systems in it, devices. */
 import { posix } from 'node:path';
 
-import { DEFAULT_DEVICES } from '../spec/defaults.ts';
 import { hooksBeforePivot } from './hooks.ts';
 import type { MountSpec, Spec } from '../spec/config.ts';
-import type { DeviceSpec, IdMapping } from '../spec/linux.ts';
-import type { CgroupPlacement, PlanContext } from './context.ts';
+import type { PlanContext } from './context.ts';
+import { planDevices } from './devices.ts';
 import { MS_PRIVATE, parseMountOptions } from './mount-options.ts';
 import type { MountOptions } from './mount-options.ts';
-import type { Operation } from './operations.ts';
-import { invalid, missing, unsupported } from './validate.ts';
+import { FLAG, normalize } from './mount-plan.ts';
+import type { IdMaps, MountPlan } from './mount-plan.ts';
+import { hostId } from './namespaces.ts';
+import type { Namespaces, UserNamespace } from './namespaces.ts';
+import { cannot, invalid, missing, unsupported } from './validate.ts';
 
-/** Flags of MOUNT and BIND. */
-const FLAG = { NO_SYMLINKS: 1, ONTO_FILE: 2, OVER_PROC: 4, COPY_UP: 8, PROC: 16 } as const;
 const RDONLY = 1n;
 const HARMLESS = 2n | 4n | 8n; // nosuid, nodev, noexec
 
@@ -23,45 +23,18 @@ const PROC_FILES = new Set(
   ),
 );
 
-const S_IFMT = { c: 0o020000, u: 0o020000, b: 0o060000, p: 0o010000 } as const;
+/**
+ * File systems of the kernel that show a namespace, by its kind, and where the host has them: only a user who has power
+ * over that namespace can mount one.
+ */
+const SHOWS = {
+  proc: ['pid', '/proc'],
+  sysfs: ['network', '/sys'],
+  mqueue: ['ipc', '/dev/mqueue'],
+} as const;
 
-/** Collects the operations of the mount part; trees have to be opened before the first thing is mounted. */
-export class MountPlan {
-  readonly #trees: Operation[] = [];
-  readonly #steps: Operation[] = [];
-
-  /** TREE_OPEN of everything that comes from the host, and ID_MAP: what has to be done while its root is still that. */
-  get trees(): readonly Operation[] {
-    return this.#trees;
-  }
-
-  /** Everything else, in order. */
-  get steps(): readonly Operation[] {
-    return this.#steps;
-  }
-
-  tree(path: string, recursive: boolean): number {
-    const slot = this.#trees.length;
-    this.#trees.push(['TREE_OPEN', slot, path, recursive ? 1 : 0]);
-    return slot;
-  }
-
-  idMap(uids: string, gids: string): number {
-    const slot = this.#trees.length;
-    this.#trees.push(['ID_MAP', slot, uids, gids]);
-    return slot;
-  }
-
-  add(operation: Operation): void {
-    this.#steps.push(operation);
-  }
-}
-
-/** Where a destination really is: absolute, without `.`, `..` and doubled slashes. */
-export function normalize(path: string): string {
-  const clean = posix.normalize(`/${path}`);
-  return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean;
-}
+/** What the root of any user namespace may mount; other file systems are for the root of the host. */
+const FOR_EVERYBODY = new Set(['tmpfs', 'ramfs', 'devpts', 'overlay', 'fuse', ...Object.keys(SHOWS)]);
 
 /** `lowerdir` separates layers by colons; a backslash makes the next character ordinary. */
 function splitLayers(value: string): string[] {
@@ -75,7 +48,12 @@ function splitLayers(value: string): string[] {
 }
 
 /** The root file system: the caller's mounts, or the directory that the spec names. */
-export function planRoot(plan: MountPlan, spec: Spec, context: PlanContext): void {
+export function planRoot(
+  plan: MountPlan,
+  spec: Spec,
+  user: UserNamespace | undefined,
+  context: PlanContext,
+): void {
   const { rootfs } = context;
   if (!rootfs) {
     const path = spec.root?.path;
@@ -83,7 +61,8 @@ export function planRoot(plan: MountPlan, spec: Spec, context: PlanContext): voi
       throw invalid('root.path', 'must be an absolute path when no rootfs mounts are given');
     }
     // hooks that enter the mount namespace look for the root where the spec says
-    plan.add(['ROOT_TREE', plan.tree(path, true), 0n, hooksBeforePivot(spec) ? path : '/']);
+    const place = hooksBeforePivot(spec) && !user ? path : '/';
+    plan.add(['ROOT_TREE', plan.tree(path, true), 0n, place]);
     return;
   }
   const [mount] = rootfs;
@@ -91,8 +70,16 @@ export function planRoot(plan: MountPlan, spec: Spec, context: PlanContext): voi
     throw invalid('rootfs', `must be one mount, and there are ${rootfs.length}`);
   const options = parseMountOptions(mount.options, mount.type);
   refuse(options, 'rootfs');
+  const maps = options.idmap && idMapsOf({}, spec, 'rootfs');
+  if (maps && user && !user.privileged) {
+    throw cannot(
+      'rootfs',
+      'idmap is for root: who is not one can only use what has the right owners already',
+    );
+  }
   if (options.bind) {
     const tree = plan.tree(mount.source, options.bind.recursive);
+    if (maps) plan.mapTree(tree, maps, options.idmap!.recursive);
     plan.add(['ROOT_TREE', tree, options.set | options.setAll, '/']);
   } else if (mount.type === 'overlay') {
     const isLower = (option: string): boolean => option.startsWith('lowerdir=');
@@ -100,10 +87,31 @@ export function planRoot(plan: MountPlan, spec: Spec, context: PlanContext): voi
       .filter(isLower)
       .flatMap((option) => splitLayers(option.slice('lowerdir='.length)));
     if (layers.length === 0) throw invalid('rootfs', 'an overlay needs a lowerdir');
-    plan.add(['ROOT_OVERLAY', layers, options.data.filter((option) => !isLower(option)), options.set]);
+    const rest = options.data.filter((option) => !isLower(option));
+    if (!maps && !user?.privileged) return plan.add(['ROOT_OVERLAY', layers, rest, options.set]);
+    if (!user) throw invalid('rootfs', 'idmap of an overlay needs a user namespace');
+    const ids = maps ? plan.idMap(maps) + 1 : 0;
+    const base = commonDirectory(rest);
+    const owner = maps ? [user.uids, user.gids].map((map) => hostId(map, 0) ?? map[0]!.hostID) : [];
+    const [uid = 0, gid = 0] = owner;
+    const tree = plan.make((at) => ['OVERLAY_TREE', at, layers, rest, options.set, base, ids, uid, gid]);
+    plan.add(['ROOT_TREE', tree, 0n, '/']);
   } else {
     throw invalid('rootfs', `must be of type overlay or bind, not ${JSON.stringify(mount.type)}`);
   }
+}
+
+/** The directory that holds upperdir and workdir, which have to be on one mount. */
+function commonDirectory(options: readonly string[]): string {
+  const paths = options.flatMap((option) => /^(?:upperdir|workdir)=(.*)$/.exec(option)?.[1] ?? []);
+  if (paths.length === 0) return '';
+  const [first = [], ...others] = paths.map((path) => posix.dirname(posix.normalize(path)).split('/'));
+  let length = first.length;
+  for (const other of others) {
+    const differs = first.findIndex((part, i) => part !== other[i]);
+    if (differs >= 0) length = Math.min(length, differs);
+  }
+  return first.slice(0, length).join('/') || '/';
 }
 
 function refuse(options: MountOptions, field: string): void {
@@ -112,23 +120,35 @@ function refuse(options: MountOptions, field: string): void {
 }
 
 /** Every entry of `mounts`, and the devices right after `/dev`, so that later mounts may cover single devices. */
-export function planMounts(plan: MountPlan, spec: Spec, context: PlanContext): void {
+export function planMounts(
+  plan: MountPlan,
+  spec: Spec,
+  namespaces: Namespaces,
+  user: UserNamespace | undefined,
+  context: PlanContext,
+): void {
   if (spec.linux?.mountLabel && !context.securityModules.selinux)
     throw missing('linux.mountLabel', 'SELinux');
+  const scope: Scope = { spec, namespaces, user, context };
   let devices = false;
   (spec.mounts ?? []).forEach((mount, i) => {
-    planMount(plan, mount, spec, `mounts[${i}]`, context);
+    planMount(plan, mount, `mounts[${i}]`, scope);
     if (normalize(mount.destination) === '/dev') {
       // a /dev of the host's has its devices
-      if (!parseMountOptions(mount.options ?? [], mount.type).bind) planDevices(plan, spec);
+      if (!parseMountOptions(mount.options ?? [], mount.type).bind) planDevices(plan, spec, user, context);
       devices = true;
     }
   });
-  if (!devices) planDevices(plan, spec);
+  if (!devices) planDevices(plan, spec, user, context);
 }
 
-const mapLines = (mappings: readonly IdMapping[]): string =>
-  mappings.map(({ containerID, hostID, size }) => `${containerID} ${hostID} ${size}\n`).join('');
+/** What a mount is planned with besides itself. */
+interface Scope {
+  spec: Spec;
+  namespaces: Namespaces;
+  user: UserNamespace | undefined;
+  context: PlanContext;
+}
 
 /** File systems whose labels the kernel decides. */
 const LABELLED_BY_KERNEL = new Set(['proc', 'sysfs', 'mqueue', 'cgroup', 'cgroup2']);
@@ -141,16 +161,9 @@ function labelOptions(type: string, options: MountOptions, spec: Spec): string[]
 }
 
 /** Mappings of the mount's own, or with `idmap` alone the container's. */
-function idMapOperation(
-  plan: MountPlan,
-  mount: MountSpec,
-  spec: Spec,
-  options: MountOptions,
-  field: string,
-): Operation | undefined {
+function idMapsOf(mount: Partial<IdMaps>, spec: Spec, field: string): IdMaps {
   let { uidMappings = [], gidMappings = [] } = mount;
   if (uidMappings.length === 0 && gidMappings.length === 0) {
-    if (!options.idmap) return undefined;
     ({ uidMappings = [], gidMappings = [] } = spec.linux ?? {});
     if (uidMappings.length === 0) {
       throw invalid(`${field}.options`, 'idmap needs uidMappings and gidMappings, of the mount or of linux');
@@ -159,11 +172,11 @@ function idMapOperation(
   for (const [name, mappings] of Object.entries({ uidMappings, gidMappings })) {
     if (mappings.length === 0) throw invalid(`${field}.${name}`, 'must be given when the other one is');
   }
-  const slot = plan.idMap(mapLines(uidMappings), mapLines(gidMappings));
-  return ['MAPPED', slot, options.idmap?.recursive ? 1 : 0];
+  return { uidMappings, gidMappings };
 }
 
-function planMount(plan: MountPlan, mount: MountSpec, spec: Spec, field: string, context: PlanContext): void {
+function planMount(plan: MountPlan, mount: MountSpec, field: string, scope: Scope): void {
+  const { spec, user, context } = scope;
   const destination = normalize(mount.destination);
   const options = parseMountOptions(mount.options ?? [], mount.type);
   refuse(options, field);
@@ -178,16 +191,17 @@ function planMount(plan: MountPlan, mount: MountSpec, spec: Spec, field: string,
   if (options.copyUp && (options.bind || mount.type !== 'tmpfs')) {
     throw invalid(`${field}.options`, 'tmpcopyup is for mounts of type tmpfs');
   }
-  const idMap = idMapOperation(plan, mount, spec, options, field);
+  const mapped = options.idmap || mount.uidMappings?.length || mount.gidMappings?.length;
+  const maps = mapped ? idMapsOf(mount, spec, field) : undefined;
   if (options.bind) {
     if (!mount.source?.startsWith('/')) throw invalid(`${field}.source`, 'must be an absolute path');
     if (options.data.length > 0)
       throw invalid(`${field}.options`, `${options.data[0]} is no option of a bind mount`);
     const slot = plan.tree(mount.source, options.bind.recursive);
+    if (maps) plan.mapTree(slot, maps, options.idmap?.recursive ?? false);
     const { set, clear, setAll, clearAll } = options;
     // what others write to the files of a process must reach the kernel
     if (destination === '/proc') flags |= FLAG.PROC;
-    if (idMap) plan.add(idMap);
     plan.add(['BIND', slot, destination, set, clear, setAll, clearAll, propagation, flags]);
     return;
   }
@@ -195,7 +209,7 @@ function planMount(plan: MountPlan, mount: MountSpec, spec: Spec, field: string,
   if (!type) throw invalid(`${field}.type`, 'must be given for anything but a bind mount');
   const attributes = options.set | options.setAll;
   if (type === 'cgroup' || type === 'cgroup2') {
-    planCgroups(plan, destination, attributes, context.cgroups, field);
+    planCgroups(plan, destination, attributes, field, scope);
     return;
   }
   if (destination === '/proc' && type !== 'proc') throw invalid(`${field}.type`, 'must be proc for /proc');
@@ -204,9 +218,61 @@ function planMount(plan: MountPlan, mount: MountSpec, spec: Spec, field: string,
     type === 'proc' || type === 'sysfs' || destination === '/dev' || destination.startsWith('/dev/');
   if (kernel) flags |= FLAG.NO_SYMLINKS;
   if (options.copyUp) flags |= FLAG.COPY_UP;
-  if (idMap) plan.add(idMap);
-  const data = [...options.data, ...labelOptions(type, options, spec)];
-  plan.add(['MOUNT', type, mount.source ?? type, destination, data, attributes, propagation, flags]);
+  const data = [...mappedData(type, options, user, field, context), ...labelOptions(type, options, spec)];
+  const source = mount.source ?? type;
+  const outside = user && fromOutside(plan, type, source, data, field, scope);
+  if (outside !== undefined) {
+    if (maps) throw cannot(field, `ids of a ${type} cannot be mapped in a user namespace`);
+    plan.add(['BIND', outside, destination, attributes, 0n, 0n, 0n, propagation, flags]);
+    return;
+  }
+  if (maps) {
+    if (user) throw cannot(field, `ids of a ${type} cannot be mapped in a user namespace`);
+    plan.add(['MAPPED', plan.idMap(maps), options.idmap?.recursive ? 1 : 0]);
+  }
+  plan.add(['MOUNT', type, source, destination, data, attributes, propagation, flags]);
+}
+
+/** The group of a terminal can only be one that the user namespace has. */
+function mappedData(
+  type: string,
+  { data }: MountOptions,
+  user: UserNamespace | undefined,
+  field: string,
+  { warn }: PlanContext,
+): string[] {
+  if (!user || type !== 'devpts') return data;
+  return data.filter((option) => {
+    const gid = /^gid=(\d+)$/.exec(option)?.[1];
+    if (gid === undefined || hostId(user.gids, Number(gid)) !== undefined) return true;
+    const message = `${option} has no mapping in linux.gidMappings: terminals have their user's group`;
+    warn(cannot(`${field}.options`, message));
+    return false;
+  });
+}
+
+/**
+ * The slot of a file system that the root of the user namespace may not mount: one of the host's, or one that shows a
+ * namespace of the host's. The caller mounts it, or, without the power to, takes what the host has mounted.
+ */
+function fromOutside(
+  plan: MountPlan,
+  type: string,
+  source: string,
+  data: string[],
+  field: string,
+  { namespaces, user, context }: Scope,
+): number | undefined {
+  const shows = SHOWS[type as keyof typeof SHOWS];
+  const namespace = shows && namespaces.get(shows[0]);
+  // a new one belongs to the user namespace; of one with a path only the caller's power is sure
+  const owned = shows ? namespace !== undefined && namespace.path === undefined : FOR_EVERYBODY.has(type);
+  if (owned || (type === 'proc' && namespace)) return undefined;
+  if (user!.privileged) return plan.make((slot) => ['MOUNT_TREE', slot, type, source, data, 0n]);
+  if (!shows || namespace) return undefined;
+  const message = `with the ${shows[0]} namespace of the host comes the ${shows[1]} of the host`;
+  context.warn(cannot(field, message));
+  return plan.tree(shows[1], true);
 }
 
 /** Version 2 as a mount of its own; otherwise a tmpfs with the container's directory of every hierarchy. */
@@ -214,10 +280,37 @@ function planCgroups(
   plan: MountPlan,
   destination: string,
   attributes: bigint,
-  cgroups: CgroupPlacement | undefined,
   field: string,
+  { namespaces, user, context }: Scope,
 ): void {
-  if (!cgroups) throw invalid(field, 'needs the container to have a cgroup');
+  const { cgroups } = context;
+  if (!cgroups) {
+    if (!user || user.privileged) throw invalid(field, 'needs the container to have a cgroup');
+    const message =
+      'the container has no cgroup, for none is delegated to this user: the directory stays empty';
+    context.warn(cannot(field, message));
+    const empty = ['mode=555', 'size=4k'];
+    plan.add([
+      'MOUNT',
+      'tmpfs',
+      'cgroup',
+      destination,
+      empty,
+      HARMLESS | RDONLY,
+      MS_PRIVATE,
+      FLAG.NO_SYMLINKS,
+    ]);
+    return;
+  }
+  // in a cgroup namespace that is not the user namespace's, the mount would be the host's to make, and show all of it
+  const own = namespaces.get('cgroup');
+  if (cgroups.unified && user && (!own || own.path !== undefined)) {
+    const [hierarchy] = cgroups.hierarchies;
+    const slot = plan.tree(hierarchy!.directory, false);
+    const set = attributes | HARMLESS | RDONLY;
+    plan.add(['BIND', slot, destination, set, 0n, 0n, 0n, MS_PRIVATE, FLAG.NO_SYMLINKS]);
+    return;
+  }
   if (cgroups.unified) {
     plan.add(['MOUNT', 'cgroup2', 'cgroup', destination, [], attributes, MS_PRIVATE, FLAG.NO_SYMLINKS]);
     return;
@@ -249,32 +342,4 @@ function planCgroups(
     for (const link of links) plan.add(['SYMLINK', name, `${destination}/${link}`]);
   }
   if (attributes & RDONLY) plan.add(['ATTRIBUTES', destination, RDONLY, 0n, 0]);
-}
-
-function deviceOperation(device: DeviceSpec, field: string): Operation {
-  const { type, path, fileMode = 0o666, uid = 0, gid = 0 } = device;
-  const { major = 0, minor = 0 } = device;
-  if (type !== 'p' && (device.major === undefined || device.minor === undefined || major < 0 || minor < 0)) {
-    throw invalid(field, `${path} needs a major and a minor number`);
-  }
-  // 12 and 20 bits are what the kernel keeps; more would name another device
-  if (major > 0xfff || minor > 0xf_ffff) {
-    throw invalid(field, `${path}: the kernel knows no device ${major}:${minor}`);
-  }
-  return ['DEVICE', normalize(path), S_IFMT[type] | fileMode, major, minor, uid, gid];
-}
-
-function planDevices(plan: MountPlan, spec: Spec): void {
-  const asked = spec.linux?.devices ?? [];
-  const named = new Set(asked.map((device) => normalize(device.path)));
-  for (const device of DEFAULT_DEVICES) {
-    if (!named.has(device.path)) plan.add(deviceOperation(device, 'linux.devices'));
-  }
-  asked.forEach((device, i) => plan.add(deviceOperation(device, `linux.devices[${i}]`)));
-  plan.add(['SYMLINK', '/proc/self/fd', '/dev/fd']);
-  plan.add(['SYMLINK', '/proc/self/fd/0', '/dev/stdin']);
-  plan.add(['SYMLINK', '/proc/self/fd/1', '/dev/stdout']);
-  plan.add(['SYMLINK', '/proc/self/fd/2', '/dev/stderr']);
-  plan.add(['SYMLINK', '/proc/kcore', '/dev/core']);
-  plan.add(['SYMLINK', 'pts/ptmx', '/dev/ptmx']);
 }

@@ -3,7 +3,8 @@ import { capabilityMask } from '../spec/capabilities.ts';
 import { RLIMIT_TYPES } from '../spec/config.ts';
 import type { ProcessSpec } from '../spec/config.ts';
 import type { StdioOptions } from '../runtime.ts';
-import type { PlanContext } from './context.ts';
+import type { SeccompFilter } from './context.ts';
+import type { ProcessIdentity } from './namespaces.ts';
 import type { Operation } from './operations.ts';
 import { invalid } from './validate.ts';
 
@@ -68,16 +69,24 @@ export function isTerminal(process: ProcessSpec, stdio: StdioOptions): boolean {
   return stdio.terminal ?? process.terminal ?? false;
 }
 
+/** What the hard limits must allow, before the power to raise them is gone. */
+export function* limitRoom({ rlimits = [] }: ProcessSpec): Generator<Operation> {
+  for (const { type, hard } of rlimits) yield ['LIMIT_ROOM', RLIMITS.get(type)!, limit(hard)];
+}
+
 /** Phase 3, for containers and exec'd processes alike. */
 export function* processOperations(
   process: ProcessSpec,
-  context: Pick<PlanContext, 'available' | 'seccomp'> & {
+  context: {
+    identity: ProcessIdentity;
+    seccomp: SeccompFilter | undefined;
     /** What comes first after the gate. */
     started: Iterable<Operation>;
   },
 ): Generator<Operation> {
   const { user, capabilities = {}, noNewPrivileges = false } = process;
-  const { seccomp, available } = context;
+  const { seccomp, identity } = context;
+  const { available, userFlags } = identity;
   for (const { type, soft, hard } of process.rlimits ?? []) {
     yield ['RLIMIT', RLIMITS.get(type)!, limit(soft), limit(hard)];
   }
@@ -89,7 +98,7 @@ export function* processOperations(
   const inheritable = mask(capabilities.inheritable);
   const ambient = mask(capabilities.ambient) & permitted & inheritable;
   yield ['BOUNDING', mask(capabilities.bounding)];
-  yield ['USER', user.uid, user.gid, gidBytes(user.additionalGids ?? [])];
+  yield ['USER', user.uid, user.gid, gidBytes(user.additionalGids ?? []), userFlags];
   yield ['UMASK', user.umask ?? 0o022];
   // without no_new_privs only CAP_SYS_ADMIN may load a filter, so it goes last of all
   const lends =

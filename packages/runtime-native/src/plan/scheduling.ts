@@ -125,19 +125,34 @@ function* labelOperations(process: ProcessSpec, modules: SecurityModules): Gener
   }
 }
 
-/** While the process still has all its power: everything of this file but affinity and clocks. */
-export function* standingOperations(
-  spec: Spec,
-  process: ProcessSpec,
-  modules: SecurityModules,
-): Generator<Operation> {
-  const { oomScoreAdj, ioPriority } = process;
+/** The OOM score, which only an ordinary process of the host, or the host's root, may write. */
+export function* oomOperations({ oomScoreAdj }: ProcessSpec): Generator<Operation> {
   if (oomScoreAdj !== undefined) yield ['OOM_SCORE', String(oomScoreAdj)];
+}
+
+/** Shares of processor and disk: children inherit them, but for {@link ownSchedule}. */
+export function* shareOperations(process: ProcessSpec): Generator<Operation> {
+  const { ioPriority } = process;
   if (ioPriority) {
     const { class: name, priority = 0 } = ioPriority;
     yield ['IO_PRIORITY', (IO_CLASSES[name] << IO_CLASS_SHIFT) | priority];
   }
   yield* schedulerOperations(process);
+}
+
+/** Whether the process has to ask for its schedule itself: one that is not passed on to children. */
+export function ownSchedule({ scheduler }: ProcessSpec): boolean {
+  return (
+    scheduler?.policy === 'SCHED_DEADLINE' || scheduler?.flags?.includes('SCHED_FLAG_RESET_ON_FORK') === true
+  );
+}
+
+/** Everything else of this file but affinity and clocks. */
+export function* standingOperations(
+  spec: Spec,
+  process: ProcessSpec,
+  modules: SecurityModules,
+): Generator<Operation> {
   yield* memoryPolicyOperations(spec.linux ?? {});
   yield* labelOperations(process, modules);
   const { personality } = spec.linux ?? {};

@@ -31,6 +31,11 @@ export function unsupported(field: string): RuntimeError {
   });
 }
 
+/** `field` asks for what this machine or this caller cannot do; `message` says what and why. */
+export function cannot(field: string, message: string): RuntimeError {
+  return new RuntimeError('UNSUPPORTED', `${field}: ${message}`, { field });
+}
+
 /** `field` asks for `what`, which this kernel does not have or does not have on. */
 export function missing(field: string, what: string): RuntimeError {
   return new RuntimeError('UNSUPPORTED', `${field} needs ${what}, which is not on here; leave it out`, {
@@ -65,8 +70,6 @@ function checked<T>(result: ZodSafeParseResult<T>, root: string): T {
 export function refuseUnsupported(spec: Spec): void {
   const { linux = {} } = spec;
   const asked: [field: string, present: unknown][] = [
-    ['linux.uidMappings', linux.uidMappings?.length],
-    ['linux.gidMappings', linux.gidMappings?.length],
     ['linux.intelRdt', linux.intelRdt],
     ['linux.netDevices', linux.netDevices],
   ];

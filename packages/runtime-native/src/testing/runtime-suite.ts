@@ -24,6 +24,8 @@ export interface RuntimeFixture {
   runtime: Runtime;
   /** Absolute path of a root file system, read and written by the tests. */
   rootfs: string;
+  /** Somebody else than root whom the runtime has in its containers; default `{ uid: 12, gid: 34 }`. */
+  user?: { uid: number; gid: number };
   /** Called after each test. */
   dispose?(): Promise<void>;
 }
@@ -75,11 +77,14 @@ export function runtimeSuite(
   name: string,
   create: () => Promise<RuntimeFixture>,
 ): void {
-  function test(sentence: string, body: (runtime: Runtime, rootfs: string) => Promise<void>): void {
+  function test(
+    sentence: string,
+    body: (runtime: Runtime, rootfs: string, user: { uid: number; gid: number }) => Promise<void>,
+  ): void {
     it(sentence, async () => {
       const fixture = await create();
       try {
-        await body(fixture.runtime, fixture.rootfs);
+        await body(fixture.runtime, fixture.rootfs, fixture.user ?? { uid: 12, gid: 34 });
       } finally {
         for (const { id } of await fixture.runtime.list()) {
           await (await fixture.runtime.load(id)).delete({ force: true });
@@ -285,17 +290,17 @@ export function runtimeSuite(
       deepStrictEqual(await runtime.list(), []);
     });
 
-    test('executes further processes inside', async (runtime, rootfs) => {
+    test('executes further processes inside', async (runtime, rootfs, user) => {
       const container = await make(runtime, rootfs, 'echo $$ > /tmp/first; sleep 1000');
       await container.start();
       await using process = await container.exec({
         args: ['sh', '-c', 'echo $FOO; pwd; id -u; echo problem >&2; exit 9'],
         env: ['PATH=/bin', 'FOO=bar'],
         cwd: '/tmp',
-        user: { uid: 12, gid: 34 },
+        user,
       });
       const output = await collect(await process.attach());
-      deepStrictEqual(output, { stdout: 'bar\n/tmp\n12\n', stderr: 'problem\n' });
+      deepStrictEqual(output, { stdout: `bar\n/tmp\n${user.uid}\n`, stderr: 'problem\n' });
       strictEqual((await process.wait()).exitCode, 9);
     });
 

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compileContainer, compileExec } from '../../src/plan/compile.ts';
 import { encodePlan } from '../../src/plan/operations.ts';
 import { parseSpec } from '../../src/plan/validate.ts';
+import { CONTEXT } from '../plan/context.ts';
 import { defaultSpec } from '../../src/spec/index.ts';
 
 const helper = join(import.meta.dirname, '../../native/helper');
@@ -46,6 +47,7 @@ describe.skipIf(missing)('the decoder of plans', () => {
       ],
     });
     const common = {
+      ...CONTEXT,
       cgroups: {
         tasks: ['/cg/a/tasks'],
         birth: '/cg',
@@ -54,32 +56,25 @@ describe.skipIf(missing)('the decoder of plans', () => {
         hierarchies: [],
       },
       seccomp: { flags: 0, program: new Uint8Array(64) },
-      available: (1n << 41n) - 1n,
       securityModules: { apparmor: true, selinux: true },
     };
     const log = { path: '/log', format: 'json-file' as const, maxSizeBytes: 1000 };
     const plans = [
       compileContainer(spec, {
         ...common,
-        scratch: '/run',
-        subject: { id: 'c', bundle: '/bundle' },
-        rootfs: undefined,
         stdio: { terminal: true, log },
       }),
       compileContainer(spec, {
         ...common,
-        scratch: '/run',
-        subject: { id: 'c', bundle: '/bundle' },
         rootfs: [
           { type: 'overlay', source: 'overlay', options: ['lowerdir=/a:/b', 'upperdir=/u', 'workdir=/w'] },
         ],
-        stdio: {},
       }),
       compileExec(
         spec,
         { args: ['id'], env: ['A=1'], user: { uid: 1, gid: 1, additionalGids: [1, 2, 3] } },
         { pid: 1, startTicks: 2n },
-        { ...common, subject: { id: 'c', bundle: '/bundle' } },
+        common,
       ),
     ];
     const files = plans.map((plan, i) => {

@@ -7,17 +7,7 @@ import { formatPlan } from '../../src/plan/operations.ts';
 import { parseSpec } from '../../src/plan/validate.ts';
 import { defaultSpec } from '../../src/spec/index.ts';
 import type { Spec } from '../../src/spec/index.ts';
-
-const context: PlanContext = {
-  scratch: '/run/x',
-  subject: { id: 'c', bundle: '/bundle' },
-  rootfs: undefined,
-  stdio: {},
-  cgroups: undefined,
-  seccomp: undefined,
-  available: (1n << 41n) - 1n,
-  securityModules: { apparmor: false, selinux: false },
-};
+import { CONTEXT as context, ROOT } from './context.ts';
 
 const noCgroups = (spec: Spec): Spec => ({
   ...spec,
@@ -79,7 +69,7 @@ PIVOT ${''}
 HOSTNAME name="box"
 WORKING_DIRECTORY path="/"
 BOUNDING capabilities=0xa80425fb
-USER uid=0 gid=0 groups=<0 bytes>
+USER uid=0 gid=0 groups=<0 bytes> flags=0x0
 UMASK mask=022
 CAPABILITIES effective=0xa80425fb permitted=0xa80425fb inheritable=0x0
 GATE ${''}
@@ -175,7 +165,7 @@ EXEC arguments=["true"] environment=["PATH=/usr/local/sbin:/usr/local/bin:/usr/s
   });
 
   it('gives no capability that the caller does not have', () => {
-    const plan = compile(() => {}, { available: 0x1n });
+    const plan = compile(() => {}, { caller: { ...ROOT, capabilities: 0x1n } });
     expect(named(plan, 'BOUNDING')).toEqual([[1n]]);
     expect(named(plan, 'CAPABILITIES')).toEqual([[1n, 1n, 0n]]);
   });

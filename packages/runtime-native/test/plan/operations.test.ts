@@ -26,13 +26,13 @@ describe('the encoding of a launch plan', () => {
     const plan: Plan = [
       ['STDIO', 3, 80, 24],
       ['LOG', '/l', 1n << 40n, 5],
-      ['USER', 1, 2, Uint8Array.of(7, 0, 0, 0)],
+      ['USER', 1, 2, Uint8Array.of(7, 0, 0, 0), 1],
       ['EXEC', ['a', 'ä'], []],
     ];
     expect(hex(encodePlan(plan))).toEqual([
       // magic "TPLN", version, length, operations
       '54 50 4c 4e 02 00 00 00',
-      '74 00 00 00 04 00 00 00',
+      '78 00 00 00 04 00 00 00',
       // STDIO: number, length, fields; LOG begins in the third line
       '01 01 00 00 0c 00 00 00',
       '03 00 00 00 50 00 00 00',
@@ -41,14 +41,14 @@ describe('the encoding of a launch plan', () => {
       '13 00 00 00 02 00 00 00',
       '2f 6c 00 00 00 00 00 00',
       '01 00 00 05 00 00 00 04',
-      // USER begins in the last byte above, EXEC three lines on
-      '03 00 00 10 00 00 00 01',
+      // USER begins in the last byte above, EXEC four lines on
+      '03 00 00 14 00 00 00 01',
       '00 00 00 02 00 00 00 04',
-      '00 00 00 07 00 00 00 0b',
-      '03 00 00 15 00 00 00 02',
-      '00 00 00 01 00 00 00 61',
-      '00 02 00 00 00 c3 a4 00',
-      '00 00 00 00',
+      '00 00 00 07 00 00 00 01',
+      '00 00 00 0b 03 00 00 15',
+      '00 00 00 02 00 00 00 01',
+      '00 00 00 61 00 02 00 00',
+      '00 c3 a4 00 00 00 00 00',
     ]);
   });
 

@@ -1,7 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { parseBitList, standingOperations, timeOperations } from '../../src/plan/scheduling.ts';
+import {
+  parseBitList,
+  shareOperations,
+  standingOperations,
+  timeOperations,
+} from '../../src/plan/scheduling.ts';
 import { defaultSpec } from '../../src/spec/index.ts';
 import type { ProcessSpec } from '../../src/spec/index.ts';
 
@@ -10,7 +15,7 @@ const none = { apparmor: false, selinux: false };
 
 function scheduled(scheduler: Scheduler): unknown[] {
   const spec = defaultSpec(['true']);
-  return [...standingOperations(spec, { ...spec.process!, scheduler }, none)];
+  return [...shareOperations({ ...spec.process!, scheduler })];
 }
 
 describe('how a process is scheduled', () => {

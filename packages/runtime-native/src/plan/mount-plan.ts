@@ -1,0 +1,76 @@
+/** What the mount part of a plan is collected in, and the words that its parts share. */
+import { posix } from 'node:path';
+
+import type { IdMapping } from '../spec/linux.ts';
+import { mapLines } from './namespaces.ts';
+import type { Operation } from './operations.ts';
+
+/** Flags of MOUNT and BIND. */
+export const FLAG = { NO_SYMLINKS: 1, ONTO_FILE: 2, OVER_PROC: 4, COPY_UP: 8, PROC: 16 } as const;
+
+/** Where a destination really is: absolute, without `.`, `..` and doubled slashes. */
+export function normalize(path: string): string {
+  const clean = posix.normalize(`/${path}`);
+  return clean.length > 1 && clean.endsWith('/') ? clean.slice(0, -1) : clean;
+}
+
+/** Ids of a mount. */
+export interface IdMaps {
+  uidMappings: readonly IdMapping[];
+  gidMappings: readonly IdMapping[];
+}
+
+/** Collects the operations of the mount part; trees have to be opened before the first thing is mounted. */
+export class MountPlan {
+  readonly #trees: Operation[] = [];
+  readonly #made: Operation[] = [];
+  readonly #steps: Operation[] = [];
+  #slots = 0;
+
+  /** TREE_OPEN of everything that comes from the host, and ID_MAP: what has to be done while its root is still that. */
+  get trees(): readonly Operation[] {
+    return this.#trees;
+  }
+
+  /** What is made outside of the container's user namespace, in a place that nobody else sees. */
+  get made(): readonly Operation[] {
+    return this.#made;
+  }
+
+  /** Everything else, in order. */
+  get steps(): readonly Operation[] {
+    return this.#steps;
+  }
+
+  tree(path: string, recursive: boolean): number {
+    return this.open((slot) => ['TREE_OPEN', slot, path, recursive ? 1 : 0]);
+  }
+
+  /** Another operation that opens something of the host and keeps it in a slot. */
+  open(operation: (slot: number) => Operation): number {
+    const slot = this.#slots++;
+    this.#trees.push(operation(slot));
+    return slot;
+  }
+
+  idMap({ uidMappings, gidMappings }: IdMaps): number {
+    return this.open((slot) => ['ID_MAP', slot, mapLines(uidMappings), mapLines(gidMappings)]);
+  }
+
+  /** Gives a tree the ids of a mapping. */
+  mapTree(tree: number, maps: IdMaps, recursive: boolean): void {
+    const ids = this.idMap(maps);
+    this.#trees.push(['MAP_TREE', tree, ids, recursive ? 1 : 0]);
+  }
+
+  /** An operation whose result is kept in a slot. */
+  make(operation: (slot: number) => Operation): number {
+    const slot = this.#slots++;
+    this.#made.push(operation(slot));
+    return slot;
+  }
+
+  add(operation: Operation): void {
+    this.#steps.push(operation);
+  }
+}

@@ -1,0 +1,40 @@
+/** Settings of the kernel that belong to a namespace: sysctls, host and domain name. Those of the host are refused. */
+import type { Spec } from '../spec/config.ts';
+import type { NamespaceSpec } from '../spec/linux.ts';
+import type { Namespaces } from './namespaces.ts';
+import type { Operation } from './operations.ts';
+import { invalid } from './validate.ts';
+
+/** Sysctls that belong to the ipc namespace; `net.…` belongs to the network one. All others are the host's. */
+const IPC_SYSCTLS =
+  /^(?:kernel\/(?:msgmax|msgmnb|msgmni|sem|shmall|shmmax|shmmni|shm_rmid_forced|auto_msgmni)|fs\/mqueue\/.*)$/;
+
+function sysctlOwner(name: string): NamespaceSpec['type'] | undefined {
+  if (name.startsWith('net/')) return 'network';
+  if (name === 'kernel/domainname') return 'uts';
+  return IPC_SYSCTLS.test(name) ? 'ipc' : undefined;
+}
+
+/** `linux.sysctl`. @throws {RuntimeError} `INVALID_SPEC` for one that would change the host */
+export function* sysctlOperations(spec: Spec, namespaces: Namespaces): Generator<Operation> {
+  for (const [key, value] of Object.entries(spec.linux?.sysctl ?? {})) {
+    // "net.ipv4.conf.eth0/1.x": whichever of the two comes first separates
+    const slashes = key.search(/[./]/) === key.indexOf('/');
+    const name = slashes ? key : key.replace(/[./]/g, (separator) => (separator === '.' ? '/' : '.'));
+    const owner = sysctlOwner(name);
+    const field = `linux.sysctl[${JSON.stringify(key)}]`;
+    if (!owner) throw invalid(field, 'is not of any namespace: it would change the host');
+    if (!namespaces.has(owner)) throw invalid(field, `needs a ${owner} namespace of the container's own`);
+    yield ['SYSCTL', name, value];
+  }
+}
+
+/** Hostname and domain name. @throws {RuntimeError} `INVALID_SPEC` without a uts namespace */
+export function* nameOperations(spec: Spec, namespaces: Namespaces): Generator<Operation> {
+  for (const field of ['hostname', 'domainname'] as const) {
+    const name = spec[field];
+    if (!name) continue;
+    if (!namespaces.has('uts')) throw invalid(field, 'needs a uts namespace: it would rename the host');
+    yield [field === 'hostname' ? 'HOSTNAME' : 'DOMAINNAME', name];
+  }
+}
