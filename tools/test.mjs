@@ -22,6 +22,7 @@ if (args.length === 0) {
   stage('format', 'oxfmt', ['--check']);
   stage('lint', 'oxlint', ['--deny-warnings']);
   stage('types', 'tsc', ['-p', 'tsconfig.json']);
+  stage('types of the dashboard', 'tsc', ['-p', 'examples/engine/ui/tsconfig.json']);
   stage('packages', 'node', ['tools/check-packages.mjs']);
 }
 const counts = tests();

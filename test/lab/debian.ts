@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -25,6 +25,8 @@ export interface Component {
   suite?: string;
   /** Packages that it needs besides, fetched with it. */
   needs?: readonly string[];
+  /** Whether everything that it depends on, and that this machine has not, is fetched with it. */
+  withDependencies?: boolean;
   /** What is not tested without it. */
   costs: string;
 }
@@ -79,6 +81,15 @@ export const COMPONENTS = {
     ],
     costs: 'the end-to-end test with docker-py',
   },
+  browser: {
+    name: 'chromium-headless-shell',
+    package: 'chromium-headless-shell',
+    path: 'usr/lib/chromium/chromium-headless-shell',
+    // has data files that it looks for beside itself; see browser.ts
+    needs: ['chromium-common'],
+    withDependencies: true,
+    costs: 'the dashboard in a browser',
+  },
   runtimeSpec: {
     name: 'config-schema.json',
     package: 'golang-github-opencontainers-specs-dev',
@@ -127,6 +138,16 @@ export function componentFolders({ package: own, needs = [] }: Component): strin
   return [own, ...needs].map((name) => join(CACHE, name));
 }
 
+function dependenciesFile(component: Component): string {
+  return join(CACHE, `${component.package}.dependencies`);
+}
+
+/** The folders of what was fetched with a component that has `withDependencies`. */
+export async function dependencyFolders(component: Component): Promise<string[]> {
+  const names = JSON.parse(await readFile(dependenciesFile(component), 'utf8')) as string[];
+  return names.map((name) => join(CACHE, name));
+}
+
 /**
  * Fetches what is missing through apt-get. Returns the components that cannot be had, each with the reason.
  * Two processes may do this at once: a package appears in the cache whole, by rename.
@@ -142,7 +163,14 @@ export async function fetchComponents(): Promise<{ component: Component; reason:
         await fetchFromSuite(component.package, suite);
         continue;
       }
-      const { needs = [] } = component as Component;
+      const { needs = [], withDependencies } = component as Component;
+      if (withDependencies) {
+        const names = (await packagesToInstall(component.package)).filter(
+          (name) => name !== component.package,
+        );
+        for (const name of names) await packageFolder(name);
+        await writeFile(dependenciesFile(component), JSON.stringify(names));
+      }
       // itself last: it is there when all is
       for (const name of [...needs, component.package]) {
         if (existsSync(join(CACHE, name))) continue;

@@ -1,10 +1,10 @@
 // Bundles the engine into dist/: `tare.js` (the command line), chunks that it loads when needed (the daemon is one, so
-// that `tare ps` does not pay for it), and the workers of the packages, which must be files of their own.
+// that `tare ps` does not pay for it), the workers of the packages, which must be files of their own, and the dashboard.
 //
 // Native code stays where its package is.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { copyFile, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -76,3 +76,20 @@ await build({
     js: `import { createRequire as __tareRequire } from 'node:module';\nconst require = __tareRequire(import.meta.url);`,
   },
 });
+
+// The page of `tare ui`: one script and one style sheet, nothing from elsewhere.
+await build({
+  absWorkingDir: root,
+  entryPoints: [{ in: 'ui/app.tsx', out: 'app' }],
+  outdir: 'dist/ui',
+  bundle: true,
+  minify: true,
+  format: 'esm',
+  platform: 'browser',
+  target: ['chrome123', 'firefox120', 'safari17.5'],
+  jsx: 'automatic',
+  jsxImportSource: 'preact',
+  legalComments: 'none',
+  logLevel: 'warning',
+});
+await copyFile(join(root, 'ui', 'index.html'), join(root, 'dist', 'ui', 'index.html'));

@@ -374,6 +374,10 @@ export const commandTable: Readonly<Record<string, Entry>> = {
       },
     },
   },
+  ui: entry(
+    'Show the daemon in a browser: containers, images, networks, volumes, Jobs and events',
+    () => import('./commands/ui.ts'),
+  ),
   unpause,
   update,
   version: entry('Show the Tare version information', () => import('./commands/version.ts')),

@@ -18,6 +18,7 @@ const common = [
   'info',
   'jobs',
   'doctor',
+  'ui',
   'daemon',
 ];
 

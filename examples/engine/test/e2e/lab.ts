@@ -153,7 +153,7 @@ export async function startLab(
 }
 
 /** The bundled command, as users run it; from sources when it was not built. */
-function tareCommand(): string[] {
+export function tareCommand(): string[] {
   const bundle = join(ENGINE, 'dist', 'tare.js');
   return existsSync(bundle) && process.env.TARE_FROM_SOURCES === undefined
     ? [join(ENGINE, 'bin', 'tare.mjs')]
