@@ -57,6 +57,32 @@ export function openGitContext(reference: GitReference, options: ContextOptions)
   return open(options, async () => void (await checkoutGit(reference, directory, { signal })));
 }
 
+/**
+ * A directory of this machine, as it is: what it ignores is left out of a copy, everything else is read in place.
+ *
+ * @param options.directory - of the copy, if there is one; not there yet
+ */
+export async function openLocalContext(root: string, options: ContextOptions): Promise<BuildContext> {
+  const { directory, trees, signal } = options;
+  const own = { ...options, directory: root };
+  const rules = await readIgnoreRules(own);
+  const dockerfile = readDockerfile(own);
+  if (!rules) return { directory: root, dockerfile, rules, [Symbol.asyncDispose]: () => Promise.resolve() };
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const remove = (): Promise<void> => rm(directory, { recursive: true, force: true });
+  try {
+    const exclude = (path: string, isDirectory: boolean): boolean =>
+      rules.ignores(path) && !(isDirectory && rules.hasExceptions);
+    const tree = { kind: 'tree' as const, root, path: '/', name: '', exclude };
+    await trees.extract(trees.layer([tree], signal), directory, '/', { sameKind: false, signal });
+    if (rules.hasExceptions) await removeIgnored(directory, '', rules);
+  } catch (error) {
+    await remove();
+    throw error;
+  }
+  return { directory, dockerfile, rules, [Symbol.asyncDispose]: remove };
+}
+
 async function open(options: ContextOptions, fill: () => Promise<void>): Promise<BuildContext> {
   const { directory } = options;
   await using undo = new AsyncDisposableStack();

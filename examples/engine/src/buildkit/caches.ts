@@ -2,7 +2,8 @@
 import { Code, ConnectError } from '@connectrpc/connect';
 import { MEDIA_TYPES, parseDigest } from '@tare/image-spec';
 
-import { copyDocuments, pushCache } from '../builder/in-engine/push.ts';
+import { copyDocuments } from '../builder/documents.ts';
+import { pushCache } from '../builder/in-engine/push.ts';
 import type { BuildParts } from '../builder/in-engine/parts.ts';
 import { asStep, transfer } from '../builder/output.ts';
 import { cacheDocuments, readCache } from '../builder/remote-cache.ts';

@@ -4,14 +4,13 @@ import {
   parseReference,
   referenceTarget,
   withDefaultTag,
-  type Descriptor,
   type Reference,
 } from '@tare/image-spec';
-import { copyGraph, MemoryContent, type ContentSink, type ContentSource } from '@tare/image-spec/content';
 
-import { imageDocuments, push, type ImageDocument, type NewLayer } from '../../images/create.ts';
+import { imageDocuments } from '../../images/create.ts';
 import { pushError } from '../../images/registry-errors.ts';
 import type { RegistryAuth } from '../../images/remote.ts';
+import { copyDocuments } from '../documents.ts';
 import { cacheDocuments, readCache, type CacheDocuments } from '../remote-cache.ts';
 import type { CacheSource } from '../request.ts';
 import type { Solved } from '../solve.ts';
@@ -61,28 +60,6 @@ async function pushTo(
   } catch (error) {
     throw pushError(error);
   }
-}
-
-/** Copies what a manifest refers to, and then itself. @param blobs - has the layers */
-export async function copyDocuments(
-  blobs: ContentSource,
-  sink: ContentSink,
-  {
-    config,
-    manifest,
-    layers,
-  }: { config: ImageDocument; manifest: ImageDocument; layers: readonly NewLayer[] },
-  signal: AbortSignal,
-): Promise<Descriptor> {
-  const own = new MemoryContent();
-  for (const document of [config, manifest]) await push(own, document, signal);
-  const known = new Set(layers.map(({ descriptor }) => descriptor.digest));
-  const source: ContentSource = {
-    fetch: (descriptor, options) =>
-      known.has(descriptor.digest) ? blobs.fetch(descriptor, options) : own.fetch(descriptor, options),
-  };
-  await copyGraph(source, sink, manifest.descriptor, { signal });
-  return manifest.descriptor;
 }
 
 /** A cache, or an image, of a registry; only what is used is fetched. An image that is here will do instead. */

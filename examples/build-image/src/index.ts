@@ -1,0 +1,1 @@
+export { buildAndPush, openImageBuilder, type BuildOptions, type ImageBuilder } from './build-image.ts';
