@@ -96,5 +96,5 @@ fi
 say ""
 say "Try it:            tare run hello-world"
 say "Without sudo:      usermod -aG $group NAME, then log out and in again; who is in $group is as powerful as root"
-say "A registry mirror: \"registry-mirrors\" in /etc/tare/daemon.json, then systemctl restart tare"
+say "A registry mirror: \"registry-mirrors\" in /etc/tare/daemon.json, then systemctl reload tare"
 say "Take it away:      $root/current/uninstall.sh"

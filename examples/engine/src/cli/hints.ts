@@ -85,7 +85,12 @@ async function closeImage(cli: Cli, name: string): Promise<string | undefined> {
   const rows = await cli.client.json<{ RepoTags: string[] | null }[]>('GET', '/images/json');
   const known = rows.flatMap(({ RepoTags }) => RepoTags ?? []);
   const bare = known.map((tag) => tag.replace(/:latest$/, ''));
-  return meant(name.replace(/:latest$/, ''), [...bare, ...known.map((tag) => tag.replace(/:[^:/]*$/, ''))]);
+  const repositories = [...new Set(known.map(withoutTag))];
+  return meant(name.replace(/:latest$/, ''), [...bare, ...known]) ?? meant(withoutTag(name), repositories);
+}
+
+function withoutTag(name: string): string {
+  return name.replace(/:[^:/]*$/, '');
 }
 
 async function closeNetwork(cli: Cli, name: string): Promise<string | undefined> {

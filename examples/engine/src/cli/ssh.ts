@@ -37,8 +37,9 @@ export function dialSsh({ url, user, hostname, port, socketPath }: Endpoint & { 
   child.once('error', (cause) =>
     connection.destroy(new ConnectionError(`cannot start ssh for ${url}: ${cause.message}`, { cause })),
   );
-  child.once('exit', (code) => {
-    if (code === 0 || code === null) return;
+  // the end of its output is told with its reason, which its exit has
+  child.once('close', (code) => {
+    if (code === 0 || code === null) return connection.push(null);
     const reason = complaint.trim() || `ssh ended with code ${code}`;
     connection.destroy(new ConnectionError(`error during connect: ${url}: ${reason}`));
   });
@@ -59,7 +60,6 @@ class SshConnection extends Duplex {
     output.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) output.pause();
     });
-    output.once('end', () => this.push(null));
     // the exit of ssh says why
     input.on('error', () => undefined);
   }

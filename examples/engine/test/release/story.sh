@@ -70,7 +70,7 @@ END
 ./docker-registry serve registry.yml >registry.log 2>&1 &
 registry_pid=$!
 printf '{ "registry-mirrors": ["http://%s"] }\n' "$registry" >/etc/tare/daemon.json
-if has_systemd; then systemctl restart tare; else
+if has_systemd; then systemctl reload tare; else
   stop_daemon
   start_daemon
 fi
