@@ -4,6 +4,7 @@
  * @see https://github.com/opencontainers/runtime-spec/blob/main/features.md
  */
 import { detectCgroups } from './cgroups/layout.ts';
+import { resctrlRoot } from './intel-rdt.ts';
 import { MOUNT_OPTIONS } from './plan/mount-options.ts';
 import { AUDIT_ARCHITECTURE } from './seccomp/architectures.ts';
 import { SECCOMP_FLAGS } from './seccomp/compile.ts';
@@ -71,9 +72,9 @@ export function features(): Features {
       },
       apparmor: { enabled: modules.apparmor },
       selinux: { enabled: modules.selinux },
-      intelRdt: { enabled: false },
+      intelRdt: { enabled: resctrlRoot() !== undefined },
       mountExtensions: { idmap: { enabled: true } },
-      netDevices: { enabled: false },
+      netDevices: { enabled: true },
     },
     annotations: {},
     potentiallyUnsafeConfigAnnotations: [],

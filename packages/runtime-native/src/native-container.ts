@@ -9,6 +9,7 @@ import { RuntimeError } from './errors.ts';
 import { RequestFailed } from './helper/connection.ts';
 import { runHooks, runPoststop } from './hooks.ts';
 import { failureError } from './helper/failure.ts';
+import { joinRdtGroups, removeRdtGroups } from './intel-rdt.ts';
 import { FRAME, PHASE } from './helper/message.ts';
 import { MonitoredProcess } from './native-process.ts';
 import { compileExec } from './plan/compile.ts';
@@ -365,6 +366,7 @@ export class NativeContainer implements Container {
     });
     try {
       await process.launch(plan, fd, PHASE.RUNNING, options);
+      if (this.#record.rdt) joinRdtGroups(this.#record.rdt, process.pid);
       return new NativeExec(process);
     } catch (error) {
       rmSync(directory, { recursive: true, force: true });
@@ -391,6 +393,7 @@ export class NativeContainer implements Container {
     // processes that outlived the first one, in a pid namespace that is not the container's own
     if (this.#cgroup.pids().length > 0) await this.#cgroup.kill(SIGKILL);
     await this.#cgroup.remove();
+    if (this.#record.rdt) removeRdtGroups(this.#record.rdt);
     this.#process.release();
     this.#state.remove(this.id);
     await runPoststop({ spec: this.spec, subject: this.#subject(), signal }, this.#warn);

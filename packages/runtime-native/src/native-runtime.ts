@@ -8,14 +8,19 @@ import { RuntimeError } from './errors.ts';
 import { runHooks, runPoststop } from './hooks.ts';
 import type { HookRun } from './hooks.ts';
 import { effectiveSpec } from './effective-spec.ts';
+import { joinRdtGroups, makeRdtGroups, planRdtGroups, removeRdtGroups, resctrlRoot } from './intel-rdt.ts';
+import type { RdtGroups } from './intel-rdt.ts';
 import { NativeContainer, placementOf } from './native-container.ts';
+import { moveDevices } from './net-devices.ts';
+import type { MovedDevices } from './net-devices.ts';
 import { compileContainer, processOf } from './plan/compile.ts';
+import { hasRuntimeHooks } from './plan/hooks.ts';
 import type { HookSubject } from './plan/hooks.ts';
 import { hostId } from './plan/namespaces.ts';
 import { encodePlan, formatPlan } from './plan/operations.ts';
 import type { Plan } from './plan/operations.ts';
 import { isTerminal } from './plan/process.ts';
-import { cannot, checkId, parseSpec } from './plan/validate.ts';
+import { cannot, checkId, missing, parseSpec } from './plan/validate.ts';
 import type { CallOptions, Container, ContainerState, CreateOptions, Runtime } from './runtime.ts';
 import { seccompFilter } from './seccomp-filter.ts';
 import { securityModules } from './security-modules.ts';
@@ -117,6 +122,15 @@ function inBundle(spec: Spec, bundle: string | undefined): Spec {
   return { ...spec, root: { ...spec.root, path: resolve(bundle, spec.root.path) } };
 }
 
+/** The groups of `linux.intelRdt`, and where they are. @throws {RuntimeError} `UNSUPPORTED` on another machine */
+function rdtOf(id: string, spec: Spec): { root: string; groups: RdtGroups } | undefined {
+  const { intelRdt } = spec.linux ?? {};
+  if (!intelRdt) return undefined;
+  const root = resctrlRoot();
+  if (root === undefined) throw missing('linux.intelRdt', 'resctrl');
+  return { root, groups: planRdtGroups(root, id, intelRdt) };
+}
+
 /** The limits that this process may set; devices are ruled by a program, which only root may load. */
 function enforceable(spec: Spec, warn: (warning: RuntimeError) => void): LinuxResources | undefined {
   const { resources } = spec.linux ?? {};
@@ -144,16 +158,32 @@ function delegate(spec: Spec): number | undefined {
   return linux.uidMappings ? hostId(linux.uidMappings, process.user.uid) : process.user.uid;
 }
 
-/** The hooks that this process runs while a container is being made. */
-class CreateHooks {
+/** What this process does while a container waits with its namespaces made: devices, groups of the processor, hooks. */
+class CreateHooks implements AsyncDisposable {
   readonly #run: Omit<HookRun, 'pid'>;
+  readonly #rdt: RdtGroups | undefined;
+  #devices: MovedDevices | undefined;
   begun = false;
 
-  constructor(spec: Spec, subject: HookSubject, signal: AbortSignal | undefined) {
+  constructor(spec: Spec, subject: HookSubject, rdt: RdtGroups | undefined, signal: AbortSignal | undefined) {
     this.#run = { spec, subject, status: 'creating', signal };
+    this.#rdt = rdt;
+  }
+
+  /** The container is made: what it got is its own. */
+  keep(): void {
+    this.#devices?.keep();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#devices?.[Symbol.asyncDispose]();
   }
 
   async run(pid: number): Promise<void> {
+    const { netDevices = {} } = this.#run.spec.linux ?? {};
+    if (this.#rdt) joinRdtGroups(this.#rdt, pid);
+    if (Object.keys(netDevices).length > 0) this.#devices = await moveDevices(pid, netDevices);
+    if (!hasRuntimeHooks(this.#run.spec)) return;
     this.begun = true;
     await runHooks('prestart', { ...this.#run, pid });
     await runHooks('createRuntime', { ...this.#run, pid });
@@ -190,6 +220,7 @@ class NativeRuntime implements Runtime {
     const directory = this.#state.directory(id);
     const bytes = encodePlan(compile(spec, options, subject, directory, cgroup, this.#warn));
     const resources = enforceable(spec, this.#warn);
+    const rdt = rdtOf(id, spec);
 
     const record: ContainerRecord = {
       version: 1,
@@ -199,26 +230,31 @@ class NativeRuntime implements Runtime {
       cgroup: path,
       bundle,
       terminal: isTerminal(processOf(spec), options.stdio ?? {}),
+      rdt: rdt?.groups,
       maker: ownProcess(),
     };
     await using undo = new AsyncDisposableStack();
     this.#state.create(id, record);
     undo.defer(() => this.#state.remove(id));
+    if (rdt) undo.defer(() => removeRdtGroups(rdt.groups));
     cgroup.create();
     undo.defer(() => cgroup.remove());
     if (resources) cgroup.apply(resources);
     const owner = delegate(spec);
     if (owner !== undefined) cgroup.delegate(owner);
     container = new NativeContainer(id, this.#state, record, this.#warn, cgroup);
-    const hooks = new CreateHooks(spec, subject, signal);
+    await using hooks = new CreateHooks(spec, subject, record.rdt, signal);
     try {
+      if (rdt) makeRdtGroups(rdt.root, rdt.groups, spec.linux!.intelRdt!);
       await container.launch(bytes, { ...options, onHooks: (pid) => hooks.run(pid) });
     } catch (error) {
+      await hooks[Symbol.asyncDispose]();
       await undo.disposeAsync();
       // the runtime spec: once hooks have run, those of the end run too, whatever else went wrong
       if (hooks.begun || hookOfContainer(error)) await runPoststop({ spec, subject }, this.#warn);
       throw error;
     }
+    hooks.keep();
     undo.move();
     return container;
   }
@@ -264,6 +300,7 @@ class NativeRuntime implements Runtime {
     // its monitor kills it as soon as the maker is gone, so this finds somebody only by chance
     await cgroup.kill();
     await cgroup.remove();
+    if (record.rdt) removeRdtGroups(record.rdt);
     this.#state.remove(id);
   }
 

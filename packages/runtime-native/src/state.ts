@@ -27,6 +27,7 @@ import {
 import { join } from 'node:path';
 
 import { RuntimeError } from './errors.ts';
+import type { RdtGroups } from './intel-rdt.ts';
 import type { ExitStatus } from './runtime.ts';
 import type { Spec } from './spec/config.ts';
 
@@ -38,6 +39,8 @@ export interface ContainerRecord {
   /** Path of the container's cgroup below the root of each hierarchy. */
   cgroup: string;
   terminal: boolean;
+  /** Of `linux.intelRdt`. */
+  rdt?: RdtGroups | undefined;
   /** Absolute; what the caller calls the container's bundle. */
   bundle?: string | undefined;
   /** Working directory of the maker, which stands in for a bundle. */

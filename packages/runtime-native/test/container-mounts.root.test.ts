@@ -128,6 +128,40 @@ describeContainers('a mount in a container', () => {
     }
   });
 
+  it('has ids that its options map', async () => {
+    const options = ['bind', 'idmap=uids=0-5000-100;gids=0-6000-100'];
+    expect(await out('stat -c "%u %g" /m/file', { destination: '/m', type: 'bind', source, options })).toBe(
+      '5000 6000',
+    );
+  });
+
+  it('changes its attributes when it is mounted again', async () => {
+    const bound = { destination: '/m', type: 'bind', source, options: ['rbind', 'rw'] };
+    const again = (...options: string[]): MountSpec => ({
+      destination: '/m',
+      options: ['remount', ...options],
+    });
+    const script = 'grep " /m " /proc/self/mountinfo | cut -d" " -f6; touch /m/x 2>&1';
+    expect(await out(script, bound, again('bind', 'ro', 'noexec'), again('exec', 'nosuid'))).toMatch(
+      /^ro,nosuid,relatime\ntouch: .*Read-only file system$/,
+    );
+    const wrong = (mount: MountSpec): Promise<string> => out('true', bound, mount);
+    await expect(wrong(again('size=5'))).rejects.toMatchObject({
+      code: 'INVALID_SPEC',
+      field: 'mounts[8].options',
+    });
+    await expect(wrong(again('shared'))).rejects.toMatchObject({
+      code: 'INVALID_SPEC',
+      field: 'mounts[8].options',
+    });
+    // nothing is mounted there
+    await expect(out('true', { destination: '/etc', options: ['remount', 'ro'] })).rejects.toMatchObject({
+      code: 'SETUP_FAILED',
+      step: 'ATTRIBUTES',
+      path: '/etc',
+    });
+  });
+
   it('has the propagation of its options', async () => {
     const script = 'awk \'$5 == "/m" { print $7 }\' /proc/self/mountinfo';
     const mount = (...options: string[]): MountSpec => ({ destination: '/m', type: 'bind', source, options });

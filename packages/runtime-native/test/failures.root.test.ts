@@ -130,10 +130,10 @@ describeContainers('a container that cannot be made', () => {
   });
 
   it('refuses what it cannot do instead of leaving it out', async () => {
-    const personality = { domain: 'LINUX32' as const, flags: ['ADDR_NO_RANDOMIZE'] };
+    const personality = { domain: 'LINUX32' as const, flags: ['ADDR_NO_RANDOMIZE', 'NO_SUCH_FLAG'] };
     expect(await fails((spec) => (spec.linux!.personality = personality))).toMatchObject({
       code: 'UNSUPPORTED',
-      field: 'linux.personality.flags',
+      field: 'linux.personality.flags[1]',
     });
     expect(await fails((spec) => (spec.linux!.intelRdt = { closID: 'a' }))).toMatchObject({
       code: 'UNSUPPORTED',

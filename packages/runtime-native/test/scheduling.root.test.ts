@@ -89,6 +89,12 @@ describeContainers('the process of a container', () => {
     expect(await execOut({ args, env: ['PATH=/bin'] }, change)).toBe(machine);
   });
 
+  it('has the flags of the personality of the spec', async () => {
+    const change = (spec: Spec): void =>
+      void (spec.linux!.personality = { domain: 'LINUX', flags: ['ADDR_NO_RANDOMIZE', 'UNAME26'] });
+    expect(await out('cat /proc/self/personality; busybox uname -r', change)).toMatch(/^00060000\n2\.6\./);
+  });
+
   it('runs an exec on the CPUs of the spec', async () => {
     const change = (spec: Spec): void => void (spec.process!.execCPUAffinity = { initial: '0', final: '0' });
     const args = ['grep', 'Cpus_allowed_list', '/proc/self/status'];

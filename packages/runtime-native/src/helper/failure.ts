@@ -14,6 +14,8 @@ function describeExec({ errno, errnoCode, path, reason }: HelperFailure): string
 
 /** The field of the spec that a step of the plan does, where there is but one. */
 const FIELDS: Readonly<Record<string, string>> = {
+  USER_NAMESPACE: 'linux.uidMappings',
+  LIMIT_ROOM: 'process.rlimits',
   TIME_OFFSETS: 'linux.timeOffsets',
   SYSCTL: 'linux.sysctl',
   HOSTNAME: 'hostname',

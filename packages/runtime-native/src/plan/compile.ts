@@ -33,8 +33,8 @@ import {
   standingOperations,
   timeOperations,
 } from './scheduling.ts';
-import { nameOperations, sysctlOperations } from './settings.ts';
-import { invalid, refuseUnsupported } from './validate.ts';
+import { checkNetDevices, nameOperations, sysctlOperations } from './settings.ts';
+import { invalid } from './validate.ts';
 
 const ROOT_PROPAGATION = {
   shared: MS_SHARED,
@@ -164,13 +164,13 @@ export function processOf(spec: Spec): ProcessSpec {
  * @throws {RuntimeError} `INVALID_SPEC` or `UNSUPPORTED`, each with `field`
  */
 export function compileContainer(spec: Spec, context: PlanContext): Plan {
-  refuseUnsupported(spec);
   const process = processOf(spec);
   const namespaces = readNamespaces(spec);
   const user = userNamespaceOf(spec, namespaces, context.caller);
   const identity = identityOf(process, user, context.caller);
   const staged = user !== undefined || Object.keys(spec.linux?.timeOffsets ?? {}).length > 0;
   const joined = namespaces.get('mount')!.path;
+  checkNetDevices(spec, namespaces, context.caller);
 
   const mounts = new MountPlan();
   if (joined === undefined) {

@@ -58,9 +58,20 @@ function* operations(
   }
 }
 
+/** Whether the maker has something to do once the namespaces are there: devices, groups of the processor, hooks. */
+function needsMaker(spec: Spec): boolean {
+  const { netDevices = {}, intelRdt } = spec.linux ?? {};
+  return Object.keys(netDevices).length > 0 || intelRdt !== undefined || hasRuntimeHooks(spec);
+}
+
+/** Hooks that the maker runs while the container is being made. */
+export function hasRuntimeHooks(spec: Spec): boolean {
+  return hooksOf(spec, 'prestart').length + hooksOf(spec, 'createRuntime').length > 0;
+}
+
 /** Everything that happens right before the pivot: the wait for the caller's own hooks, then the container's. */
 export function* createHookOperations(spec: Spec, subject: HookSubject): Generator<Operation> {
-  if (hooksOf(spec, 'prestart').length + hooksOf(spec, 'createRuntime').length > 0) yield ['RUNTIME_HOOKS'];
+  if (needsMaker(spec)) yield ['RUNTIME_HOOKS'];
   yield* operations('CREATE_HOOK', hooksOf(spec, 'createContainer'), stateHead(spec, subject, 'creating'));
 }
 

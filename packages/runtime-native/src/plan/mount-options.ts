@@ -1,4 +1,5 @@
 /** Mount options as mount(8) and the OCI runtime spec write them, turned into what the mount API takes. */
+import type { IdMapping } from '../spec/linux.ts';
 
 /** What a list of options asks for. Attribute bits are those of mount_setattr(2). */
 export interface MountOptions {
@@ -15,8 +16,10 @@ export interface MountOptions {
   data: string[];
   /** A tmpfs that begins with what it covers. */
   copyUp: boolean;
+  /** A change of the attributes of what is mounted there already. */
+  remount: boolean;
   /** Ids mapped as the mount's `uidMappings` and `gidMappings` say; `recursive` with the mounts below it. */
-  idmap: { recursive: boolean } | undefined;
+  idmap: { recursive: boolean; maps: OptionMaps | undefined } | undefined;
   /** Options that ask for what this version cannot do. */
   unsupported: string[];
 }
@@ -83,16 +86,7 @@ const IGNORED = new Set([
   '_netdev',
 ]);
 
-const UNSUPPORTED = new Set([
-  // the forms of crun with mappings in them
-  'idmap',
-  'ridmap',
-  'remount',
-  'move',
-  'copy-symlink',
-  'src-nofollow',
-  'dest-nofollow',
-]);
+const UNSUPPORTED = new Set(['move', 'copy-symlink', 'src-nofollow', 'dest-nofollow']);
 
 /** Every option that is understood; others go to the file system. */
 export const MOUNT_OPTIONS: readonly string[] = [
@@ -103,8 +97,30 @@ export const MOUNT_OPTIONS: readonly string[] = [
   'rbind',
   'idmap',
   'ridmap',
+  'remount',
   'tmpcopyup',
 ].toSorted();
+
+/** Mappings in an option, as crun has them: `idmap=uids=0-1000-10#10-5000-1;gids=…`. */
+export interface OptionMaps {
+  uidMappings: IdMapping[];
+  gidMappings: IdMapping[];
+}
+
+/** @returns undefined when it is not of that form */
+function parseMaps(text: string): OptionMaps | undefined {
+  const maps: OptionMaps = { uidMappings: [], gidMappings: [] };
+  for (const part of text.split(';').filter(Boolean)) {
+    const match = /^(uids|gids)=(\d+-\d+-[1-9]\d*(?:#\d+-\d+-[1-9]\d*)*)$/.exec(part);
+    if (!match) return undefined;
+    const mappings = match[2]!.split('#').map((triple) => {
+      const [containerID = 0, hostID = 0, size = 0] = triple.split('-').map(Number);
+      return { containerID, hostID, size };
+    });
+    maps[match[1] === 'uids' ? 'uidMappings' : 'gidMappings'].push(...mappings);
+  }
+  return maps.uidMappings.length > 0 && maps.gidMappings.length > 0 ? maps : undefined;
+}
 
 /** Parses a list of options; later ones win over earlier ones. */
 export function parseMountOptions(options: readonly string[], type?: string): MountOptions {
@@ -117,6 +133,7 @@ export function parseMountOptions(options: readonly string[], type?: string): Mo
     propagation: 0,
     data: [],
     copyUp: false,
+    remount: false,
     idmap: undefined,
     unsupported: [],
   };
@@ -127,8 +144,14 @@ export function parseMountOptions(options: readonly string[], type?: string): Mo
     else if (change) {
       result.set = (result.set & ~change[1]) | change[0];
       result.clear = (result.clear & ~change[0]) | change[1];
-    } else if (option === 'idmap' || option === 'ridmap') result.idmap = { recursive: option === 'ridmap' };
-    else if (option === 'tmpcopyup') result.copyUp = true;
+    } else if (option === 'remount') result.remount = true;
+    else if (/^r?idmap(?:=|$)/.test(option)) {
+      const [name, ...value] = option.split('=');
+      const maps = value.length > 0 ? parseMaps(value.join('=')) : undefined;
+      // relative to the user namespace ("@"), or nonsense
+      if (value.length > 0 && !maps) result.unsupported.push(option);
+      result.idmap = { recursive: name === 'ridmap', maps };
+    } else if (option === 'tmpcopyup') result.copyUp = true;
     else if (option in PROPAGATION) result.propagation = PROPAGATION[option]!;
     else if (recursive) {
       result.setAll = (result.setAll & ~recursive[1]) | recursive[0];

@@ -192,7 +192,8 @@ function planMount(plan: MountPlan, mount: MountSpec, field: string, scope: Scop
     throw invalid(`${field}.options`, 'tmpcopyup is for mounts of type tmpfs');
   }
   const mapped = options.idmap || mount.uidMappings?.length || mount.gidMappings?.length;
-  const maps = mapped ? idMapsOf(mount, spec, field) : undefined;
+  const maps = mapped ? idMapsOf({ ...mount, ...options.idmap?.maps }, spec, field) : undefined;
+  if (options.remount) return planRemount(plan, destination, options, field);
   if (options.bind) {
     if (!mount.source?.startsWith('/')) throw invalid(`${field}.source`, 'must be an absolute path');
     if (options.data.length > 0)
@@ -231,6 +232,16 @@ function planMount(plan: MountPlan, mount: MountSpec, field: string, scope: Scop
     plan.add(['MAPPED', plan.idMap(maps), options.idmap?.recursive ? 1 : 0]);
   }
   plan.add(['MOUNT', type, source, destination, data, attributes, propagation, flags]);
+}
+
+/** Attributes of what is there: an earlier mount of the container's, whole or with those below it. */
+function planRemount(plan: MountPlan, destination: string, options: MountOptions, field: string): void {
+  const { data, propagation, copyUp, idmap } = options;
+  const other = data[0] ?? (propagation ? 'propagation' : copyUp ? 'tmpcopyup' : idmap ? 'idmap' : undefined);
+  if (other !== undefined) throw invalid(`${field}.options`, `${other} cannot be changed with remount`);
+  const { set, clear, setAll, clearAll } = options;
+  if (set | clear) plan.add(['ATTRIBUTES', destination, set, clear, 0]);
+  if (setAll | clearAll) plan.add(['ATTRIBUTES', destination, setAll, clearAll, 1]);
 }
 
 /** The group of a terminal can only be one that the user namespace has. */

@@ -47,6 +47,23 @@ const MEMORY_POLICY_FLAGS = {
   MPOL_F_STATIC_NODES: 1 << 15,
 } as const;
 
+/** Of personality(2), by the kernel's names: the specification has none of its own yet. */
+const PERSONALITY_FLAGS = new Map(
+  Object.entries({
+    UNAME26: 0x0020000,
+    ADDR_NO_RANDOMIZE: 0x0040000,
+    FDPIC_FUNCPTRS: 0x0080000,
+    MMAP_PAGE_ZERO: 0x0100000,
+    ADDR_COMPAT_LAYOUT: 0x0200000,
+    READ_IMPLIES_EXEC: 0x0400000,
+    ADDR_LIMIT_32BIT: 0x0800000,
+    SHORT_INODE: 0x1000000,
+    WHOLE_SECONDS: 0x2000000,
+    STICKY_TIMEOUTS: 0x4000000,
+    ADDR_LIMIT_3GB: 0x8000000,
+  }),
+);
+
 const PERSONAS = { LINUX: 0, LINUX32: 8 } as const;
 
 /** What the kernel can be told about at most; a list such as `0-4294967295` is a mistake or an attack. */
@@ -156,9 +173,14 @@ export function* standingOperations(
   yield* memoryPolicyOperations(spec.linux ?? {});
   yield* labelOperations(process, modules);
   const { personality } = spec.linux ?? {};
-  // no flag has a meaning in the specification yet
-  if (personality?.flags?.length) throw unsupported('linux.personality.flags');
-  if (personality) yield ['PERSONALITY', PERSONAS[personality.domain]];
+  if (!personality) return;
+  let persona: number = PERSONAS[personality.domain];
+  personality.flags?.forEach((flag, i) => {
+    const bit = PERSONALITY_FLAGS.get(flag);
+    if (bit === undefined) throw unsupported(`linux.personality.flags[${i}]`);
+    persona |= bit;
+  });
+  yield ['PERSONALITY', persona];
 }
 
 /** The CPUs of an exec'd process: before it is in the container's cgroup, and from then on. */

@@ -1,9 +1,10 @@
 /** Settings of the kernel that belong to a namespace: sysctls, host and domain name. Those of the host are refused. */
 import type { Spec } from '../spec/config.ts';
 import type { NamespaceSpec } from '../spec/linux.ts';
+import type { Caller } from './context.ts';
 import type { Namespaces } from './namespaces.ts';
 import type { Operation } from './operations.ts';
-import { invalid } from './validate.ts';
+import { cannot, invalid } from './validate.ts';
 
 /** Sysctls that belong to the ipc namespace; `net.…` belongs to the network one. All others are the host's. */
 const IPC_SYSCTLS =
@@ -36,5 +37,30 @@ export function* nameOperations(spec: Spec, namespaces: Namespaces): Generator<O
     if (!name) continue;
     if (!namespaces.has('uts')) throw invalid(field, 'needs a uts namespace: it would rename the host');
     yield [field === 'hostname' ? 'HOSTNAME' : 'DOMAINNAME', name];
+  }
+}
+
+/** What the kernel takes as the name of a network device. */
+const DEVICE_NAME = /^(?!\.{1,2}$)[^/\s:]{1,15}$/;
+
+/**
+ * `linux.netDevices`, which the maker moves. @throws {RuntimeError} `INVALID_SPEC`, or `UNSUPPORTED` for others than root
+ */
+export function checkNetDevices(spec: Spec, namespaces: Namespaces, caller: Caller): void {
+  const devices = Object.entries(spec.linux?.netDevices ?? {});
+  if (devices.length === 0) return;
+  const field = 'linux.netDevices';
+  if (!namespaces.has('network'))
+    throw invalid(field, 'needs a network namespace: the devices are there already');
+  if (!caller.privileged) throw cannot(field, 'only root can move devices of the host');
+  const taken = new Map<string, string>();
+  for (const [name, { name: newName = name }] of devices) {
+    const at = `${field}[${JSON.stringify(name)}]`;
+    if (!DEVICE_NAME.test(name)) throw invalid(at, 'is no name of a network device');
+    if (!DEVICE_NAME.test(newName))
+      throw invalid(`${at}.name`, `${JSON.stringify(newName)} is no name of a device`);
+    const other = taken.get(newName);
+    if (other !== undefined) throw invalid(`${at}.name`, `${newName} is what ${other} is called, too`);
+    taken.set(newName, name);
   }
 }

@@ -66,16 +66,6 @@ function checked<T>(result: ZodSafeParseResult<T>, root: string): T {
   throw new RuntimeError('INVALID_SPEC', `${field}: ${issue.message}`, { field, cause: result.error });
 }
 
-/** Fields of `process`, `linux` and the top level that a later version will know. */
-export function refuseUnsupported(spec: Spec): void {
-  const { linux = {} } = spec;
-  const asked: [field: string, present: unknown][] = [
-    ['linux.intelRdt', linux.intelRdt],
-    ['linux.netDevices', linux.netDevices],
-  ];
-  for (const [field, present] of asked) if (present) throw unsupported(field);
-}
-
 /** @throws {RuntimeError} `INVALID_SPEC` with the field's path */
 export function parseResources(value: unknown): LinuxResources {
   return checked(resourcesSchema.safeParse(value), 'resources');

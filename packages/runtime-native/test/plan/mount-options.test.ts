@@ -31,9 +31,24 @@ describe('mount options', () => {
   });
 
   it('name what is not supported', () => {
-    expect(parseMountOptions(['idmap=uids=0-1-1', 'remount']).unsupported).toEqual([
-      'idmap=uids=0-1-1',
-      'remount',
-    ]);
+    const options = ['idmap=uids=0-1-1', 'ridmap=@uids=0-1-1;gids=0-1-1', 'idmap=', 'move', 'src-nofollow'];
+    expect(parseMountOptions(options).unsupported).toEqual(options);
+  });
+
+  it('may hold the ids of the mount, as crun writes them', () => {
+    const option = 'ridmap=uids=0-1000-10#20-5000-1;gids=0-7-1';
+    expect(parseMountOptions([option])).toMatchObject({
+      unsupported: [],
+      idmap: {
+        recursive: true,
+        maps: {
+          uidMappings: [
+            { containerID: 0, hostID: 1000, size: 10 },
+            { containerID: 20, hostID: 5000, size: 1 },
+          ],
+          gidMappings: [{ containerID: 0, hostID: 7, size: 1 }],
+        },
+      },
+    });
   });
 });
