@@ -8,9 +8,16 @@
 
 import { createHash, randomBytes } from 'node:crypto';
 
+import type { Network } from './driver.ts';
 import { NetdriverError } from './errors.ts';
 import type { NetworkKernel } from './kernel.ts';
-import { addAddress, decodeAddress, dumpAddresses, type InterfaceAddress } from './netlink/address.ts';
+import {
+  addAddress,
+  decodeAddress,
+  deleteAddress,
+  dumpAddresses,
+  type InterfaceAddress,
+} from './netlink/address.ts';
 import { NetlinkConnection } from './netlink/connection.ts';
 import { deleteFlow, deleteFlowsOf, deleteFlowsToPort, listFlows } from './netlink/conntrack.ts';
 import { AF } from './netlink/ip-address.ts';
@@ -30,7 +37,7 @@ import {
 } from './netlink/link.ts';
 import type { NetlinkRequest } from './netlink/message.ts';
 import { deleteNeighbour } from './netlink/neighbour.ts';
-import { decodeRoute, dumpRoutes, MAIN_TABLE, type Route } from './netlink/route.ts';
+import { addLoopbackRoute, decodeRoute, dumpRoutes, MAIN_TABLE, type Route } from './netlink/route.ts';
 import { hasIpv6, writeSysctl } from './sysctl.ts';
 
 /** A thousand times what it takes; only a bridge that somebody took down comes to it. */
@@ -39,13 +46,20 @@ const FORWARDING_TIMEOUT_MS = 2000;
 /** Flows that are deleted in one piece: their acknowledgements fit every receive buffer. */
 const DELETIONS_AT_ONCE = 64;
 
+/** What the alias of each of our bridges begins with. */
+const ALIAS_PREFIX = 'tare ';
+
 /** What a bridge is to be. */
 export interface BridgeOptions {
   networkId: string;
   bridgeName: string;
-  address: string;
-  prefixLength: number;
+  addresses: readonly { address: string; prefixLength: number }[];
   mtu: number;
+  ipv6: boolean;
+  /** Lets the host's ::1 be translated to an endpoint's address, as far as the kernel can. */
+  loopback6: boolean;
+  /** Somebody else's, who sees to everything but our addresses. */
+  foreign: boolean;
 }
 
 /** The host's side of a driver's links, in this process's network namespace. */
@@ -57,6 +71,8 @@ export class BridgeLinks {
   #route: NetlinkConnection | undefined;
   #reaper: NetlinkConnection | undefined;
   #netfilter: NetlinkConnection | undefined;
+  /** Addresses that were added to somebody else's bridges, by the bridge's index. */
+  readonly #added = new Map<number, { address: string; prefixLength: number }[]>();
   #deletesByFilter = true;
   #buried = false;
   #reaping: Promise<void> | undefined;
@@ -97,16 +113,22 @@ export class BridgeLinks {
     return link.alias === this.#alias(networkId) || link.alias === undefined;
   }
 
-  /** Every IPv4 address of the namespace. */
+  /** Whether a link carries a network of any driver of this package. */
+  isClaimed(link: Link): boolean {
+    return this.isOurs(link) || (link.alias?.startsWith(ALIAS_PREFIX) ?? false);
+  }
+
+  /** Every address of the namespace. */
   async addresses(): Promise<InterfaceAddress[]> {
-    return (await this.#connect().ask(dumpAddresses(AF.INET))).flatMap(
+    return (await this.#connect().ask(dumpAddresses(AF.UNSPEC))).flatMap(
       (message) => decodeAddress(message) ?? [],
     );
   }
 
-  /** The IPv4 routes that everybody uses. */
+  /** The routes that everybody uses, of both families. */
   async routes(): Promise<Route[]> {
-    return (await this.#connect().ask(dumpRoutes(AF.INET)))
+    const route = this.#connect();
+    return [...(await route.ask(dumpRoutes(AF.INET))), ...(await route.ask(dumpRoutes(AF.INET6)))]
       .flatMap((message) => decodeRoute(message) ?? [])
       .filter(({ table }) => table === MAIN_TABLE);
   }
@@ -127,19 +149,28 @@ export class BridgeLinks {
 
   /** Makes a bridge that stands as it should be, and returns its index. */
   async repairBridge(options: BridgeOptions): Promise<number> {
-    const { networkId, bridgeName, address, prefixLength, mtu } = options;
+    const { networkId, bridgeName, addresses, mtu, ipv6, loopback6, foreign } = options;
     const link = await this.find(bridgeName);
     if (!link) throw new NetdriverError('ENODEV', `bridge ${bridgeName} is gone`);
     // lets the host's 127.0.0.1 be translated to a container's address; the firewall keeps strangers out of it
     writeSysctl(`net/ipv4/conf/${bridgeName}/route_localnet`, '1');
-    if (hasIpv6()) {
+    if (hasIpv6() && !foreign) {
       writeSysctl(`net/ipv6/conf/${bridgeName}/accept_ra`, '0');
-      writeSysctl(`net/ipv6/conf/${bridgeName}/disable_ipv6`, '1');
+      writeSysctl(`net/ipv6/conf/${bridgeName}/disable_ipv6`, ipv6 ? '0' : '1');
+    }
+    if (foreign) {
+      const present = new Set((await this.addresses()).map(({ linkIndex, address }) => `${linkIndex} ${address}`));
+      const added = addresses.filter(({ address }) => !present.has(`${link.index} ${address}`));
+      this.#added.set(link.index, [...(this.#added.get(link.index) ?? []), ...added]);
     }
     await this.#connect().send([
-      addAddress({ linkIndex: link.index, address, prefixLength }, { replace: true }),
-      setLink({ index: link.index }, { up: true, mtu, alias: this.#alias(networkId) }),
+      ...addresses.map((address) => addAddress({ linkIndex: link.index, ...address }, { replace: true })),
+      setLink({ index: link.index }, foreign ? { up: true } : { up: true, mtu, alias: this.#alias(networkId) }),
     ]);
+    if (loopback6) {
+      // answers for ::1 come in by the bridge, where without this route nobody has that address
+      await this.#connect().send(addLoopbackRoute(link.index), { ignore: ['EEXIST'] });
+    }
     return link.index;
   }
 
@@ -207,10 +238,22 @@ export class BridgeLinks {
     this.#reap();
   }
 
-  /** Deletes a bridge and waits for it. */
-  async deleteBridge(bridgeName: string): Promise<void> {
+  /** Deletes the bridge of a network and waits for it; from one that is somebody else's, only our addresses. */
+  async removeBridge(options: { networkId: string; index: number; network: Network }): Promise<void> {
+    const { networkId, index, network } = options;
     await this.settled();
-    await this.#connect().send(deleteLink({ name: bridgeName }), { ignore: ['ENODEV'] });
+    const link = await this.find(network.linkName);
+    if (!link) return;
+    if (this.carries(link, networkId)) {
+      await this.#connect().send(deleteLink({ index: link.index }), { ignore: ['ENODEV'] });
+      return;
+    }
+    const added = this.#added.get(index) ?? [];
+    this.#added.delete(index);
+    await this.#connect().send(
+      added.map((address) => deleteAddress({ linkIndex: index, ...address })),
+      { ignore: ['EADDRNOTAVAIL', 'ENODEV'] },
+    );
   }
 
   /** Resolves once every link that was cut off is deleted. */
@@ -232,20 +275,25 @@ export class BridgeLinks {
     });
   }
 
-  /** Forgets connections and neighbours of an address that is no longer where it was. */
-  async forgetAddress(bridgeIndex: number, address: string): Promise<void> {
+  /** Forgets connections and neighbours of addresses that are no longer where they were. */
+  async forgetAddresses(bridgeIndex: number, addresses: readonly string[]): Promise<void> {
     await Promise.all([
-      this.#forgetFlows([deleteFlowsOf(address, 'began'), deleteFlowsOf(address, 'answers')]),
-      this.#connect().send(deleteNeighbour({ linkIndex: bridgeIndex, address }), {
-        ignore: ['ENOENT', 'ENODEV', 'ENXIO'],
-      }),
+      this.#forgetFlows(
+        addresses.flatMap((address) => [deleteFlowsOf(address, 'began'), deleteFlowsOf(address, 'answers')]),
+      ),
+      this.#connect().send(
+        addresses.map((address) => deleteNeighbour({ linkIndex: bridgeIndex, address })),
+        { ignore: ['ENOENT', 'ENODEV', 'ENXIO'] },
+      ),
     ]);
   }
 
   /** Forgets connections to host ports that now lead elsewhere. */
-  async forgetPorts(ports: readonly { protocol: number; port: number }[]): Promise<void> {
+  async forgetPorts(ports: readonly { family: 4 | 6; protocol: number; port: number }[]): Promise<void> {
     await this.#forgetFlows(
-      ports.map(({ protocol, port }) => deleteFlowsToPort({ family: AF.INET, protocol, port })),
+      ports.map(({ family, protocol, port }) =>
+        deleteFlowsToPort({ family: family === 4 ? AF.INET : AF.INET6, protocol, port }),
+      ),
     );
   }
 
@@ -278,7 +326,7 @@ export class BridgeLinks {
   }
 
   #alias(networkId: string): string {
-    return `tare ${this.#driverName} ${networkId}`;
+    return `${ALIAS_PREFIX}${this.#driverName} ${networkId}`;
   }
 
   #reap(): void {

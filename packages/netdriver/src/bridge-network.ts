@@ -1,22 +1,23 @@
 /** One network of the bridge driver: what it is, and how its bridge comes to stand. */
 
-import { formatAddress, formatRange, overlaps, parseCidr, type AddressRange } from './address-range.ts';
-import { checkNetwork, type NetworkSettings } from './bridge-config.ts';
+import type { AddressBook } from './address-book.ts';
+import { parseCidr } from './address-range.ts';
+import type { AddressSpace } from './address-space.ts';
+import { checkNetwork, type BridgeNetworkConfig, type NetworkSettings } from './bridge-config.ts';
 import type { BridgeLinks } from './bridge-links.ts';
-import type { Endpoint, Network, NetworkConfig } from './driver.ts';
+import type { Endpoint, Network } from './driver.ts';
 import { NetworkError } from './errors.ts';
-import type { FirewallNetwork } from './firewall.ts';
-import { AddressAllocator, chooseSubnet, configured, type AddressPool } from './ipam.ts';
-import type { InterfaceAddress } from './netlink/address.ts';
-import { ROUTE_SCOPE } from './netlink/route.ts';
+import type { FirewallFamily, FirewallNetwork } from './firewall.ts';
+import type { AddressPool } from './ipam.ts';
+import type { Link } from './netlink/link.ts';
 import type { HeldPorts } from './port-allocator.ts';
-import { writeSysctl } from './sysctl.ts';
+import { planSubnets, subnetRanges, type SubnetPolicy } from './subnet-plan.ts';
+import { enableForwarding, filtersBridgedPackets } from './sysctl.ts';
 
 /** An endpoint with what is held for it. */
 export interface Attachment {
-  readonly endpoint: Endpoint;
-  /** Without prefix length. */
-  readonly address: string;
+  endpoint: Endpoint;
+  readonly sandbox: string;
   /** Index of the host's end of the veth pair. */
   readonly hostIndex: number;
   readonly held: HeldPorts;
@@ -25,21 +26,22 @@ export interface Attachment {
 /** A network that stands. */
 export interface BridgeNetwork {
   /** As asked for. */
-  readonly config: NetworkConfig;
+  readonly config: BridgeNetworkConfig;
   readonly settings: NetworkSettings;
   readonly network: Network;
   readonly bridgeIndex: number;
-  readonly addresses: AddressAllocator;
+  readonly addresses4: AddressSpace | undefined;
+  readonly addresses6: AddressSpace | undefined;
   readonly endpoints: Map<string, Attachment>;
   /** How many endpoints are being attached. */
   pending: number;
 }
 
-/** What a bridge's subnet and forwarding depend on beside its own configuration. */
-export interface HostPolicy {
+/** What a bridge's subnets and forwarding depend on beside its own configuration. */
+export interface HostPolicy extends SubnetPolicy {
   readonly pools: readonly AddressPool[];
-  readonly reserved: readonly AddressRange[];
   readonly ipForward: 'enable' | 'leave';
+  readonly book: AddressBook | undefined;
 }
 
 /**
@@ -49,7 +51,7 @@ export interface HostPolicy {
  * @throws {NetworkError} `ADDRESS_OVERLAP`, `ALREADY_EXISTS`, `INVALID_CONFIG`, `POOL_EXHAUSTED`
  */
 export async function openNetwork(
-  config: NetworkConfig,
+  config: BridgeNetworkConfig,
   links: BridgeLinks,
   policy: HostPolicy,
   others: Iterable<BridgeNetwork>,
@@ -58,97 +60,99 @@ export async function openNetwork(
   const { id, bridgeName, mtu, internal } = settings;
   const [present, addresses] = await Promise.all([links.list(), links.addresses()]);
   const standing = present.find(({ name }) => name === bridgeName);
-  if (standing && !links.carries(standing, id)) {
-    throw new NetworkError(
-      'ALREADY_EXISTS',
-      `network ${id} cannot be made: interface ${bridgeName} exists and is not its bridge; choose another bridge name`,
-    );
+  const foreign = standing !== undefined && !links.carries(standing, id);
+  if (foreign) checkForeign(id, standing, links);
+  // a bridge that an earlier process made tells which subnets it chose; so does one of somebody else's
+  const found = addresses
+    .filter(({ linkIndex, address }) => linkIndex === standing?.index && !address.startsWith('fe80:'))
+    .map(({ address, prefixLength }) => `${address}/${prefixLength}`);
+  const plan = await planSubnets({ ...config, ...families(settings) }, links, policy, {
+    others: Array.from(others, ({ network }) => network),
+    standing: found,
+    standingIndex: standing?.index,
+    gatewayless: (family) => (family === 4 ? settings.gatewayMode4 : settings.gatewayMode6) === 'isolated',
+  });
+  const own = plan.subnets.flatMap(({ subnet, gateway }) => {
+    const prefixLength = parseCidr(subnet).range.prefixLength;
+    const inhibited = settings.inhibitIpv4 && !subnet.includes(':');
+    return gateway === undefined || inhibited ? [] : [{ address: gateway, prefixLength }];
+  });
+  if (!foreign) {
+    const stray = found.find((text) => !own.some(({ address, prefixLength }) => text === `${address}/${prefixLength}`));
+    if (stray !== undefined) {
+      throw new NetworkError(
+        'ALREADY_EXISTS',
+        `network ${id} cannot be made: its bridge ${bridgeName} stands with address ${stray}; remove it first`,
+      );
+    }
   }
-  const standingAddress = standing && addresses.find(({ linkIndex }) => linkIndex === standing.index);
-  const asked = askedSubnet(config) ?? (standingAddress && parseCidr(withPrefix(standingAddress)).range);
-  const subnet = asked ?? (await freeSubnet(links, policy, others));
-  if (asked) await checkOverlap(id, asked, links, others, standing?.index);
-
-  const allocator = new AddressAllocator({ subnet, gateway: config.gateway, ipRange: config.ipRange });
-  const gateway = formatAddress(subnet.family, allocator.gateway);
-  const { prefixLength } = subnet;
-  if (standingAddress && withPrefix(standingAddress) !== `${gateway}/${prefixLength}`) {
-    throw new NetworkError(
-      'ALREADY_EXISTS',
-      `network ${id} cannot be made: its bridge ${bridgeName} stands with address ${withPrefix(standingAddress)}; remove it first`,
-    );
-  }
-  if (policy.ipForward === 'enable') writeSysctl('net/ipv4/ip_forward', '1');
-  const bridge = { networkId: id, bridgeName, address: gateway, prefixLength, mtu };
+  claim(id, plan.subnets, policy.book);
+  if (policy.ipForward === 'enable') enableForwarding(settings);
+  const bridge = {
+    networkId: id,
+    bridgeName,
+    addresses: own,
+    mtu,
+    ipv6: settings.ipv6,
+    loopback6: settings.ipv6 && !filtersBridgedPackets(6),
+    foreign,
+  };
   const bridgeIndex = await (standing ? links.repairBridge(bridge) : links.createBridge(bridge));
   return {
     config,
     settings,
-    network: { id, bridgeName, subnet: formatRange(subnet), gateway, mtu, internal },
+    network: { id, linkName: bridgeName, subnets: plan.subnets, mtu, internal },
     bridgeIndex,
-    addresses: allocator,
+    addresses4: plan.addresses4,
+    addresses6: plan.addresses6,
     endpoints: new Map(),
     pending: 0,
   };
 }
 
 /** Whether two configurations ask for the same network. */
-export function sameConfig(a: NetworkConfig, b: NetworkConfig): boolean {
-  const settings = (config: NetworkConfig) =>
-    JSON.stringify([checkNetwork(config), config.subnet, config.gateway, config.ipRange]);
+export function sameConfig(a: BridgeNetworkConfig, b: BridgeNetworkConfig): boolean {
+  const settings = (config: BridgeNetworkConfig) => JSON.stringify([checkNetwork(config), config.subnets ?? []]);
   return settings(a) === settings(b);
 }
 
 /** What the packet filter must know of a network. */
-export function firewallNetwork({ bridgeName, internal, icc, masquerade }: NetworkSettings): FirewallNetwork {
-  return { bridgeName, internal, icc, masquerade };
+export function firewallNetwork({ settings, network }: BridgeNetwork): FirewallNetwork {
+  const { bridgeName, internal, icc, masquerade, trustedInterfaces } = settings;
+  const family = (mode: FirewallFamily['mode'], sourceAddress: string | undefined, is6: boolean) => ({
+    mode,
+    masquerade: masquerade && mode !== 'routed' && mode !== 'isolated',
+    sourceAddress,
+    gateways: network.subnets.flatMap(({ gateway }) => (gateway?.includes(':') === is6 ? gateway : [])),
+  });
+  return {
+    bridgeName,
+    internal,
+    icc,
+    trustedInterfaces,
+    ipv4: settings.ipv4 ? family(settings.gatewayMode4, settings.sourceAddress4, false) : undefined,
+    ipv6: settings.ipv6 ? family(settings.gatewayMode6, settings.sourceAddress6, true) : undefined,
+  };
 }
 
-function askedSubnet({ id, subnet }: NetworkConfig): AddressRange | undefined {
-  if (!subnet) return undefined;
-  const { range } = configured(`subnet of network ${id}`, () => parseCidr(subnet));
-  if (range.family !== 4) {
-    throw new NetworkError('INVALID_CONFIG', `subnet ${subnet} of network ${id} is not an IPv4 subnet`);
-  }
-  return range;
+function families({ ipv4, ipv6 }: NetworkSettings): { ipv4: boolean; ipv6: boolean } {
+  return { ipv4, ipv6 };
 }
 
-async function freeSubnet(
-  links: BridgeLinks,
-  { pools, reserved }: HostPolicy,
-  others: Iterable<BridgeNetwork>,
-): Promise<AddressRange> {
-  const routed = (await links.routes()).flatMap(({ destination }) =>
-    destination ? parseCidr(withPrefix(destination)).range : [],
+function checkForeign(id: string, link: Link, links: BridgeLinks): void {
+  if (link.kind === 'bridge' && !links.isClaimed(link)) return;
+  throw new NetworkError(
+    'ALREADY_EXISTS',
+    `network ${id} cannot be made: interface ${link.name} exists and ${link.kind === 'bridge' ? 'carries another network' : 'is no bridge'}; choose another bridge name`,
   );
-  const networks = Array.from(others, ({ addresses }) => addresses.subnet);
-  return chooseSubnet(pools, [...routed, ...reserved, ...networks]);
 }
 
-/** A subnet that was asked for may lie inside of a routed one, but not be on another interface already. */
-async function checkOverlap(
-  id: string,
-  subnet: AddressRange,
-  links: BridgeLinks,
-  others: Iterable<BridgeNetwork>,
-  ownIndex: number | undefined,
-): Promise<void> {
-  const refuse = (taken: string) =>
-    new NetworkError(
-      'ADDRESS_OVERLAP',
-      `subnet ${formatRange(subnet)} of network ${id} overlaps ${taken}; choose another`,
-    );
-  for (const { network, addresses } of others) {
-    if (overlaps(addresses.subnet, subnet)) throw refuse(`${network.subnet} of network ${network.id}`);
-  }
-  for (const { destination, scope, linkIndex } of await links.routes()) {
-    if (!destination || scope !== ROUTE_SCOPE.LINK || linkIndex === ownIndex) continue;
-    const route = withPrefix(destination);
-    if (overlaps(parseCidr(route).range, subnet))
-      throw refuse(`${route}, which an interface of this host is on`);
-  }
+function claim(id: string, subnets: Network['subnets'], book: AddressBook | undefined): void {
+  const taken = book?.claim(id, subnetRanges(subnets));
+  if (!taken) return;
+  throw new NetworkError(
+    'ADDRESS_OVERLAP',
+    `${subnets.map(({ subnet }) => subnet).join(', ')} of network ${id} overlaps ${taken.subnet} of network ${taken.networkId}; choose another`,
+  );
 }
 
-function withPrefix({ address, prefixLength }: Pick<InterfaceAddress, 'address' | 'prefixLength'>): string {
-  return `${address}/${prefixLength}`;
-}

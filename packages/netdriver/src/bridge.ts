@@ -3,12 +3,17 @@
  * filter decides what passes. Everything goes through netlink; nothing is executed and nothing is written to disk.
  */
 
+import type { AddressBook } from './address-book.ts';
 import { parseCidr } from './address-range.ts';
+import type { BridgeNetworkConfig } from './bridge-config.ts';
 import {
   adoptEndpoint,
   attachEndpoint,
   detachEndpoint,
   firewallEndpoint,
+  publishPorts,
+  setEndpointRoute,
+  unpublishPorts,
   type EndpointTools,
 } from './bridge-endpoint.ts';
 import { BridgeLinks } from './bridge-links.ts';
@@ -20,11 +25,21 @@ import {
   type BridgeNetwork,
   type HostPolicy,
 } from './bridge-network.ts';
-import type { Endpoint, EndpointConfig, Network, NetworkConfig, NetworkDriver } from './driver.ts';
+import type {
+  DefaultRoute,
+  Endpoint,
+  EndpointConfig,
+  IntendedEndpoint,
+  Network,
+  NetworkDriver,
+  PortMapping,
+  PublishedPort,
+} from './driver.ts';
 import { NetworkError } from './errors.ts';
 import { createNftablesFirewall } from './firewall-nftables.ts';
 import type { Firewall, FirewallState } from './firewall.ts';
-import { configured, DEFAULT_POOLS, type AddressPool } from './ipam.ts';
+import { hostPools } from './host-pools.ts';
+import { configured, type AddressPool } from './ipam.ts';
 import type { NetworkKernel } from './kernel.ts';
 import { nativeKernel } from './native-kernel.ts';
 import { OperationOrder, settleAll } from './operation-order.ts';
@@ -37,15 +52,26 @@ export interface BridgeDriverOptions {
    * over whatever an earlier one of the same name left, so two must not run at once.
    */
   name?: string;
-  /** Where subnets come from when a network names none. Default: Docker's, see {@link DEFAULT_POOLS}. */
+  /**
+   * Where subnets come from when a network names none, of either family. Default: Docker's for IPv4, see
+   * {@link DEFAULT_POOLS}, and unique local ones of this machine for IPv6.
+   */
   pools?: readonly AddressPool[];
   /** Subnets that must not be chosen beside those that the host has routes to, for example of a VPN that is down. */
   reservedSubnets?: readonly string[];
   /**
-   * `enable` turns IPv4 forwarding of the host on when it is off, without which no container reaches anything;
-   * `leave` never touches it. Default `enable`.
+   * `enable` turns forwarding of the host on when it is off, in the families that networks have, without which no
+   * container reaches anything; `leave` never touches it. Default `enable`.
    */
   ipForward?: 'enable' | 'leave';
+  /**
+   * Forward in this process where the kernel cannot translate: from an IPv6 address of the host to an endpoint that has
+   * IPv4 alone, or the other way, and from ::1 where bridged packets are filtered. Such connections end with the
+   * process, and the container sees the host's address. Default true.
+   */
+  userlandProxy?: boolean;
+  /** Where processes that share subnets write down what they take. The caller closes it. Default: nowhere. */
+  addressBook?: AddressBook;
   /** Default: nf_tables. The driver owns it. */
   firewall?: Firewall;
   /** Default: `@tare/runtime-native`. */
@@ -56,14 +82,14 @@ export interface BridgeDriverOptions {
  * A network driver that holds sockets: netlink connections, and a bound socket for each published port. Disposing lets
  * go of them and leaves the networks standing; `reconcile` of a new driver takes them up again.
  */
-export interface BridgeDriver extends NetworkDriver, AsyncDisposable {}
+export interface BridgeDriver extends NetworkDriver<BridgeNetworkConfig>, AsyncDisposable {}
 
 /** Makes a driver. It touches nothing before its first call; after a crash that should be `reconcile`. */
 export function createBridgeDriver(options: BridgeDriverOptions = {}): BridgeDriver {
   return new KernelBridgeDriver(options);
 }
 
-type Intended = Parameters<NetworkDriver['reconcile']>[0];
+type Intended = Parameters<BridgeDriver['reconcile']>[0];
 
 class KernelBridgeDriver implements BridgeDriver {
   readonly #tools: EndpointTools;
@@ -72,18 +98,18 @@ class KernelBridgeDriver implements BridgeDriver {
   #networks = new Map<string, BridgeNetwork>();
 
   constructor(options: BridgeDriverOptions) {
-    const { name = 'tare', pools = DEFAULT_POOLS, reservedSubnets = [], ipForward = 'enable' } = options;
+    const { name = 'tare', reservedSubnets = [], ipForward = 'enable', userlandProxy = true } = options;
     const kernel = options.kernel ?? nativeKernel();
     const firewall = options.firewall ?? createNftablesFirewall({ kernel, tableName: name });
     const links = new BridgeLinks(kernel, name);
-    this.#tools = { kernel, links, firewall, ports: new PortAllocator(kernel) };
+    this.#tools = { kernel, links, firewall, ports: new PortAllocator(kernel), userlandProxy };
     const reserved = reservedSubnets.map((text) =>
       configured('reserved subnet', () => parseCidr(text).range),
     );
-    this.#policy = { pools, reserved, ipForward };
+    this.#policy = { pools: options.pools ?? hostPools(), reserved, ipForward, book: options.addressBook };
   }
 
-  async createNetwork(config: NetworkConfig, options?: { signal?: AbortSignal }): Promise<Network> {
+  async createNetwork(config: BridgeNetworkConfig, options?: { signal?: AbortSignal }): Promise<Network> {
     return await this.#order.run('networks', async () => {
       options?.signal?.throwIfAborted();
       const known = this.#networks.get(config.id);
@@ -97,9 +123,9 @@ class KernelBridgeDriver implements BridgeDriver {
       const { links, firewall } = this.#tools;
       const opened = await openNetwork(config, links, this.#policy, this.#networks.values());
       try {
-        await firewall.addNetwork(firewallNetwork(opened.settings));
+        await firewall.addNetwork(firewallNetwork(opened));
       } catch (error) {
-        await links.deleteBridge(opened.settings.bridgeName);
+        await this.#removeBridge(opened);
         throw error;
       }
       this.#networks.set(config.id, opened);
@@ -119,7 +145,7 @@ class KernelBridgeDriver implements BridgeDriver {
       this.#networks.delete(networkId);
       try {
         await this.#tools.firewall.removeNetwork(network.settings.bridgeName);
-        await this.#tools.links.deleteBridge(network.settings.bridgeName);
+        await this.#removeBridge(network);
       } catch (error) {
         this.#networks.set(networkId, network);
         throw error;
@@ -146,7 +172,7 @@ class KernelBridgeDriver implements BridgeDriver {
       try {
         const attachment = await attachEndpoint(this.#tools, network, config, options?.signal);
         network.endpoints.set(config.id, attachment);
-        return attachment.endpoint;
+        return recordOf(attachment);
       } finally {
         network.pending--;
       }
@@ -163,13 +189,51 @@ class KernelBridgeDriver implements BridgeDriver {
     });
   }
 
+  async setDefaultRoute(networkId: string, endpointId: string, route: DefaultRoute): Promise<Endpoint> {
+    return await this.#onEndpoint(networkId, endpointId, async (network, attachment) => {
+      await setEndpointRoute(this.#tools, network, attachment, route);
+      return recordOf(attachment);
+    });
+  }
+
+  async publish(
+    networkId: string,
+    endpointId: string,
+    ports: readonly PortMapping[],
+  ): Promise<PublishedPort[]> {
+    return await this.#onEndpoint(networkId, endpointId, (network, attachment) =>
+      publishPorts(this.#tools, network, attachment, ports),
+    );
+  }
+
+  async unpublish(networkId: string, endpointId: string, ports: readonly PublishedPort[]): Promise<void> {
+    await this.#onEndpoint(networkId, endpointId, (network, attachment) =>
+      unpublishPorts(this.#tools, network, attachment, ports),
+    );
+  }
+
+  async #onEndpoint<T>(
+    networkId: string,
+    endpointId: string,
+    run: (network: BridgeNetwork, attachment: Attachment) => Promise<T>,
+  ): Promise<T> {
+    return await this.#order.run(endpointKey(networkId, endpointId), async () => {
+      const network = this.#networks.get(networkId);
+      const attachment = network?.endpoints.get(endpointId);
+      if (!network || !attachment) {
+        throw new NetworkError('NOT_FOUND', `endpoint ${endpointId} is not attached to network ${networkId}`);
+      }
+      return await run(network, attachment);
+    });
+  }
+
   async networks(): Promise<Network[]> {
     return [...this.#networks.values()].map(({ network }) => network);
   }
 
   async endpoints(networkId: string): Promise<Endpoint[]> {
     const network = this.#networks.get(networkId);
-    return network ? [...network.endpoints.values()].map(({ endpoint }) => endpoint) : [];
+    return network ? [...network.endpoints.values()].map(recordOf) : [];
   }
 
   async reconcile(intended: Intended): Promise<void> {
@@ -182,6 +246,7 @@ class KernelBridgeDriver implements BridgeDriver {
       for (const { held } of before.values()) held.release();
       await this.#tools.firewall.replace(this.#firewallState());
       await this.#sweep(intended);
+      this.#correctBook(intended.endpoints);
       if (failures.length > 0) {
         throw new NetworkError(
           'RECONCILE_INCOMPLETE',
@@ -212,8 +277,8 @@ class KernelBridgeDriver implements BridgeDriver {
   }
 
   async #reopen({ networks }: Intended, failures: unknown[]): Promise<void> {
-    // those that name their subnet first, so that the others choose around them
-    const configs = [...networks].sort((a, b) => Number(!a.subnet) - Number(!b.subnet));
+    // those that name their subnets first, so that the others choose around them
+    const configs = [...networks].sort((a, b) => Number(!a.subnets?.length) - Number(!b.subnets?.length));
     for (const config of configs) {
       try {
         const others = this.#networks.values();
@@ -271,6 +336,19 @@ class KernelBridgeDriver implements BridgeDriver {
     await links.sweep();
   }
 
+  async #removeBridge({ settings, bridgeIndex, network }: BridgeNetwork): Promise<void> {
+    await this.#tools.links.removeBridge({ networkId: settings.id, index: bridgeIndex, network });
+    this.#policy.book?.forget(settings.id);
+  }
+
+  /** Addresses that a process took and died before it told anybody. */
+  #correctBook(endpoints: readonly IntendedEndpoint[]): void {
+    for (const networkId of this.#networks.keys()) {
+      const owners = endpoints.filter((intended) => intended.networkId === networkId);
+      this.#policy.book?.retain(networkId, new Set(owners.map(({ endpoint }) => endpoint.id)));
+    }
+  }
+
   #attachments(): Map<string, Attachment> {
     const all = new Map<string, Attachment>();
     for (const { settings, endpoints } of this.#networks.values()) {
@@ -282,9 +360,9 @@ class KernelBridgeDriver implements BridgeDriver {
   #firewallState(): FirewallState {
     const networks = [...this.#networks.values()];
     return {
-      networks: networks.map(({ settings }) => firewallNetwork(settings)),
-      endpoints: networks.flatMap(({ settings, endpoints }) =>
-        Array.from(endpoints.values(), ({ endpoint }) => firewallEndpoint(settings, endpoint)),
+      networks: networks.map((network) => firewallNetwork(network)),
+      endpoints: networks.flatMap((network) =>
+        Array.from(network.endpoints.values(), ({ endpoint }) => firewallEndpoint(network, endpoint)),
       ),
     };
   }
@@ -294,6 +372,11 @@ class KernelBridgeDriver implements BridgeDriver {
     this.#tools.firewall.close();
     await this.#tools.links.close();
   }
+}
+
+/** The endpoint as it is now: what it publishes may change. */
+function recordOf({ endpoint }: Attachment): Endpoint {
+  return { ...endpoint, ports: [...endpoint.ports] };
 }
 
 function endpointKey(networkId: string, endpointId: string): string {

@@ -1,78 +1,105 @@
 /**
- * The firewall on nf_tables: one inet table with fixed rules (`nftables/ruleset.ts`) and everything else as elements.
- * The intended state is kept in memory, so that a table that somebody flushed is rebuilt whole, in one transaction.
+ * The firewall on nf_tables: an inet table with fixed rules (`nftables/ruleset.ts`), a bridge table
+ * (`nftables/guard-ruleset.ts`), and everything else as elements. The intended state is kept in memory, so that a table
+ * that somebody flushed is rebuilt whole, in one transaction.
  */
 
-import type { PublishedPort } from './driver.ts';
 import { NetdriverError, NetworkError } from './errors.ts';
 import type { Firewall, FirewallEndpoint, FirewallNetwork, FirewallState } from './firewall.ts';
+import { EndpointElements, networkElements, type Element } from './firewall-elements.ts';
+import { watchTables } from './firewall-watch.ts';
 import type { NetworkKernel } from './kernel.ts';
 import { NetlinkConnection } from './netlink/connection.ts';
-import { addressBytes } from './netlink/ip-address.ts';
 import type { NetlinkRequest } from './netlink/message.ts';
 import { batch } from './nftables/batch.ts';
+import { GUARD_SETS, guardRules } from './nftables/guard-ruleset.ts';
 import {
+  addChain,
   addTable,
   changeElements,
   deleteTable,
   getTable,
-  ifnameBytes,
+  HOOK,
   NFPROTO,
-  portBytes,
+  PRIORITY,
   TABLE_FLAG,
   type SetElement,
   type TableId,
 } from './nftables/message.ts';
-import { fixedRules, INTO_CHAIN, SETS } from './nftables/ruleset.ts';
-import { ANY_IPV4, PROTOCOL_NUMBER } from './ports.ts';
-
-type SetName = keyof typeof SETS;
-type Elements = [set: SetName, element: SetElement][];
+import { dumpRules } from './nftables/dump.ts';
+import { fixedRules, SETS, type RulesetOptions } from './nftables/ruleset.ts';
+import { filtersBridgedPackets } from './sysctl.ts';
+import type { PublishedPort } from './driver.ts';
 
 /** Answers to table flags that the kernel does not know: OWNER came with 5.12, PERSIST with 6.9. */
 const FLAGS_UNKNOWN = ['EOPNOTSUPP', 'EINVAL'];
 
-/**
- * Makes a firewall that keeps its own table and touches no other.
- *
- * Where the kernel can (6.9), the table is owned by this process: nobody else may change it, `nft flush ruleset` passes
- * it by, and it stays when the process ends.
- */
-export function createNftablesFirewall(options: {
-  kernel: Pick<NetworkKernel, 'openNetlink'>;
-  /** Name of the table; two firewalls in one namespace need two names. Default `tare`. */
+/** Packets with this mark are let into every network: "tare" in letters. */
+export const ACCEPT_MARK = 0x74617265;
+
+/** Options of {@link createNftablesFirewall}. */
+export interface NftablesFirewallOptions {
+  kernel: Pick<NetworkKernel, 'openNetlink' | 'openNetlinkEvents'>;
+  /** Name of the tables; two firewalls in one namespace need two names. Default `tare`. */
   tableName?: string;
-  /** Default true; false leaves the table open to other hands. */
+  /** Default true; false leaves the tables open to other hands. */
   owned?: boolean;
-}): Firewall {
+  /** Default {@link ACCEPT_MARK}. */
+  acceptMark?: number;
+  /** Keep endpoints from passing for others, by a table of the bridge family. Default true. */
+  guard?: boolean;
+  /**
+   * Makes a table of administrators' own, `inet <name>-user`, with a chain `forward` that packets pass before ours: drop
+   * there what should not come in, mark with `acceptMark` what should. It is made when it is not there, and is removed
+   * with the firewall only when it is empty. Default true.
+   */
+  userTable?: boolean;
+}
+
+/**
+ * Makes a firewall that keeps its own tables and touches no other.
+ *
+ * Where the kernel can (6.9), the tables are owned by this process: nobody else may change them, `nft flush ruleset`
+ * passes them by, and they stay when the process ends. Elsewhere it listens for their removal and makes them again.
+ */
+export function createNftablesFirewall(options: NftablesFirewallOptions): Firewall {
   return new NftablesFirewall(options);
 }
 
 class NftablesFirewall implements Firewall {
-  readonly #kernel: Pick<NetworkKernel, 'openNetlink'>;
+  readonly #kernel: NftablesFirewallOptions['kernel'];
   readonly #table: TableId;
+  readonly #guard: TableId | undefined;
+  readonly #user: TableId | undefined;
+  readonly #acceptMark: number;
   readonly #networks = new Map<string, FirewallNetwork>();
-  readonly #endpoints = new Map<string, FirewallEndpoint>();
+  readonly #endpoints = new Map<string, EndpointElements>();
   #flags: number;
+  #guarded: boolean;
   #connection: NetlinkConnection | undefined;
+  #watch: Disposable | undefined;
   #stands = false;
   #tail: Promise<unknown> = Promise.resolve();
 
-  constructor({ kernel, tableName = 'tare', owned = true }: Parameters<typeof createNftablesFirewall>[0]) {
+  constructor(options: NftablesFirewallOptions) {
+    const { kernel, tableName = 'tare', owned = true, acceptMark = ACCEPT_MARK } = options;
+    const { guard = true, userTable = true } = options;
     this.#kernel = kernel;
     this.#table = { family: NFPROTO.INET, name: tableName };
+    this.#guard = guard ? { family: NFPROTO.BRIDGE, name: tableName } : undefined;
+    this.#guarded = guard;
+    this.#user = userTable ? { family: NFPROTO.INET, name: `${tableName}-user` } : undefined;
+    this.#acceptMark = acceptMark;
     this.#flags = owned ? TABLE_FLAG.OWNER | TABLE_FLAG.PERSIST : 0;
   }
 
   async addNetwork(network: FirewallNetwork): Promise<void> {
     await this.#exclusive(async () => {
       this.#networks.set(network.bridgeName, network);
-      try {
-        await this.#change('add', networkElements(network));
-      } catch (error) {
-        this.#networks.delete(network.bridgeName);
-        throw error;
-      }
+      await this.#orUndo(
+        () => this.#change('add', networkElements(network)),
+        () => this.#networks.delete(network.bridgeName),
+      );
     });
   }
 
@@ -88,23 +115,39 @@ class NftablesFirewall implements Firewall {
   async addEndpoint(endpoint: FirewallEndpoint): Promise<void> {
     await this.#exclusive(async () => {
       const key = endpointKey(endpoint.id, endpoint.bridgeName);
-      this.#endpoints.set(key, endpoint);
-      try {
-        await this.#change('add', endpointElements(endpoint));
-      } catch (error) {
-        this.#endpoints.delete(key);
-        throw error;
-      }
+      const elements = new EndpointElements(endpoint);
+      this.#endpoints.set(key, elements);
+      await this.#orUndo(
+        () => this.#change('add', elements.all()),
+        () => this.#endpoints.delete(key),
+      );
     });
   }
 
   async removeEndpoint(id: string, bridgeName: string): Promise<void> {
     await this.#exclusive(async () => {
       const key = endpointKey(id, bridgeName);
-      const endpoint = this.#endpoints.get(key);
-      if (!endpoint) return;
+      const elements = this.#endpoints.get(key);
+      if (!elements) return;
       this.#endpoints.delete(key);
-      await this.#change('delete', endpointElements(endpoint));
+      await this.#change('delete', elements.all());
+    });
+  }
+
+  async changePorts(
+    id: string,
+    bridgeName: string,
+    { add = [], remove = [] }: { add?: readonly PublishedPort[]; remove?: readonly PublishedPort[] },
+  ): Promise<void> {
+    await this.#exclusive(async () => {
+      const elements = this.#endpoints.get(endpointKey(id, bridgeName));
+      if (!elements) throw new NetworkError('NOT_FOUND', `the firewall knows no endpoint ${id} of ${bridgeName}`);
+      if (remove.length > 0) await this.#change('delete', elements.remove(remove));
+      if (add.length === 0) return;
+      await this.#orUndo(
+        () => this.#change('add', elements.add(add)),
+        () => elements.remove(add),
+      );
     });
   }
 
@@ -114,22 +157,25 @@ class NftablesFirewall implements Firewall {
       this.#endpoints.clear();
       for (const network of networks) this.#networks.set(network.bridgeName, network);
       for (const endpoint of endpoints) {
-        this.#endpoints.set(endpointKey(endpoint.id, endpoint.bridgeName), endpoint);
+        this.#endpoints.set(endpointKey(endpoint.id, endpoint.bridgeName), new EndpointElements(endpoint));
       }
       await this.#rebuild();
     });
   }
 
   async destroy(): Promise<void> {
+    this.#unwatch();
     await this.#exclusive(async () => {
       this.#networks.clear();
       this.#endpoints.clear();
       this.#stands = false;
-      if (await this.#exists()) await this.#transact([deleteTable(this.#table)]);
+      await this.#transact(await this.#deletions());
+      await this.#removeUserTable();
     });
   }
 
   close(): void {
+    this.#unwatch();
     this.#connection?.close();
     this.#connection = undefined;
     // whoever owns the table next may have changed it
@@ -137,7 +183,8 @@ class NftablesFirewall implements Firewall {
   }
 
   /** Applies a small change; when the table is not what it should be, all of the state. */
-  async #change(action: 'add' | 'delete', elements: Elements): Promise<void> {
+  async #change(action: 'add' | 'delete', elements: readonly Element[]): Promise<void> {
+    if (elements.length === 0) return;
     if (this.#stands) {
       try {
         await this.#transact(this.#elementRequests(action, elements));
@@ -152,44 +199,94 @@ class NftablesFirewall implements Firewall {
 
   async #rebuild(): Promise<void> {
     for (;;) {
-      const elements: Elements = [
-        ...[...this.#networks.values()].flatMap((network) => networkElements(network)),
-        ...[...this.#endpoints.values()].flatMap((endpoint) => endpointElements(endpoint)),
-      ];
       try {
+        await this.#ensureUserTable();
         await this.#transact([
-          ...((await this.#exists()) ? [deleteTable(this.#table)] : []),
+          ...(await this.#deletions()),
           addTable(this.#table, this.#flags),
-          ...fixedRules(this.#table),
-          ...this.#elementRequests('add', elements),
+          ...fixedRules(this.#table, this.#rules()),
+          ...(this.#guard && this.#guarded ? [addTable(this.#guard, this.#flags), ...guardRules(this.#guard)] : []),
+          ...this.#elementRequests('add', [
+            ...[...this.#networks.values()].flatMap((network) => networkElements(network)),
+            ...[...this.#endpoints.values()].flatMap((endpoint) => endpoint.all()),
+          ]),
         ]);
         this.#stands = true;
+        this.#watchUnowned();
         return;
       } catch (error) {
-        if (this.#flags === 0 || !isRefusal(error, FLAGS_UNKNOWN)) throw error;
-        this.#flags = 0;
+        if (this.#flags !== 0 && isRefusal(error, FLAGS_UNKNOWN)) this.#flags = 0;
+        // a kernel without tables of the bridge family
+        else if (this.#guarded && isRefusal(error, ['EAFNOSUPPORT', 'EOPNOTSUPP', 'ENOENT'])) this.#guarded = false;
+        else throw error;
       }
     }
   }
 
-  async #exists(): Promise<boolean> {
+  #rules(): RulesetOptions {
+    return { acceptMark: this.#acceptMark, loopback6: !filtersBridgedPackets(6) };
+  }
+
+  /** Deletions of what stands of the tables. */
+  async #deletions(): Promise<NetlinkRequest[]> {
+    const requests: NetlinkRequest[] = [];
+    for (const table of [this.#table, this.#guard]) {
+      if (table && (await this.#exists(table))) requests.push(deleteTable(table));
+    }
+    return requests;
+  }
+
+  async #ensureUserTable(): Promise<void> {
+    const user = this.#user;
+    if (!user || (await this.#exists(user))) return;
+    const hook = { type: 'filter', number: HOOK.FORWARD, priority: PRIORITY.FILTER - 1 } as const;
+    await this.#transact([addTable(user), addChain(user, { name: 'forward', hook })]);
+  }
+
+  async #removeUserTable(): Promise<void> {
+    if (!this.#user || !(await this.#exists(this.#user))) return;
+    const rules = await this.#connect().ask(dumpRules(this.#user));
+    if (rules.length === 0) await this.#transact([deleteTable(this.#user)]);
+  }
+
+  async #exists(table: TableId): Promise<boolean> {
     try {
-      await this.#connect().ask(getTable(this.#table));
+      await this.#connect().ask(getTable(table));
       return true;
     } catch (error) {
-      if (isRefusal(error, ['ENOENT'])) return false;
+      if (isRefusal(error, ['ENOENT', 'EAFNOSUPPORT', 'EOPNOTSUPP'])) return false;
       throw error;
     }
   }
 
-  #elementRequests(action: 'add' | 'delete', elements: Elements): NetlinkRequest[] {
-    const bySet = new Map<SetName, SetElement[]>();
-    for (const [set, element] of elements) {
+  #watchUnowned(): void {
+    if (this.#flags !== 0 || this.#watch) return;
+    this.#watch = watchTables(this.#kernel, [this.#table, ...(this.#guard ? [this.#guard] : [])], () =>
+      this.#exclusive(async () => {
+        if (!this.#stands) return;
+        const whole = (await this.#exists(this.#table)) && (!this.#guarded || (await this.#exists(this.#guard!)));
+        if (!whole) await this.#rebuild();
+      }),
+    );
+  }
+
+  #unwatch(): void {
+    this.#watch?.[Symbol.dispose]();
+    this.#watch = undefined;
+  }
+
+  #elementRequests(action: 'add' | 'delete', elements: readonly Element[]): NetlinkRequest[] {
+    const bySet = new Map<Element['set'], SetElement[]>();
+    for (const { set, element } of elements) {
       const list = bySet.get(set);
       if (list) list.push(element);
       else bySet.set(set, [element]);
     }
-    return [...bySet].flatMap(([set, list]) => changeElements(this.#table, SETS[set].name, action, list));
+    return [...bySet].flatMap(([set, list]) => {
+      if (set in SETS) return changeElements(this.#table, SETS[set as keyof typeof SETS].name, action, list);
+      if (!this.#guard || !this.#guarded) return [];
+      return changeElements(this.#guard, GUARD_SETS[set as keyof typeof GUARD_SETS].name, action, list);
+    });
   }
 
   async #transact(requests: readonly NetlinkRequest[]): Promise<void> {
@@ -210,6 +307,15 @@ class NftablesFirewall implements Firewall {
     return this.#connection;
   }
 
+  async #orUndo(run: () => Promise<void>, undo: () => unknown): Promise<void> {
+    try {
+      await run();
+    } catch (error) {
+      undo();
+      throw error;
+    }
+  }
+
   async #exclusive(run: () => Promise<void>): Promise<void> {
     const turn = this.#tail.then(run);
     // a failure is its own caller's, not the next one's
@@ -224,42 +330,4 @@ function isRefusal(error: unknown, codes: readonly string[]): boolean {
 
 function endpointKey(id: string, bridgeName: string): string {
   return `${bridgeName}/${id}`;
-}
-
-function networkElements({ bridgeName, internal, icc, masquerade }: FirewallNetwork): Elements {
-  const name = ifnameBytes(bridgeName);
-  const within = icc ? ({ code: 'accept' } as const) : ({ code: 'goto', chain: INTO_CHAIN } as const);
-  const elements: Elements = [
-    ['bridges', { key: [name] }],
-    ['same', { key: [name, name] }],
-    ['pairs', { key: [name, name], data: within }],
-  ];
-  if (internal) elements.push(['internal', { key: [name] }]);
-  if (masquerade && !internal) elements.push(['masquerade', { key: [name] }]);
-  return elements;
-}
-
-function endpointElements({ id: comment, bridgeName, address, ports }: FirewallEndpoint): Elements {
-  const ip = addressBytes(address);
-  const elements: Elements = [['endpoints4', { key: [ip, ifnameBytes(bridgeName)], comment }]];
-  const open = new Map<string, PublishedPort>();
-  for (const port of ports) {
-    const protocol = Uint8Array.of(PROTOCOL_NUMBER[port.protocol]);
-    const hostPort = portBytes(port.hostPort);
-    const data = [ip, portBytes(port.containerPort)];
-    elements.push(
-      port.hostIp === ANY_IPV4
-        ? ['published4any', { key: [protocol, hostPort], data, comment }]
-        : ['published4', { key: [addressBytes(port.hostIp), protocol, hostPort], data, comment }],
-    );
-    open.set(`${port.protocol}/${port.containerPort}`, port);
-  }
-  // several host ports may lead to one container port
-  for (const { protocol, containerPort } of open.values()) {
-    elements.push([
-      'open4',
-      { key: [ip, Uint8Array.of(PROTOCOL_NUMBER[protocol]), portBytes(containerPort)], comment },
-    ]);
-  }
-  return elements;
 }

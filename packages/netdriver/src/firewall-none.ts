@@ -10,6 +10,7 @@ export function createNoFirewall(): Firewall {
     removeNetwork: nothing,
     addEndpoint: nothing,
     removeEndpoint: nothing,
+    changePorts: nothing,
     replace: nothing,
     destroy: nothing,
     close: () => undefined,

@@ -1,5 +1,8 @@
 /** Container networking by netlink: a bridge driver, and the seams that its parts are swapped at. */
 
+export { openAddressBook, type AddressBook } from './address-book.ts';
+export type { AddressRange } from './address-range.ts';
+export type { BridgeNetworkConfig, GatewayMode } from './bridge-config.ts';
 export { createBridgeDriver, type BridgeDriver, type BridgeDriverOptions } from './bridge.ts';
 export {
   DNS_ADDRESS,
@@ -10,14 +13,18 @@ export {
 } from './dns/server.ts';
 export type { Upstream } from './dns/forward.ts';
 export type {
+  DefaultRoute,
   Endpoint,
   EndpointConfig,
+  IntendedEndpoint,
   Network,
   NetworkConfig,
   NetworkDriver,
   PortMapping,
   PortProtocol,
   PublishedPort,
+  Subnet,
+  SubnetConfig,
 } from './driver.ts';
 export {
   DnsDecodeError,
@@ -29,10 +36,18 @@ export {
   type NetworkErrorDetails,
 } from './errors.ts';
 export { createNoFirewall } from './firewall-none.ts';
-export { createNftablesFirewall } from './firewall-nftables.ts';
-export type { Firewall, FirewallEndpoint, FirewallNetwork, FirewallState } from './firewall.ts';
-export { DEFAULT_POOLS, type AddressPool } from './ipam.ts';
+export { ACCEPT_MARK, createNftablesFirewall, type NftablesFirewallOptions } from './firewall-nftables.ts';
+export type {
+  Firewall,
+  FirewallEndpoint,
+  FirewallFamily,
+  FirewallNetwork,
+  FirewallState,
+} from './firewall.ts';
+export { hostPools } from './host-pools.ts';
+export { DEFAULT_POOLS, uniqueLocalPool, type AddressPool } from './ipam.ts';
 export type { NetworkKernel, PortReservation, SocketKernel } from './kernel.ts';
 export { nativeKernel } from './native-kernel.ts';
 export type { NetlinkTransport } from './netlink/connection.ts';
+export type { NetlinkEventSource } from './netlink/events.ts';
 export { bringUpLoopback } from './none.ts';

@@ -2,9 +2,13 @@
  * Address management: which subnet a network gets, which address an endpoint gets.
  *
  * Nothing is written down here. What is in use follows from the networks and endpoints themselves, which the caller
- * keeps and hands back after a crash, so that there is no second record to fall out of step.
+ * keeps and hands back after a crash, so that there is no second record to fall out of step. Processes that share
+ * networks pass an {@link AddressBook}, in which each address is written before it is used.
  */
 
+import { createHash } from 'node:crypto';
+
+import type { AddressBook } from './address-book.ts';
 import {
   contains,
   formatAddress,
@@ -31,18 +35,35 @@ export const DEFAULT_POOLS: readonly AddressPool[] = [
   { base: '192.168.0.0/16', prefixLength: 20 },
 ];
 
+/**
+ * Unique local IPv6 subnets (RFC 4193): the 40 bits that make them unique follow from `seed`, which should be the
+ * machine's own, so that two machines have different ones and each has the same after every start.
+ */
+export function uniqueLocalPool(seed: string): AddressPool {
+  const hex = createHash('sha256').update(`@tare/netdriver ${seed}`).digest('hex');
+  return { base: `fd${hex.slice(0, 2)}:${hex.slice(2, 6)}:${hex.slice(6, 10)}::/48`, prefixLength: 64 };
+}
+
 /** Addresses given back are not given out again before this many others were, while there are others. */
 const RECENTLY_RELEASED = 64;
 
 /**
- * Picks the first subnet of `pools` that overlaps none of `taken`.
+ * Picks the first subnet of the family's `pools` that overlaps none of `taken`.
  *
+ * @param asked a prefix length to use in place of the pools' own
  * @throws {NetworkError} `POOL_EXHAUSTED`
  */
-export function chooseSubnet(pools: readonly AddressPool[], taken: readonly AddressRange[]): AddressRange {
+export function chooseSubnet(
+  pools: readonly AddressPool[],
+  taken: readonly AddressRange[],
+  family: 4 | 6 = 4,
+  asked?: number,
+): AddressRange {
   for (const { base, prefixLength } of pools) {
-    for (const subnet of split(parseCidr(base).range, prefixLength)) {
-      if (!taken.some((range) => overlaps(range, subnet))) return subnet;
+    const { range } = parseCidr(base);
+    if (range.family !== family || (asked !== undefined && asked < range.prefixLength)) continue;
+    for (const subnet of split(range, asked ?? prefixLength)) {
+      if (!taken.some((other) => overlaps(other, subnet))) return subnet;
     }
   }
   throw new NetworkError(
@@ -61,11 +82,25 @@ export function configured<T>(what: string, parse: () => T): T {
   }
 }
 
-/** The addresses of one network. */
+/** What {@link AddressAllocator} manages. */
+export interface AddressesConfig {
+  subnet: AddressRange;
+  /** The network's own address: the first of the subnet when absent; null for a network that has none. */
+  gateway?: string | null | undefined;
+  ipRange?: string | undefined;
+  /** Addresses that are never given out. */
+  reserved?: readonly string[] | undefined;
+  /** Where processes that share the subnet write down what they take. */
+  book?: { book: AddressBook; networkId: string } | undefined;
+}
+
+/** The addresses of one subnet. */
 export class AddressAllocator {
   readonly subnet: AddressRange;
-  readonly gateway: bigint;
+  readonly gateway: bigint | undefined;
   readonly #dynamic: AddressRange;
+  readonly #book: AddressesConfig['book'];
+  readonly #reserved = new Set<bigint>();
   readonly #used = new Set<bigint>();
   /** Oldest first. */
   readonly #recent = new Set<bigint>();
@@ -73,57 +108,56 @@ export class AddressAllocator {
   #lowest: bigint;
 
   /**
-   * @throws {NetworkError} `INVALID_CONFIG` when the gateway or the range is not inside of the subnet
+   * @throws {NetworkError} `INVALID_CONFIG` when the gateway, the range or a reserved address is not inside of the subnet
    */
-  constructor(config: { subnet: AddressRange; gateway?: string | undefined; ipRange?: string | undefined }) {
-    this.subnet = config.subnet;
-    const name = formatRange(this.subnet);
-    if (this.subnet.last - this.subnet.first < 1n) {
+  constructor({ subnet, gateway, ipRange, reserved = [], book }: AddressesConfig) {
+    this.subnet = subnet;
+    this.#book = book;
+    const name = formatRange(subnet);
+    if (subnet.last - subnet.first < 1n) {
       throw new NetworkError(
         'INVALID_CONFIG',
         `subnet ${name} is too small to hold a gateway and an endpoint`,
       );
     }
-    this.#dynamic = this.subnet;
-    if (config.ipRange !== undefined) {
-      const { range } = configured(`IP range of subnet ${name}`, () => parseCidr(config.ipRange!));
-      if (!contains(this.subnet, range)) {
-        throw new NetworkError(
-          'INVALID_CONFIG',
-          `IP range ${config.ipRange} is not inside of subnet ${name}`,
-        );
+    this.#dynamic = subnet;
+    if (ipRange !== undefined) {
+      const { range } = configured(`IP range of subnet ${name}`, () => parseCidr(ipRange));
+      if (!contains(subnet, range)) {
+        throw new NetworkError('INVALID_CONFIG', `IP range ${ipRange} is not inside of subnet ${name}`);
       }
       this.#dynamic = range;
     }
-    const { low, high } = this.#usable(this.subnet);
-    this.gateway = low;
-    if (config.gateway !== undefined) {
-      const gateway = configured(`gateway of subnet ${name}`, () => parseAddress(config.gateway!));
-      if (gateway.family !== this.subnet.family || gateway.value < low || gateway.value > high) {
-        throw new NetworkError(
-          'INVALID_CONFIG',
-          `gateway ${config.gateway} is not a host address of subnet ${name}`,
-        );
+    for (const text of reserved) {
+      const { family, value } = configured(`reserved address of subnet ${name}`, () => parseAddress(text));
+      if (family !== subnet.family || value < subnet.first || value > subnet.last) {
+        throw new NetworkError('INVALID_CONFIG', `reserved address ${text} is not inside of subnet ${name}`);
       }
-      this.gateway = gateway.value;
+      this.#reserved.add(value);
     }
-    this.#used.add(this.gateway);
+    this.gateway = gateway === null ? undefined : this.#gatewayAt(gateway);
+    if (this.gateway !== undefined) this.#reserved.add(this.gateway);
     this.#lowest = this.#usable(this.#dynamic).low;
+    for (const text of book?.book.taken(book.networkId) ?? []) {
+      const { family, value } = parseAddress(text);
+      if (family === subnet.family && value >= subnet.first && value <= subnet.last) this.#recent.add(value);
+    }
   }
 
-  /** How many addresses are in use, the gateway not counted. */
+  /** How many addresses are in use, those that are reserved not counted. */
   get size(): number {
-    return this.#used.size - 1;
+    return this.#used.size;
   }
 
   /**
    * Takes the lowest free address, or the one asked for.
    *
+   * @param owner whose it is to be, for the address book: the same owner gets an address again
    * @throws {NetworkError} `NO_FREE_ADDRESS`, `ADDRESS_IN_USE`, `INVALID_CONFIG` when the one asked for is not the
    *   subnet's
    */
-  allocate(fixed?: string): string {
-    const address = fixed === undefined ? this.#next() : this.#fixed(fixed);
+  allocate(fixed?: string, owner = ''): string {
+    const address = fixed === undefined ? this.#next(owner) : this.#fixed(fixed, owner);
     this.#used.add(address);
     this.#recent.delete(address);
     return formatAddress(this.subnet.family, address);
@@ -132,7 +166,8 @@ export class AddressAllocator {
   /** Gives an address back. Giving back what is not in use does nothing. */
   release(text: string): void {
     const address = parseAddress(text).value;
-    if (address === this.gateway || !this.#used.delete(address)) return;
+    if (!this.#used.delete(address)) return;
+    this.#book?.book.release(this.#book.networkId, text);
     if (address < this.#lowest && address >= this.#usable(this.#dynamic).low) this.#lowest = address;
     this.#recent.add(address);
     if (this.#recent.size > RECENTLY_RELEASED) {
@@ -141,14 +176,30 @@ export class AddressAllocator {
     }
   }
 
-  #next(): bigint {
-    const { high } = this.#usable(this.#dynamic);
-    while (this.#lowest <= high && this.#used.has(this.#lowest)) this.#lowest++;
+  #gatewayAt(text: string | undefined): bigint {
+    const { low, high } = this.#usable(this.subnet);
+    const name = formatRange(this.subnet);
+    if (text === undefined) {
+      let first = low;
+      while (this.#reserved.has(first) && first < high) first++;
+      return first;
+    }
+    const { family, value } = configured(`gateway of subnet ${name}`, () => parseAddress(text));
+    if (family !== this.subnet.family || value < low || value > high) {
+      throw new NetworkError('INVALID_CONFIG', `gateway ${text} is not a host address of subnet ${name}`);
+    }
+    return value;
+  }
+
+  #next(owner: string): bigint {
+    const { low, high } = this.#usable(this.#dynamic);
+    const free = (address: bigint): boolean => !this.#used.has(address) && !this.#reserved.has(address);
+    while (this.#lowest <= high && !free(this.#lowest)) this.#lowest++;
     for (let address = this.#lowest; address <= high; address++) {
-      if (!this.#used.has(address) && !this.#recent.has(address)) return address;
+      if (free(address) && !this.#recent.has(address) && this.#take(address, owner)) return address;
     }
     for (const address of this.#recent) {
-      if (address >= this.#lowest && address <= high) return address;
+      if (address >= low && address <= high && free(address) && this.#take(address, owner)) return address;
     }
     throw new NetworkError(
       'NO_FREE_ADDRESS',
@@ -156,17 +207,25 @@ export class AddressAllocator {
     );
   }
 
-  #fixed(text: string): bigint {
+  #fixed(text: string, owner: string): bigint {
     const name = formatRange(this.subnet);
     const { family, value } = configured('address', () => parseAddress(text));
     const { low, high } = this.#usable(this.subnet);
     if (family !== this.subnet.family || value < low || value > high) {
       throw new NetworkError('INVALID_CONFIG', `address ${text} is not a host address of subnet ${name}`);
     }
-    if (this.#used.has(value)) {
+    // a reserved address may be asked for by name, unless it is the network's own
+    if (this.#used.has(value) || value === this.gateway || !this.#take(value, owner)) {
       throw new NetworkError('ADDRESS_IN_USE', `address ${text} of subnet ${name} is already in use`);
     }
     return value;
+  }
+
+  /** Writes down that an address is taken, unless another process did so before. */
+  #take(address: bigint, owner: string): boolean {
+    if (!this.#book) return true;
+    const { book, networkId } = this.#book;
+    return book.take(networkId, formatAddress(this.subnet.family, address), owner);
   }
 
   /** Without the subnet's network and broadcast addresses, which a /31 does not have (RFC 3021), nor does IPv6. */

@@ -1,6 +1,7 @@
 /** What the driver needs of the operating system and cannot do in TypeScript. */
 
 import type { NetlinkTransport } from './netlink/connection.ts';
+import type { NetlinkEventSource } from './netlink/events.ts';
 
 /** A host port that is ours until closed, or until the process ends. */
 export interface PortReservation {
@@ -13,8 +14,9 @@ export interface PortReservation {
 /** Sockets of network namespaces, as descriptors. */
 export interface SocketKernel {
   /**
-   * Opens a socket bound to an address of a namespace (a borrowed descriptor), listening when it is for TCP. The caller
-   * hands the descriptor on, or closes it. Port 0 picks a free one.
+   * Opens a socket bound to an address of a namespace (a borrowed descriptor, or -1 for this process's own), listening
+   * when it is for TCP. An IPv6 socket takes no IPv4. The caller hands the descriptor on, or closes it. Port 0 picks a
+   * free one.
    */
   openSocket(options: { protocol: 'tcp' | 'udp'; netns: number; address: string; port: number }): {
     fd: number;
@@ -26,6 +28,12 @@ export interface SocketKernel {
 export interface NetworkKernel extends SocketKernel {
   /** Opens a netlink socket in this process's network namespace, or in that of a borrowed descriptor. */
   openNetlink(options: { protocol: 'route' | 'netfilter'; netns?: number }): NetlinkTransport;
+  /** Opens a netlink socket that hears of changes: multicast groups by their numbers (`RTNLGRP_*`, `NFNLGRP_*`). */
+  openNetlinkEvents(options: {
+    protocol: 'route' | 'netfilter';
+    netns?: number;
+    groups: readonly number[];
+  }): NetlinkEventSource;
   /**
    * Opens the network namespace that is bound to a path. The caller closes the descriptor (`node:fs.closeSync`).
    *

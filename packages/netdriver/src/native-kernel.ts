@@ -14,6 +14,7 @@ import type { NetworkKernel } from './kernel.ts';
 export function nativeKernel(): NetworkKernel {
   return {
     openNetlink,
+    openNetlinkEvents: openNetlink,
     openNetworkNamespace,
     openSocket,
     reservePort,

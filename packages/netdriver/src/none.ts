@@ -15,6 +15,6 @@ export async function bringUpLoopback(
   options?: { signal?: AbortSignal; kernel?: NetworkKernel },
 ): Promise<void> {
   options?.signal?.throwIfAborted();
-  using opened = await Sandbox.open(options?.kernel ?? nativeKernel(), sandbox);
+  using opened = await Sandbox.open(options?.kernel ?? nativeKernel(), sandbox, { ready: false });
   await opened.bringUpLoopback();
 }

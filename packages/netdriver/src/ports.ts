@@ -1,21 +1,24 @@
 /** Port mappings: checking what is asked, and naming what is taken. */
 
-import { isIPv4 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
 
 import type { PortMapping, PortProtocol, PublishedPort } from './driver.ts';
 import { NetworkError } from './errors.ts';
 
 /** Every IPv4 address of the host. */
 export const ANY_IPV4 = '0.0.0.0';
+/** Every IPv6 address of the host. */
+export const ANY_IPV6 = '::';
 
 /** Numbers of the transport protocols (`IPPROTO_*`). */
-export const PROTOCOL_NUMBER: Record<PortProtocol, number> = { tcp: 6, udp: 17 };
+export const PROTOCOL_NUMBER: Record<PortProtocol, number> = { tcp: 6, udp: 17, sctp: 132 };
 
 /** A mapping with its defaults filled in. */
 export interface CheckedPortMapping {
   protocol: PortProtocol;
   containerPort: number;
-  hostIp: string;
+  /** undefined for every address of either family. */
+  hostIp: string | undefined;
   /** undefined for any free port. */
   hostPorts: { from: number; to: number } | undefined;
 }
@@ -23,13 +26,14 @@ export interface CheckedPortMapping {
 /** @throws {NetworkError} `INVALID_CONFIG` when it is not a mapping that can be published */
 export function checkPortMapping(mapping: PortMapping): CheckedPortMapping {
   const { protocol, containerPort, hostPort } = mapping;
-  const hostIp = mapping.hostIp || ANY_IPV4;
+  const hostIp = mapping.hostIp || undefined;
   if (!Object.hasOwn(PROTOCOL_NUMBER, protocol)) {
-    throw invalid(`protocol "${String(protocol)}" cannot be published; use tcp or udp`);
+    throw invalid(`protocol "${String(protocol)}" cannot be published; use tcp, udp or sctp`);
   }
   checkPort('container port', containerPort);
-  if (!isIPv4(hostIp))
-    throw invalid(`host address "${hostIp}" of port ${containerPort} is not an IPv4 address`);
+  if (hostIp !== undefined && !isIPv4(hostIp) && (!isIPv6(hostIp) || hostIp.includes('%'))) {
+    throw invalid(`host address "${hostIp}" of port ${containerPort} is not an IP address`);
+  }
   if (hostPort === undefined || hostPort === 0)
     return { protocol, containerPort, hostIp, hostPorts: undefined };
   const hostPorts = typeof hostPort === 'number' ? { from: hostPort, to: hostPort } : hostPort;
@@ -41,9 +45,25 @@ export function checkPortMapping(mapping: PortMapping): CheckedPortMapping {
   return { protocol, containerPort, hostIp, hostPorts };
 }
 
-/** `127.0.0.1:8080/tcp`. */
+/** The family of an address in text. */
+export function familyOf(address: string): 4 | 6 {
+  return address.includes(':') ? 6 : 4;
+}
+
+/** `127.0.0.1:8080/tcp`, `[::1]:8080/tcp`. */
 export function formatPort(port: Pick<PublishedPort, 'hostIp' | 'hostPort' | 'protocol'>): string {
-  return `${port.hostIp}:${port.hostPort}/${port.protocol}`;
+  const host = familyOf(port.hostIp) === 6 ? `[${port.hostIp}]` : port.hostIp;
+  return `${host}:${port.hostPort}/${port.protocol}`;
+}
+
+/** Whether two are the same port of the host. */
+export function samePort(a: PublishedPort, b: PublishedPort): boolean {
+  return (
+    a.protocol === b.protocol &&
+    a.hostIp === b.hostIp &&
+    a.hostPort === b.hostPort &&
+    a.containerPort === b.containerPort
+  );
 }
 
 function checkPort(what: string, port: number): void {

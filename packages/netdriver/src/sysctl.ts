@@ -1,6 +1,6 @@
 /** Kernel settings of this process's own network namespace, below `/proc/sys`. */
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
 /** Whether the kernel was started with IPv6. Without it there are no settings to turn it off with. */
 export function hasIpv6(): boolean {
@@ -18,7 +18,19 @@ export function writeSysctl(name: string, value: string): void {
   if (readSysctl(name) !== value) writeFileSync(`/proc/sys/${name}`, value);
 }
 
-/** Whether bridged packets go through the IP packet filter (`br_netfilter`). */
-export function filtersBridgedPackets(): boolean {
-  return readSysctl('net/bridge/bridge-nf-call-iptables') === '1';
+/** Whether bridged packets of a family go through the IP packet filter (`br_netfilter`). */
+export function filtersBridgedPackets(family: 4 | 6 = 4): boolean {
+  return readSysctl(`net/bridge/bridge-nf-call-${family === 4 ? 'iptables' : 'ip6tables'}`) === '1';
+}
+
+/** Makes a router of the host, in the families that are used. */
+export function enableForwarding({ ipv4, ipv6 }: { ipv4: boolean; ipv6: boolean }): void {
+  if (ipv4) writeSysctl('net/ipv4/ip_forward', '1');
+  if (!ipv6 || !hasIpv6() || readSysctl('net/ipv6/conf/all/forwarding') === '1') return;
+  // a router does not listen to other routers: what the host learned its own default route by must go on being heard
+  for (const name of readdirSync('/proc/sys/net/ipv6/conf')) {
+    if (name === 'all' || name === 'default') continue;
+    if (readSysctl(`net/ipv6/conf/${name}/accept_ra`) === '1') writeSysctl(`net/ipv6/conf/${name}/accept_ra`, '2');
+  }
+  writeSysctl('net/ipv6/conf/all/forwarding', '1');
 }

@@ -9,9 +9,18 @@ import { expect, it } from 'vitest';
 
 import { parseCidr } from '../src/address-range.ts';
 import { createBridgeDriver } from '../src/index.ts';
-import { createBridge, decodeLink, deleteLink, getLink, NetlinkConnection } from '../src/netlink/index.ts';
+import {
+  AF,
+  createBridge,
+  decodeAddress,
+  decodeLink,
+  deleteLink,
+  dumpAddresses,
+  getLink,
+  NetlinkConnection,
+} from '../src/netlink/index.ts';
 import type { Orders } from './lab/doomed.ts';
-import { describeInNamespace, Lab, uniqueName, uniqueSubnet } from './lab/namespaces.ts';
+import { addressOf, describeInNamespace, Lab, uniqueName, uniqueSubnet } from './lab/namespaces.ts';
 
 describeInNamespace('networks of the bridge driver', () => {
   it('do not take a subnet that an interface of the host is on', async () => {
@@ -21,7 +30,7 @@ describeInNamespace('networks of the bridge driver', () => {
     const driver = createBridgeDriver({ name: uniqueName(), pools: [{ base: subnet, prefixLength: 25 }] });
     lab.defer(() => driver.destroy());
     const config = { id: 'n', bridgeName: uniqueName() };
-    await expect(driver.createNetwork({ ...config, subnet })).rejects.toMatchObject({
+    await expect(driver.createNetwork({ ...config, subnets: [{ subnet }] })).rejects.toMatchObject({
       code: 'ADDRESS_OVERLAP',
     });
     await expect(driver.createNetwork(config)).rejects.toMatchObject({ code: 'POOL_EXHAUSTED' });
@@ -35,7 +44,7 @@ describeInNamespace('networks of the bridge driver', () => {
     await careful.destroy();
   });
 
-  it('do not take an interface that somebody else made', async () => {
+  it('use a bridge that somebody else made, and leave it standing', async () => {
     await using lab = await Lab.open();
     using connection = new NetlinkConnection(openNetlink({ protocol: 'route' }));
     const bridgeName = uniqueName();
@@ -48,12 +57,41 @@ describeInNamespace('networks of the bridge driver', () => {
     });
     const driver = createBridgeDriver({ name: uniqueName() });
     lab.defer(() => driver.destroy());
-    const config = { id: 'n', bridgeName, subnet: uniqueSubnet() };
-    await expect(driver.createNetwork(config)).rejects.toMatchObject({ code: 'ALREADY_EXISTS' });
+    const subnets = [{ subnet: uniqueSubnet() }];
+    await driver.createNetwork({ id: 'n', bridgeName, subnets });
+    const sandboxes = [await lab.sandbox(), await lab.sandbox()];
+    const web = await driver.attach('n', { id: 'web', sandbox: sandboxes[0]! });
+    await driver.attach('n', { id: 'client', sandbox: sandboxes[1]! });
+    await (await lab.agent(sandboxes[0]!)).serve('web', 80);
+    expect(await (await lab.agent(sandboxes[1]!)).tcp(addressOf(web), 80)).toMatch(/^web /);
+    await driver.detach('n', 'web');
+    await driver.detach('n', 'client');
+    await driver.removeNetwork('n');
     await driver.reconcile({ networks: [], endpoints: [] });
     await driver.destroy();
-    // still there
-    await connection.ask(getLink({ name: bridgeName }));
+    const [message] = await connection.ask(getLink({ name: bridgeName }));
+    const link = decodeLink(message!)!;
+    expect([link.alias, link.macAddress]).toEqual([undefined, '02:00:00:00:00:07']);
+    const addresses = (await connection.ask(dumpAddresses(AF.INET))).map((address) => decodeAddress(address));
+    expect(addresses.filter((address) => address?.linkIndex === link.index)).toEqual([]);
+  });
+
+  it('do not take an interface that is no bridge, or carries the network of another driver', async () => {
+    await using lab = await Lab.open();
+    const { name } = await lab.lan({ routed: false });
+    const driver = createBridgeDriver({ name: uniqueName() });
+    lab.defer(() => driver.destroy());
+    const config = { id: 'n', subnets: [{ subnet: uniqueSubnet() }] };
+    await expect(driver.createNetwork({ ...config, bridgeName: name })).rejects.toMatchObject({
+      code: 'ALREADY_EXISTS',
+    });
+    const other = createBridgeDriver({ name: uniqueName() });
+    lab.defer(() => other.destroy());
+    const bridgeName = uniqueName();
+    await other.createNetwork({ ...config, bridgeName });
+    await expect(driver.createNetwork({ ...config, bridgeName })).rejects.toMatchObject({
+      code: 'ALREADY_EXISTS',
+    });
   });
 
   it('take over the bridge that stands, with the subnet that it has', async () => {
@@ -74,7 +112,7 @@ describeInNamespace('networks of the bridge driver', () => {
     await expect(third.createNetwork({ ...config, id: 'm' })).rejects.toMatchObject({
       code: 'ALREADY_EXISTS',
     });
-    await expect(third.createNetwork({ ...config, subnet: uniqueSubnet() })).rejects.toMatchObject({
+    await expect(third.createNetwork({ ...config, subnets: [{ subnet: uniqueSubnet() }] })).rejects.toMatchObject({
       code: 'ALREADY_EXISTS',
     });
   });
@@ -83,7 +121,7 @@ describeInNamespace('networks of the bridge driver', () => {
     await using lab = await Lab.open();
     const driver = createBridgeDriver({ name: uniqueName() });
     lab.defer(() => driver.destroy());
-    const config = { id: 'n', bridgeName: uniqueName(), subnet: uniqueSubnet(), mtu: 1400 };
+    const config = { id: 'n', bridgeName: uniqueName(), subnets: [{ subnet: uniqueSubnet() }], mtu: 1400 };
     await driver.createNetwork(config);
     const sandbox = await lab.sandbox();
     const endpoint = await driver.attach('n', { id: 'e', sandbox, macAddress: '02:42:AC:11:00:02' });
@@ -107,10 +145,10 @@ describeInNamespace('networks of the bridge driver', () => {
     lab.defer(() => driver.destroy());
     const subnet = uniqueSubnet();
     const ipRange = subnet.replace('0/24', '240/28');
-    await driver.createNetwork({ id: 'n', bridgeName: uniqueName(), subnet, ipRange });
+    await driver.createNetwork({ id: 'n', bridgeName: uniqueName(), subnets: [{ subnet, ipRange }] });
     const { ipv4Address } = await driver.attach('n', { id: 'e', sandbox: await lab.sandbox() });
     expect(ipv4Address).toBe(subnet.replace('0/24', '240/24'));
-    expect(parseCidr(ipv4Address).range).toEqual(parseCidr(subnet).range);
+    expect(parseCidr(ipv4Address!).range).toEqual(parseCidr(subnet).range);
   });
 
   it('turn forwarding of the host on when asked to, and leave it alone when not', async () => {
@@ -120,7 +158,7 @@ describeInNamespace('networks of the bridge driver', () => {
     ] as const) {
       const orders: Orders = {
         driverName: uniqueName(),
-        network: { id: 'n', bridgeName: uniqueName(), subnet: uniqueSubnet() },
+        network: { id: 'n', bridgeName: uniqueName(), subnets: [{ subnet: uniqueSubnet() }] },
         endpoints: [],
         ipForward,
       };

@@ -3,11 +3,16 @@
 import { removeNetworkNamespace } from '@tare/runtime-native/netlink';
 import { it } from 'vitest';
 
-import { createBridgeDriver, createNoFirewall, type BridgeDriverOptions } from '../src/index.ts';
+import {
+  createBridgeDriver,
+  createNoFirewall,
+  type BridgeDriverOptions,
+  type BridgeNetworkConfig,
+} from '../src/index.ts';
 import { networkDriverSuite, type DriverHarness } from '../src/testing/index.ts';
-import { describeInNamespace, Lab, uniqueName, uniqueSubnet } from './lab/namespaces.ts';
+import { describeInNamespace, Lab, uniqueName, uniqueSubnet, uniqueSubnet6 } from './lab/namespaces.ts';
 
-async function harness(options: () => BridgeDriverOptions): Promise<DriverHarness> {
+async function harness(options: () => BridgeDriverOptions): Promise<DriverHarness<BridgeNetworkConfig>> {
   const lab = await Lab.open();
   const make = () => createBridgeDriver({ name, pools, ...options() });
   const name = uniqueName();
@@ -18,7 +23,8 @@ async function harness(options: () => BridgeDriverOptions): Promise<DriverHarnes
       return driver;
     },
     subnets: [uniqueSubnet(), uniqueSubnet()],
-    bridgeName: uniqueName,
+    subnet6: uniqueSubnet6(),
+    config: (common) => ({ bridgeName: uniqueName(), ...common }),
     sandbox: () => lab.sandbox(),
     removeSandbox: (path) => removeNetworkNamespace(path),
     async restart() {

@@ -249,6 +249,14 @@ Value OpenSocket(const CallbackInfo& info) {
     int type = (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC | SOCK_NONBLOCK;
     fd = socket(address.Family(), type, 0);
     if (fd < 0) return {errno, "socket", ""};
+    int one = 1;
+    if (address.Family() == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) < 0) {
+      return {errno, "setsockopt(IPV6_V6ONLY)", ""};
+    }
+    // connections of a server before this one, which linger, are no hindrance
+    if (!datagram && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0) {
+      return {errno, "setsockopt(SO_REUSEADDR)", ""};
+    }
     if (bind(fd, &address.any, address.size) < 0) return {errno, "bind", ""};
     if (!datagram && listen(fd, kBacklog) < 0) return {errno, "listen", ""};
     if (getsockname(fd, &address.any, &address.size) < 0) return {errno, "getsockname", ""};

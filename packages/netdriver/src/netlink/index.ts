@@ -12,6 +12,7 @@ export {
 export { Attributes, AttributeWriter } from './attributes.ts';
 export { NetlinkConnection, type NetlinkTransport } from './connection.ts';
 export { deleteFlow, deleteFlowsOf, deleteFlowsToPort, listFlows } from './conntrack.ts';
+export { NETLINK_GROUP, netlinkEvents, type NetlinkEventSource } from './events.ts';
 export { addressBytes, addressFamily, addressText, AF } from './ip-address.ts';
 export {
   createBridge,
@@ -43,19 +44,33 @@ export {
   type NetlinkRequest,
 } from './message.ts';
 export {
+  addNeighbour,
   decodeNeighbour,
   deleteNeighbour,
   dumpNeighbours,
+  NEIGHBOUR_STATE,
   RTM_NEIGHBOUR,
   type Neighbour,
 } from './neighbour.ts';
 export {
+  addLoopbackRoute,
   addRoute,
   decodeRoute,
+  deleteRoute,
   dumpRoutes,
+  lookUpRoute,
   MAIN_TABLE,
   ROUTE_SCOPE,
   ROUTE_TYPE,
   RTM_ROUTE,
   type Route,
+  type RouteOptions,
 } from './route.ts';
+export {
+  addRoutingRule,
+  decodeRoutingRule,
+  deleteRoutingRule,
+  dumpRoutingRules,
+  RTM_RULE,
+  type RoutingRule,
+} from './rule.ts';

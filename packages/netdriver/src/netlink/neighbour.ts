@@ -3,7 +3,7 @@
 import { NetlinkDecodeError } from '../errors.ts';
 import { Attributes, AttributeWriter } from './attributes.ts';
 import { addressBytes, addressFamily, addressText } from './ip-address.ts';
-import { macText } from './link.ts';
+import { macBytes, macText } from './link.ts';
 import { NLM_F, type NetlinkMessage, type NetlinkRequest } from './message.ts';
 
 /** Message types (`RTM_*`). */
@@ -18,6 +18,32 @@ export interface Neighbour {
   macAddress: string | undefined;
   /** `NUD_*` bits. */
   state: number;
+}
+
+/** States of an entry (`NUD_*`). */
+export const NEIGHBOUR_STATE = { REACHABLE: 0x02, STALE: 0x04, FAILED: 0x20, PERMANENT: 0x80 } as const;
+
+/** Says which MAC address an address is at, in place of what the kernel found out; permanent unless said otherwise. */
+export function addNeighbour(options: {
+  linkIndex: number;
+  address: string;
+  macAddress: string;
+  state?: number;
+}): NetlinkRequest {
+  const { linkIndex, address, macAddress, state = NEIGHBOUR_STATE.PERMANENT } = options;
+  const bytes = addressBytes(address);
+  const fixed = header(addressFamily(bytes), linkIndex);
+  fixed.writeUInt16LE(state, 8);
+  return {
+    description: `add neighbour ${address}`,
+    type: RTM_NEIGHBOUR.NEW,
+    flags: NLM_F.CREATE | NLM_F.REPLACE,
+    payload: new AttributeWriter(64)
+      .raw(fixed)
+      .bytes(NDA.DST, bytes)
+      .bytes(NDA.LLADDR, macBytes(macAddress))
+      .finish(),
+  };
 }
 
 /** Forgets what is known about an address; ENOENT when nothing is. */

@@ -37,20 +37,22 @@ const NFTA_META = { DREG: 1, KEY: 2 } as const;
 const NFTA_CT = { DREG: 1, KEY: 2 } as const;
 const NFTA_CMP = { SREG: 1, OP: 2, DATA: 3 } as const;
 const NFTA_BITWISE = { SREG: 1, DREG: 2, LEN: 3, MASK: 4, XOR: 5, OP: 6 } as const;
-const NFTA_LOOKUP = { SET: 1, SREG: 2, DREG: 3 } as const;
+const NFTA_LOOKUP = { SET: 1, SREG: 2, DREG: 3, FLAGS: 5 } as const;
+const NFT_LOOKUP_F_INV = 1;
 const NFTA_FIB = { DREG: 1, RESULT: 2, FLAGS: 3 } as const;
 const NFTA_NAT = { TYPE: 1, FAMILY: 2, REG_ADDR_MIN: 3, REG_PROTO_MIN: 5 } as const;
 
 /** The register that verdicts go to (`NFT_REG_VERDICT`). */
 const VERDICT_REGISTER = 0;
-const META_KEY = { iifname: 6, oifname: 7, nfproto: 15, l4proto: 16 } as const;
+const META_KEY = { protocol: 1, mark: 3, iifname: 6, oifname: 7, nfproto: 15, l4proto: 16 } as const;
 const CT_KEY = { state: 0, status: 2 } as const;
-const PAYLOAD_BASE = { network: 1, transport: 2 } as const;
+const PAYLOAD_BASE = { link: 0, network: 1, transport: 2 } as const;
+const NAT_TYPE = { source: 0, destination: 1 } as const;
 const FIB_RESULT_ADDRTYPE = 3;
 const FIB_FLAG_DADDR = 2;
 const BITWISE_BOOL = 0;
 
-/** Loads bytes of the packet's network or transport header. */
+/** Loads bytes of the packet's link, network or transport header. */
 export function payload(
   base: keyof typeof PAYLOAD_BASE,
   offset: number,
@@ -110,6 +112,13 @@ export function lookup(setName: string, into?: number | 'verdict', register = RE
   });
 }
 
+/** Goes on when the register is not in a set. */
+export function notIn(setName: string, register = REGISTER): Expression {
+  return expression('lookup', (w) =>
+    w.string(NFTA_LOOKUP.SET, setName).be32(NFTA_LOOKUP.SREG, register).be32(NFTA_LOOKUP.FLAGS, NFT_LOOKUP_F_INV),
+  );
+}
+
 /** Loads the type that the routing table gives the packet's destination (2 is an address of this host). */
 export function destinationType(register = REGISTER): Expression {
   return expression('fib', (w) =>
@@ -124,10 +133,20 @@ export function destinationType(register = REGISTER): Expression {
 export function destinationNat(family: number, addressRegister: number, portRegister: number): Expression {
   return expression('nat', (w) =>
     w
-      .be32(NFTA_NAT.TYPE, 1)
+      .be32(NFTA_NAT.TYPE, NAT_TYPE.destination)
       .be32(NFTA_NAT.FAMILY, family)
       .be32(NFTA_NAT.REG_ADDR_MIN, addressRegister)
       .be32(NFTA_NAT.REG_PROTO_MIN, portRegister),
+  );
+}
+
+/** Rewrites the source to the address in a register. */
+export function sourceNat(family: number, addressRegister: number): Expression {
+  return expression('nat', (w) =>
+    w
+      .be32(NFTA_NAT.TYPE, NAT_TYPE.source)
+      .be32(NFTA_NAT.FAMILY, family)
+      .be32(NFTA_NAT.REG_ADDR_MIN, addressRegister),
   );
 }
 

@@ -18,8 +18,13 @@ export const NFT_MSG = {
   DELTABLE: SUBSYSTEM | 2,
   NEWCHAIN: SUBSYSTEM | 3,
   GETCHAIN: SUBSYSTEM | 4,
+  DELCHAIN: SUBSYSTEM | 5,
   NEWRULE: SUBSYSTEM | 6,
+  GETRULE: SUBSYSTEM | 7,
+  DELRULE: SUBSYSTEM | 8,
   NEWSET: SUBSYSTEM | 9,
+  GETSET: SUBSYSTEM | 10,
+  DELSET: SUBSYSTEM | 11,
   NEWSETELEM: SUBSYSTEM | 12,
   GETSETELEM: SUBSYSTEM | 13,
   DELSETELEM: SUBSYSTEM | 14,
@@ -62,7 +67,7 @@ const NFTA_SET = {
 const NFTA_SET_DESC_CONCAT = 2;
 const NFTA_SET_FIELD_LEN = 1;
 const SET_FLAG = { MAP: 0x8, CONCAT: 0x80 } as const;
-const NFTA_RULE = { TABLE: 1, CHAIN: 2, EXPRESSIONS: 4, USERDATA: 7 } as const;
+const NFTA_RULE = { TABLE: 1, CHAIN: 2, HANDLE: 3, EXPRESSIONS: 4, USERDATA: 7 } as const;
 const NFTA_ELEMENTS = { TABLE: 1, SET: 2, ELEMENTS: 3 } as const;
 const NFTA_ELEMENT = { KEY: 1, DATA: 2, USERDATA: 6 } as const;
 const NFTA_DATA = { VALUE: 1, VERDICT: 2 } as const;
@@ -86,10 +91,13 @@ export interface FieldType {
 
 /** The types that keys and data are made of. */
 export const FIELD = {
+  NFPROTO: { id: 2, bytes: 1, hostOrder: true },
   IPV4: { id: 7, bytes: 4 },
   IPV6: { id: 8, bytes: 16 },
+  MAC: { id: 9, bytes: 6 },
   PROTOCOL: { id: 12, bytes: 1 },
   PORT: { id: 13, bytes: 2 },
+  MARK: { id: 19, bytes: 4, hostOrder: true },
   IFNAME: { id: 41, bytes: 16, hostOrder: true },
 } as const satisfies Record<string, FieldType>;
 
@@ -242,6 +250,27 @@ export function addRule(
     NLM_F.CREATE | NLM_F.APPEND,
     body,
   );
+}
+
+/** Deletes a rule by its handle; see `dumpRules`. */
+export function deleteRule(table: TableId, chainName: string, handle: bigint): NetlinkRequest {
+  const body = writer(table.family)
+    .string(NFTA_RULE.TABLE, table.name)
+    .string(NFTA_RULE.CHAIN, chainName)
+    .be64(NFTA_RULE.HANDLE, handle);
+  return request(`delete rule ${handle} of ${table.name} ${chainName}`, NFT_MSG.DELRULE, 0, body);
+}
+
+/** Deletes a chain, which must be empty and unused. */
+export function deleteChain(table: TableId, name: string): NetlinkRequest {
+  const body = writer(table.family).string(NFTA_CHAIN.TABLE, table.name).string(NFTA_CHAIN.NAME, name);
+  return request(`delete chain ${table.name} ${name}`, NFT_MSG.DELCHAIN, 0, body);
+}
+
+/** Deletes a set or map that no rule uses. */
+export function deleteSet(table: TableId, name: string): NetlinkRequest {
+  const body = writer(table.family).string(NFTA_SET.TABLE, table.name).string(NFTA_SET.NAME, name);
+  return request(`delete set ${table.name} ${name}`, NFT_MSG.DELSET, 0, body);
 }
 
 /** Asks for the number of the ruleset's current generation, which every batch raises. */

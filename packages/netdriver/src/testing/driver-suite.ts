@@ -9,7 +9,7 @@
  */
 
 import { parseAddress, parseCidr } from '../address-range.ts';
-import type { Endpoint, NetworkDriver } from '../driver.ts';
+import type { Endpoint, NetworkConfig, NetworkDriver } from '../driver.ts';
 import { NetdriverError } from '../errors.ts';
 
 /** The two functions needed of a test framework; vitest, jest, mocha and node:test have them. */
@@ -19,27 +19,38 @@ export interface TestFramework {
 }
 
 /** A driver and what it is tried on. Disposing removes everything. */
-export interface DriverHarness extends AsyncDisposable {
-  readonly driver: NetworkDriver;
-  /** Two subnets of 16 addresses or more each that nothing else uses. */
+export interface DriverHarness<Config extends NetworkConfig = NetworkConfig> extends AsyncDisposable {
+  readonly driver: NetworkDriver<Config>;
+  /** Two IPv4 subnets of 16 addresses or more each that nothing else uses. */
   readonly subnets: readonly [string, string];
-  /** An interface name that nothing else uses; another one at each call. */
-  bridgeName(): string;
+  /** An IPv6 subnet that nothing else uses; absent when the driver has no IPv6 here. */
+  readonly subnet6?: string;
+  /** Completes a configuration by what this driver needs beside, other names of interfaces at each call. */
+  config(common: NetworkConfig): Config;
   /** Path of a new, empty sandbox. */
   sandbox(): Promise<string>;
   /** Ends a sandbox, as a container that exits does. */
   removeSandbox(path: string): Promise<void>;
   /** A driver as another process would make it after this one died without a word; `driver` is not used after it. */
-  restart(): Promise<NetworkDriver>;
+  restart(): Promise<NetworkDriver<Config>>;
+}
+
+/** What some drivers cannot do by their nature. */
+export interface DriverTraits {
+  /** Publishes ports on the host. Default true. */
+  publishes?: boolean;
 }
 
 /** Registers the conformance tests of {@link NetworkDriver} under `name`. */
-export function networkDriverSuite(
+export function networkDriverSuite<Config extends NetworkConfig>(
   { describe, it }: TestFramework,
   name: string,
-  create: () => Promise<DriverHarness>,
+  create: () => Promise<DriverHarness<Config>>,
+  { publishes = true }: DriverTraits = {},
 ): void {
-  function test(sentence: string, body: (harness: DriverHarness) => Promise<void>): void {
+  type Harness = DriverHarness<Config>;
+
+  function test(sentence: string, body: (harness: Harness) => Promise<void>): void {
     it(sentence, async () => {
       await using harness = await create();
       await body(harness);
@@ -47,28 +58,29 @@ export function networkDriverSuite(
   }
 
   /** A network `n` on the first subnet. */
-  async function network({ driver, subnets, bridgeName }: DriverHarness) {
-    const config = { id: 'n', bridgeName: bridgeName(), subnet: subnets[0] };
-    return { config, made: await driver.createNetwork(config) };
+  async function network({ driver, subnets, config: complete }: Harness) {
+    const config = complete({ id: 'n', subnets: [{ subnet: subnets[0] }] });
+    const made = await driver.createNetwork(config);
+    return { config, made, subnet: subnets[0], gateway: made.subnets[0]!.gateway };
   }
 
   describe(`${name} as a network driver`, () => {
-    test('gives the bridge the first address of the subnet', async (harness) => {
-      const { config, made } = await network(harness);
+    test('gives the network the first address of the subnet', async (harness) => {
+      const { made, subnet, gateway } = await network(harness);
       equal(made.id, 'n');
-      equal(made.bridgeName, config.bridgeName);
-      equal(made.subnet, config.subnet);
-      equal(parseAddress(made.gateway).value, parseCidr(config.subnet).range.first + 1n);
+      equal(made.subnets[0]!.subnet, subnet);
+      equal(parseAddress(gateway!).value, parseCidr(subnet).range.first + 1n);
       equal(same(await harness.driver.networks(), [made]), true);
     });
 
     test('chooses a subnet when none is named, another one for each network', async ({
       driver,
-      bridgeName,
+      config,
     }) => {
-      const first = await driver.createNetwork({ id: 'a', bridgeName: bridgeName() });
-      const second = await driver.createNetwork({ id: 'b', bridgeName: bridgeName() });
-      if (first.subnet === second.subnet) throw new Error(`both networks got ${first.subnet}`);
+      const first = await driver.createNetwork(config({ id: 'a' }));
+      const second = await driver.createNetwork(config({ id: 'b' }));
+      const [a, b] = [first.subnets[0]!.subnet, second.subnets[0]!.subnet];
+      if (a === b) throw new Error(`both networks got ${a}`);
     });
 
     test('makes the same network once, and refuses another by its id', async (harness) => {
@@ -78,42 +90,96 @@ export function networkDriverSuite(
     });
 
     test('refuses a subnet that overlaps another network', async (harness) => {
-      const { config } = await network(harness);
+      const { subnet } = await network(harness);
       await rejectsWith('ADDRESS_OVERLAP', () =>
-        harness.driver.createNetwork({ id: 'o', bridgeName: harness.bridgeName(), subnet: config.subnet }),
+        harness.driver.createNetwork(harness.config({ id: 'o', subnets: [{ subnet }] })),
       );
       equal((await harness.driver.networks()).length, 1);
     });
 
-    test('refuses what it cannot make', async ({ driver, subnets, bridgeName }) => {
+    test('refuses what it cannot make', async ({ driver, subnets, config }) => {
       const [subnet] = subnets;
-      const config = { id: 'bad', bridgeName: bridgeName() };
       for (const wrong of [
-        { subnet: 'nonsense' },
-        { subnet: '10.0.0.0/33' },
-        { subnet, gateway: '203.0.113.1' },
-        { subnet, ipRange: '203.0.113.0/28' },
-        { subnet, mtu: 1 },
-        { subnet, bridgeName: 'a name that is too long' },
-        { subnet, bridgeName: '../../escape' },
+        { subnets: [{ subnet: 'nonsense' }] },
+        { subnets: [{ subnet: '10.0.0.0/33' }] },
+        { subnets: [{ subnet, gateway: '203.0.113.1' }] },
+        { subnets: [{ subnet, ipRange: '203.0.113.0/28' }] },
+        { subnets: [{ subnet, reserved: ['203.0.113.7'] }] },
+        { subnets: [{ subnet }, { subnet }] },
+        { ipv4: false, subnets: [{ subnet }] },
+        { ipv4: false },
+        { subnets: [{ subnet }], mtu: 1 },
       ]) {
-        await rejectsWith('INVALID_CONFIG', () => driver.createNetwork({ ...config, ...wrong }));
+        const code = wrong.subnets?.length === 2 ? 'ADDRESS_OVERLAP' : 'INVALID_CONFIG';
+        await rejectsWith(code, () => driver.createNetwork(config({ id: 'bad', ...wrong })));
       }
       equal((await driver.networks()).length, 0);
     });
 
+    test('keeps addresses that are reserved or outside of the range to itself', async (harness) => {
+      const { driver, subnets, config } = harness;
+      const [subnet] = subnets;
+      const at = (offset: bigint) => addressAt(subnet, offset);
+      const reserved = [at(2n), at(3n)];
+      const ipRange = `${at(0n)}/29`;
+      await driver.createNetwork(config({ id: 'n', subnets: [{ subnet, reserved, ipRange }] }));
+      const given: string[] = [];
+      for (let i = 0; i < 4; i++) {
+        const endpoint = await driver.attach('n', { id: `e${i}`, sandbox: await harness.sandbox() });
+        given.push(addressOf(endpoint));
+      }
+      equal(same(given, [4n, 5n, 6n, 7n].map(at)), true);
+      const sandbox = await harness.sandbox();
+      await rejectsWith('NO_FREE_ADDRESS', () => driver.attach('n', { id: 'more', sandbox }));
+    });
+
+    test('goes on in the second subnet when the first one is full', async (harness) => {
+      const { driver, subnets, config } = harness;
+      const ipRange = `${addressAt(subnets[0], 0n)}/30`;
+      const made = await driver.createNetwork(
+        config({ id: 'n', subnets: [{ subnet: subnets[0], ipRange }, { subnet: subnets[1] }] }),
+      );
+      const endpoints: Endpoint[] = [];
+      for (let i = 0; i < 3; i++) {
+        endpoints.push(await driver.attach('n', { id: `e${i}`, sandbox: await harness.sandbox() }));
+      }
+      equal(same(endpoints.map(addressOf), [addressAt(subnets[0], 2n), addressAt(subnets[0], 3n), addressAt(subnets[1], 2n)]), true);
+      equal(endpoints[2]!.gateway, made.subnets[1]!.gateway);
+    });
+
+    test('gives addresses of both families, or of IPv6 alone', async (harness) => {
+      const { driver, subnets, subnet6, config } = harness;
+      if (subnet6 === undefined) return;
+      const both = config({ id: 'both', ipv6: true, subnets: [{ subnet: subnets[0] }, { subnet: subnet6 }] });
+      const made = await driver.createNetwork(both);
+      const sandbox = await harness.sandbox();
+      const endpoint = await driver.attach('both', { id: 'e', sandbox });
+      equal(addressOf(endpoint), addressAt(subnets[0], 2n));
+      equal(endpoint.ipv6Address, `${subnet6.replace(/::\/.*/, '::2')}/${prefix(subnet6)}`);
+      equal(endpoint.gateway6, made.subnets[1]!.gateway);
+      await rejectsWith('INVALID_CONFIG', () =>
+        driver.attach('both', { id: 'f', sandbox, ipv6Address: addressAt(subnets[0], 9n) }),
+      );
+      await driver.detach('both', 'e');
+      await driver.removeNetwork('both');
+      await driver.createNetwork(config({ id: 'six', ipv4: false, ipv6: true, subnets: [{ subnet: subnet6 }] }));
+      const alone = await driver.attach('six', { id: 'e', sandbox: await harness.sandbox() });
+      equal(alone.ipv4Address, undefined);
+      equal(alone.gateway, undefined);
+    });
+
     test('attaches endpoints with addresses of their own', async (harness) => {
-      const { made } = await network(harness);
+      const { subnet, gateway } = await network(harness);
       const { driver } = harness;
       const first = await driver.attach('n', { id: 'one', sandbox: await harness.sandbox() });
       const second = await driver.attach('n', { id: 'two', sandbox: await harness.sandbox() });
       equal(first.networkId, 'n');
       equal(first.interfaceName, 'eth0');
-      equal(first.gateway, made.gateway);
+      equal(first.gateway, gateway);
       equal(addressOf(first) === addressOf(second), false);
       equal(first.macAddress === second.macAddress, false);
       for (const endpoint of [first, second])
-        equal(parseCidr(endpoint.ipv4Address).range.prefixLength, prefix(made.subnet));
+        equal(parseCidr(endpoint.ipv4Address!).range.prefixLength, prefix(subnet));
       equal(same(await driver.endpoints('n'), [first, second]), true);
     });
 
@@ -144,12 +210,27 @@ export function networkDriverSuite(
 
     test('attaches one sandbox to two networks', async (harness) => {
       await network(harness);
-      const { driver, subnets, bridgeName } = harness;
-      await driver.createNetwork({ id: 'm', bridgeName: bridgeName(), subnet: subnets[1] });
+      const { driver, subnets, config } = harness;
+      await driver.createNetwork(config({ id: 'm', subnets: [{ subnet: subnets[1] }] }));
       const sandbox = await harness.sandbox();
       await driver.attach('n', { id: 'e', sandbox });
       const second = { id: 'e', sandbox, interfaceName: 'eth1', defaultRoute: false };
       equal((await driver.attach('m', second)).interfaceName, 'eth1');
+    });
+
+    test('moves the default route from one network to another', async (harness) => {
+      const { gateway } = await network(harness);
+      const { driver, subnets, config } = harness;
+      const other = await driver.createNetwork(config({ id: 'm', subnets: [{ subnet: subnets[1] }] }));
+      const sandbox = await harness.sandbox();
+      equal((await driver.attach('n', { id: 'e', sandbox })).gateway, gateway);
+      await driver.attach('m', { id: 'e', sandbox, interfaceName: 'eth1', defaultRoute: false });
+      await driver.setDefaultRoute('n', 'e', false);
+      equal((await driver.setDefaultRoute('m', 'e', true)).gateway, other.subnets[0]!.gateway);
+      equal((await driver.endpoints('n'))[0]!.gateway, undefined);
+      // in place of the one that is there
+      equal((await driver.setDefaultRoute('n', 'e', true)).gateway, gateway);
+      await rejectsWith('NOT_FOUND', () => driver.setDefaultRoute('n', 'nobody', true));
     });
 
     test('does not hand out a just released address while another is free', async (harness) => {
@@ -172,7 +253,9 @@ export function networkDriverSuite(
       equal((await driver.endpoints('n')).length, 1);
     });
 
-    test('publishes ports: fixed, of a range, and any', async (harness) => {
+    const publishing = publishes ? test : () => undefined;
+
+    publishing('publishes ports: fixed, of a range, and any', async (harness) => {
       await network(harness);
       const { driver } = harness;
       const any = await driver.attach('n', {
@@ -183,7 +266,7 @@ export function networkDriverSuite(
           { protocol: 'udp', containerPort: 53 },
         ],
       });
-      equal(any.ports.length, 2);
+      equal(new Set(any.ports.map(({ protocol, hostPort }) => `${hostPort}/${protocol}`)).size, 2);
       const taken = any.ports[0]!.hostPort;
       equal(taken > 0 && taken < 65536, true);
       const ranged = await driver.attach('n', {
@@ -196,7 +279,7 @@ export function networkDriverSuite(
       equal(ranged.ports[0]!.hostPort > taken, true);
     });
 
-    test('refuses a port that is taken, names it, and leaves nothing of the attempt', async (harness) => {
+    publishing('refuses a port that is taken, names it, and leaves nothing of the attempt', async (harness) => {
       await network(harness);
       const { driver } = harness;
       const ports = [{ protocol: 'tcp' as const, containerPort: 80 }];
@@ -214,6 +297,26 @@ export function networkDriverSuite(
       equal((await driver.endpoints('n')).length, 1);
       await driver.detach('n', 'first');
       equal((await driver.attach('n', again)).ports[0]!.hostPort, hostPort);
+    });
+
+    publishing('publishes more ports of an endpoint, and takes them back', async (harness) => {
+      await network(harness);
+      const { driver } = harness;
+      await driver.attach('n', { id: 'e', sandbox: await harness.sandbox() });
+      const ports = await driver.publish('n', 'e', [{ protocol: 'tcp', containerPort: 80 }]);
+      equal(same((await driver.endpoints('n'))[0]!.ports, ports), true);
+      const { hostPort } = ports[0]!;
+      const again = [
+        { protocol: 'tcp' as const, containerPort: 81 },
+        { protocol: 'tcp' as const, containerPort: 82, hostPort },
+      ];
+      await rejectsWith('PORT_IN_USE', () => driver.publish('n', 'e', again));
+      equal(same((await driver.endpoints('n'))[0]!.ports, ports), true);
+      await driver.unpublish('n', 'e', ports);
+      await driver.unpublish('n', 'e', ports);
+      equal((await driver.endpoints('n'))[0]!.ports.length, 0);
+      equal((await driver.publish('n', 'e', [again[1]!]))[0]!.hostPort, hostPort);
+      await rejectsWith('NOT_FOUND', () => driver.publish('n', 'nobody', []));
     });
 
     test('detaches once, and does nothing the second time', async (harness) => {
@@ -250,39 +353,39 @@ export function networkDriverSuite(
     });
 
     test('does nothing once its signal has aborted', async (harness) => {
-      const { config } = await network(harness);
-      const { driver, bridgeName, subnets } = harness;
+      await network(harness);
+      const { driver, subnets } = harness;
       const reason = new Error('changed my mind');
       const signal = AbortSignal.abort(reason);
       const sandbox = await harness.sandbox();
       equal(await rejection(() => driver.attach('n', { id: 'e', sandbox }, { signal })), reason);
-      const other = { ...config, id: 'm', bridgeName: bridgeName(), subnet: subnets[1] };
+      const other = harness.config({ id: 'm', subnets: [{ subnet: subnets[1] }] });
       equal(await rejection(() => driver.createNetwork(other, { signal })), reason);
       equal((await driver.networks()).length, 1);
       equal((await driver.endpoints('n')).length, 0);
     });
 
     test('gives twenty endpoints at a time twenty addresses', async (harness) => {
-      const { driver, bridgeName } = harness;
-      await driver.createNetwork({ id: 'wide', bridgeName: bridgeName() });
+      const { driver, config } = harness;
+      await driver.createNetwork(config({ id: 'wide' }));
       const endpoints = await Promise.all(
         Array.from({ length: 20 }, async (_, i) =>
           driver.attach('wide', {
             id: `e${i}`,
             sandbox: await harness.sandbox(),
-            ports: [{ protocol: 'tcp', containerPort: 80 }],
+            ports: publishes ? [{ protocol: 'tcp', containerPort: 80 }] : [],
           }),
         ),
       );
       equal(new Set(endpoints.map(addressOf)).size, 20);
-      equal(new Set(endpoints.map(({ ports }) => ports[0]!.hostPort)).size, 20);
+      if (publishes) equal(new Set(endpoints.map(({ ports }) => ports[0]!.hostPort)).size, 20);
       await Promise.all(endpoints.map(({ id }) => driver.detach('wide', id)));
       equal((await driver.endpoints('wide')).length, 0);
     });
 
     test('takes up after a restart what is intended, and nothing else', async (harness) => {
       const { config, made } = await network(harness);
-      const ports = [{ protocol: 'tcp' as const, containerPort: 80 }];
+      const ports = publishes ? [{ protocol: 'tcp' as const, containerPort: 80 }] : [];
       const [kept, orphaned, ended] = [
         await harness.sandbox(),
         await harness.sandbox(),
@@ -295,7 +398,7 @@ export function networkDriverSuite(
 
       const driver = await harness.restart();
       await driver.reconcile({
-        networks: [{ ...config, subnet: made.subnet, gateway: made.gateway }],
+        networks: [{ ...config, subnets: made.subnets }],
         endpoints: [
           { networkId: 'n', endpoint, sandbox: kept },
           { networkId: 'n', endpoint: gone, sandbox: ended },
@@ -307,10 +410,12 @@ export function networkDriverSuite(
       const sandbox = await harness.sandbox();
       const taken = { id: 'new', sandbox, ipv4Address: addressOf(endpoint) };
       await rejectsWith('ADDRESS_IN_USE', () => driver.attach('n', taken));
-      const { hostPort } = endpoint.ports[0]!;
-      await rejectsWith('PORT_IN_USE', () =>
-        driver.attach('n', { id: 'new', sandbox, ports: [{ ...ports[0]!, hostPort }] }),
-      );
+      if (publishes) {
+        const { hostPort } = endpoint.ports[0]!;
+        await rejectsWith('PORT_IN_USE', () =>
+          driver.attach('n', { id: 'new', sandbox, ports: [{ ...ports[0]!, hostPort }] }),
+        );
+      }
       await driver.detach('n', 'kept');
       await driver.removeNetwork('n');
     });
@@ -323,19 +428,16 @@ export function networkDriverSuite(
       await driver.reconcile({ networks: [], endpoints: [] });
       equal((await driver.networks()).length, 0);
       // what stood there is free again
-      const again = await driver.createNetwork({
-        id: 'n',
-        bridgeName: harness.bridgeName(),
-        subnet: harness.subnets[0],
-      });
-      equal(again.subnet, harness.subnets[0]);
+      const [subnet] = harness.subnets;
+      const again = await driver.createNetwork(harness.config({ id: 'n', subnets: [{ subnet }] }));
+      equal(again.subnets[0]!.subnet, subnet);
       await driver.attach('n', { id: 'e', sandbox });
     });
   });
 }
 
 function addressOf(endpoint: Endpoint): string {
-  return endpoint.ipv4Address.split('/')[0]!;
+  return endpoint.ipv4Address?.split('/')[0] ?? '';
 }
 
 function prefix(subnet: string): number {

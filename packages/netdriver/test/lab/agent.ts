@@ -22,33 +22,43 @@ export type AgentCommand =
 /** The answer a server gave: `<name> <client address>`; undefined when there was none. */
 export type AgentAnswer = { answer?: string; error?: string };
 
-const udpClients = new Map<number, Socket>();
+const udpClients = new Map<string, Socket>();
+
+/** Without the prefix that IPv4 addresses have on a socket of both families. */
+function plain(address: string): string {
+  return address.replace(/^::ffff:/, '');
+}
 
 async function execute(command: AgentCommand): Promise<AgentAnswer> {
   switch (command.do) {
     case 'serveTcp': {
-      const server = createServer((socket) => socket.end(`${command.name} ${socket.remoteAddress}`));
-      await once(server.listen(command.port, '0.0.0.0'), 'listening');
+      const server = createServer((socket) => socket.end(`${command.name} ${plain(socket.remoteAddress!)}`));
+      // either family, also where IPv6 is off
+      await once(server.listen(command.port), 'listening');
       return {};
     }
     case 'serveUdp': {
-      const socket = createSocket('udp4');
-      socket.on('message', (_, { address, port }) =>
-        socket.send(`${command.name} ${address}`, port, address),
-      );
-      socket.bind(command.port, '0.0.0.0');
-      await once(socket, 'listening');
+      for (const type of ['udp4', 'udp6'] as const) {
+        const socket = createSocket({ type, ipv6Only: type === 'udp6' });
+        socket.on('message', (_, { address, port }) =>
+          socket.send(`${command.name} ${address}`, port, address),
+        );
+        socket.bind(command.port);
+        await once(socket, 'listening');
+      }
       return {};
     }
     case 'tcp':
       return await askTcp(command.host, command.port, command.timeoutMs);
     case 'udp': {
       // one socket per local port, kept: to the kernel its datagrams are one flow
-      const socket = udpClients.get(command.localPort ?? 0) ?? createSocket('udp4');
-      if (command.localPort !== undefined && !udpClients.has(command.localPort)) {
+      const type = command.host.includes(':') ? 'udp6' : 'udp4';
+      const key = `${type} ${command.localPort}`;
+      const socket = udpClients.get(key) ?? createSocket(type);
+      if (command.localPort !== undefined && !udpClients.has(key)) {
         socket.bind(command.localPort);
         await once(socket, 'listening');
-        udpClients.set(command.localPort, socket);
+        udpClients.set(key, socket);
       }
       return await askUdp(socket, command);
     }

@@ -6,14 +6,14 @@
 import {
   createBridgeDriver,
   nativeKernel,
+  type BridgeNetworkConfig,
   type EndpointConfig,
-  type NetworkConfig,
 } from '../../src/index.ts';
 
 /** What the process does before it dies. */
 export interface Orders {
   driverName: string;
-  network: NetworkConfig;
+  network: BridgeNetworkConfig;
   endpoints: EndpointConfig[];
   /** Default: what the driver does by default. */
   ipForward?: 'enable' | 'leave';

@@ -21,6 +21,7 @@ import {
 } from '@tare/runtime-native/netlink';
 import { describe } from 'vitest';
 
+import type { Endpoint, Network } from '../../src/index.ts';
 import {
   addAddress,
   addRoute,
@@ -92,6 +93,21 @@ export function uniqueSubnet(): string {
   return `10.${100 + (process.pid % 150)}.${names++ % 256}.0/24`;
 }
 
+/** The same for IPv6. */
+export function uniqueSubnet6(): string {
+  return `fd00:${(process.pid & 0xffff).toString(16)}:${names++}::/64`;
+}
+
+/** The network's own address, of the family asked for. */
+export function gatewayOf({ subnets }: Network, family: 4 | 6 = 4): string {
+  return subnets.find(({ gateway }) => gateway?.includes(':') === (family === 6))!.gateway!;
+}
+
+/** An endpoint's address without its prefix length. */
+export function addressOf({ ipv4Address, ipv6Address }: Endpoint, family: 4 | 6 = 4): string {
+  return (family === 4 ? ipv4Address : ipv6Address)!.split('/')[0]!;
+}
+
 /** The namespaces and processes of one test. */
 export class Lab implements AsyncDisposable {
   readonly #folder: string;
@@ -123,10 +139,12 @@ export class Lab implements AsyncDisposable {
    * A neighbour: a namespace on a cable to this one. With `routed` it sends everything by way of this host, as a
    * neighbour does who wants to get at the containers.
    */
-  async lan(options: { routed: boolean }): Promise<{ path: string; hostAddress: string; address: string }> {
+  async lan(options: { routed: boolean }): Promise<Neighbour> {
     const path = await this.sandbox();
     const network = uniqueSubnet().replace(/0\/24$/, '');
+    const network6 = uniqueSubnet6().replace(/\/64$/, '');
     const [hostAddress, address] = [`${network}1`, `${network}2`];
+    const [hostAddress6, address6] = [`${network6}1`, `${network6}2`];
     const name = uniqueName();
     const fd = openNetworkNamespace(path);
     using host = new NetlinkConnection(openNetlink({ protocol: 'route' }));
@@ -143,13 +161,21 @@ export class Lab implements AsyncDisposable {
     });
     const hostIndex = await indexOf(host, name);
     const farIndex = await indexOf(far, 'lan0');
-    await host.send(addAddress({ linkIndex: hostIndex, address: hostAddress, prefixLength: 24 }));
+    await host.send([
+      addAddress({ linkIndex: hostIndex, address: hostAddress, prefixLength: 24 }),
+      addAddress({ linkIndex: hostIndex, address: hostAddress6, prefixLength: 64 }),
+    ]);
     await far.send([
       addAddress({ linkIndex: farIndex, address, prefixLength: 24 }),
+      addAddress({ linkIndex: farIndex, address: address6, prefixLength: 64 }),
       setLink({ index: farIndex }, { up: true }),
     ]);
-    if (options.routed) await far.send(addRoute({ gateway: hostAddress, linkIndex: farIndex }));
-    return { path, hostAddress, address };
+    if (options.routed) {
+      await far.send(
+        [hostAddress, hostAddress6].map((gateway) => addRoute({ gateway, linkIndex: farIndex })),
+      );
+    }
+    return { path, name, hostAddress, address, hostAddress6, address6 };
   }
 
   /** A process inside of a namespace. */
@@ -167,6 +193,17 @@ export class Lab implements AsyncDisposable {
     await rm(this.#folder, { recursive: true, force: true });
     if (errors.length > 0) throw new AggregateError(errors, 'the lab could not be cleared away');
   }
+}
+
+/** A namespace on a cable to this one, with the addresses of both ends. */
+export interface Neighbour {
+  path: string;
+  /** Interface of this namespace that leads there. */
+  name: string;
+  hostAddress: string;
+  address: string;
+  hostAddress6: string;
+  address6: string;
 }
 
 /** Somebody who sends and listens: from inside of a namespace, or from the host. */
@@ -208,7 +245,7 @@ function udpCommand(host: string, port: number, timeoutMs: number, localPort?: n
 export const host: Peer = peer(async (command) => {
   if (command.do === 'tcp') return await askTcp(command.host, command.port, command.timeoutMs);
   if (command.do !== 'udp') throw new Error('the host of a test serves nothing');
-  const socket = createSocket('udp4');
+  const socket = createSocket(command.host.includes(':') ? 'udp6' : 'udp4');
   try {
     return await askUdp(socket, command);
   } finally {
@@ -269,7 +306,7 @@ export async function readIn(path: string, file: string): Promise<string> {
 }
 
 /**
- * Makes a namespace send what it has for 127.0.0.1 to a gateway, as somebody would who is after the gateway's own
+ * Makes a namespace send what it has for 127.0.0.1, or ::1, to a gateway, as somebody would who is after the gateway's own
  * loopback: its address gives way, and the kernel is told to let such packets out.
  */
 export async function routeLoopbackTo(path: string, gateway: string): Promise<void> {
@@ -277,12 +314,18 @@ export async function routeLoopbackTo(path: string, gateway: string): Promise<vo
   try {
     await writeSysctls(fd, { 'net/ipv4/conf/all/route_localnet': '1' });
     using inside = new NetlinkConnection(openNetlink({ protocol: 'route', netns: fd }));
-    const loopback = { linkIndex: 1, address: '127.0.0.1', prefixLength: 8 };
-    await inside.send(deleteAddress(loopback), { ignore: ['EADDRNOTAVAIL'] });
+    const loopback = gateway.includes(':')
+      ? { address: '::1', prefixLength: 128 }
+      : { address: '127.0.0.1', prefixLength: 8 };
+    await inside.send(deleteAddress({ linkIndex: 1, ...loopback }), { ignore: ['EADDRNOTAVAIL'] });
     const links = (await inside.ask(dumpLinks())).flatMap((message) => decodeLink(message) ?? []);
     const uplink = links.find(({ name }) => name !== 'lo')!;
     await inside.send(
-      addRoute({ destination: { address: '127.0.0.0', prefixLength: 8 }, gateway, linkIndex: uplink.index }),
+      addRoute({
+        destination: { ...loopback, address: loopback.address.replace('127.0.0.1', '127.0.0.0') },
+        gateway,
+        linkIndex: uplink.index,
+      }),
     );
   } finally {
     closeSync(fd);
