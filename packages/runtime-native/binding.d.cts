@@ -96,7 +96,13 @@ interface Binding {
   recvmsg(fd: number, maxBytes: number): { data: Uint8Array; fds: number[]; truncated: boolean } | undefined;
   bindPort(datagram: boolean, address: string, port: number): { fd: number; port: number };
   /** Bound, and listening when it is no datagram socket; non-blocking. `netns` -1 is the process's own. */
-  openSocket(netns: number, datagram: boolean, address: string, port: number): { fd: number; port: number };
+  openSocket(
+    netns: number,
+    datagram: boolean,
+    address: string,
+    port: number,
+    listen: boolean,
+  ): { fd: number; port: number };
   peerCredentials(fd: number): { pid: number; uid: number; gid: number };
 
   // terminal.cc

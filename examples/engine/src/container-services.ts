@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import type { NetworkDriver } from '@tare/netdriver';
 
 import { containerFilesRoutes } from './http/routes/container-files.ts';
 import { containerRoutes } from './http/routes/containers.ts';
@@ -11,6 +10,7 @@ import { networkRoutes } from './http/routes/networks.ts';
 import { volumeRoutes } from './http/routes/volumes.ts';
 import type { Route } from './http/route.ts';
 import { LogForwarders } from './logs/forwarders.ts';
+import type { NetworkDrivers } from './networks/drivers.ts';
 import { Networks } from './networks/networks.ts';
 import { ContainersTable } from './state/containers-table.ts';
 import type { StateDb } from './state/db.ts';
@@ -38,7 +38,7 @@ export interface ContainerServiceParts extends Omit<
   | 'openFilesMax'
 > {
   db: StateDb;
-  networkDriver: NetworkDriver;
+  networkDrivers: NetworkDrivers;
   /** Opens the name server of a sandbox. */
   openDns: NameServersOptions['open'];
   dataRoot: string;
@@ -57,13 +57,13 @@ export interface ContainerServices {
 
 /** Makes the services. Nothing is touched before `containers.restore()`. Dispose of `containers` at the end. */
 export function containerServices(parts: ContainerServiceParts): ContainerServices {
-  const { db, networkDriver, openDns, dataRoot, execRoot, bridgeName = 'tare0', ...seams } = parts;
+  const { db, networkDrivers, openDns, dataRoot, execRoot, bridgeName = 'tare0', ...seams } = parts;
   const sandboxes = join(execRoot, 'netns');
   const { events } = seams;
   const store = new ContainerStore(new ContainersTable(db), events);
   const networks = new Networks({
     table: new NetworksTable(db),
-    driver: networkDriver,
+    drivers: networkDrivers,
     events,
     bridgeName,
     attached: () => containers.attachedEndpoints(),

@@ -66,7 +66,7 @@ export interface EngineParts {
   containers: Pick<
     ContainerServiceParts,
     | 'runtime'
-    | 'networkDriver'
+    | 'networkDrivers'
     | 'openDns'
     | 'sandboxes'
     | 'seccomp'

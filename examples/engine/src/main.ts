@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
 import { openLayerStore } from '@tare/layer-store';
-import { createBridgeDriver, openDnsServer } from '@tare/netdriver';
+import { createBridgeDriver, createIpvlanDriver, createMacvlanDriver, openDnsServer } from '@tare/netdriver';
 import { createNativeRuntime, detectCgroups, initProgram, layerFs, sweepCgroups } from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
 import {
@@ -156,7 +156,11 @@ async function openParts(
     },
     containers: {
       runtime: createNativeRuntime({ stateDirectory: join(config.execRoot, 'containers') }),
-      networkDriver: resources.use(createBridgeDriver()),
+      networkDrivers: {
+        bridge: resources.use(createBridgeDriver()),
+        macvlan: resources.use(createMacvlanDriver()),
+        ipvlan: resources.use(createIpvlanDriver()),
+      },
       openDns: openDnsServer,
       sandboxes: nativeSandboxes,
       seccomp: nativeSeccomp,

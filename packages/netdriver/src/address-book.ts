@@ -13,7 +13,10 @@ export interface AddressBook extends Disposable {
    *
    * @returns undefined, or the network and the subnet of it that one of these overlaps; then nothing was written
    */
-  claim(networkId: string, subnets: readonly AddressRange[]): { networkId: string; subnet: string } | undefined;
+  claim(
+    networkId: string,
+    subnets: readonly AddressRange[],
+  ): { networkId: string; subnet: string } | undefined;
   /** Forgets a network with its subnets and addresses. */
   forget(networkId: string): void;
   /** Every subnet of every network. */
@@ -68,7 +71,9 @@ export function openAddressBook(path: string): AddressBook {
       'SELECT network, name FROM subnet WHERE network <> ? AND family = ? AND low <= ? AND high >= ? LIMIT 1',
     ),
     dropSubnets: db.prepare('DELETE FROM subnet WHERE network = ?'),
-    addSubnet: db.prepare('INSERT OR IGNORE INTO subnet (network, family, low, high, name) VALUES (?, ?, ?, ?, ?)'),
+    addSubnet: db.prepare(
+      'INSERT OR IGNORE INTO subnet (network, family, low, high, name) VALUES (?, ?, ?, ?, ?)',
+    ),
     subnets: db.prepare('SELECT network, name FROM subnet'),
     dropAddresses: db.prepare('DELETE FROM address WHERE network = ?'),
     take: db.prepare(
@@ -125,7 +130,9 @@ export function openAddressBook(path: string): AddressBook {
         statements.dropAddresses.run(networkId);
       }),
     subnets: () =>
-      statements.subnets.all().map((row) => ({ networkId: String(row['network']), subnet: String(row['name']) })),
+      statements.subnets
+        .all()
+        .map((row) => ({ networkId: String(row['network']), subnet: String(row['name']) })),
     take: (networkId, address, owner) => statements.take.run(networkId, address, owner).changes === 1,
     release: (networkId, address) => transaction(() => release(networkId, address)),
     taken: (networkId) => statements.taken.all(networkId).map((row) => String(row['address'])),

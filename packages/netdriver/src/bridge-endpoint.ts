@@ -253,7 +253,9 @@ function portRequests(
       } else if (own !== undefined) {
         // ::1 cannot be translated where bridged packets are filtered
         const deaf = family === 6 && (host === ANY_IPV6 || host === '::1') && filtersBridgedPackets(6);
-        hosts.push(deaf && userlandProxy && protocol !== 'sctp' ? { hostIp: host, proxy: own } : { hostIp: host });
+        hosts.push(
+          deaf && userlandProxy && protocol !== 'sctp' ? { hostIp: host, proxy: own } : { hostIp: host },
+        );
       } else if (userlandProxy && protocol !== 'sctp') {
         const other = own4 ?? own6;
         if (other !== undefined) hosts.push({ hostIp: host, proxy: other });

@@ -159,13 +159,18 @@ export class BridgeLinks {
       writeSysctl(`net/ipv6/conf/${bridgeName}/disable_ipv6`, ipv6 ? '0' : '1');
     }
     if (foreign) {
-      const present = new Set((await this.addresses()).map(({ linkIndex, address }) => `${linkIndex} ${address}`));
+      const present = new Set(
+        (await this.addresses()).map(({ linkIndex, address }) => `${linkIndex} ${address}`),
+      );
       const added = addresses.filter(({ address }) => !present.has(`${link.index} ${address}`));
       this.#added.set(link.index, [...(this.#added.get(link.index) ?? []), ...added]);
     }
     await this.#connect().send([
       ...addresses.map((address) => addAddress({ linkIndex: link.index, ...address }, { replace: true })),
-      setLink({ index: link.index }, foreign ? { up: true } : { up: true, mtu, alias: this.#alias(networkId) }),
+      setLink(
+        { index: link.index },
+        foreign ? { up: true } : { up: true, mtu, alias: this.#alias(networkId) },
+      ),
     ]);
     if (loopback6) {
       // answers for ::1 come in by the bridge, where without this route nobody has that address

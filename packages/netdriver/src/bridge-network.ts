@@ -78,7 +78,9 @@ export async function openNetwork(
     return gateway === undefined || inhibited ? [] : [{ address: gateway, prefixLength }];
   });
   if (!foreign) {
-    const stray = found.find((text) => !own.some(({ address, prefixLength }) => text === `${address}/${prefixLength}`));
+    const stray = found.find(
+      (text) => !own.some(({ address, prefixLength }) => text === `${address}/${prefixLength}`),
+    );
     if (stray !== undefined) {
       throw new NetworkError(
         'ALREADY_EXISTS',
@@ -112,7 +114,8 @@ export async function openNetwork(
 
 /** Whether two configurations ask for the same network. */
 export function sameConfig(a: BridgeNetworkConfig, b: BridgeNetworkConfig): boolean {
-  const settings = (config: BridgeNetworkConfig) => JSON.stringify([checkNetwork(config), config.subnets ?? []]);
+  const settings = (config: BridgeNetworkConfig) =>
+    JSON.stringify([checkNetwork(config), config.subnets ?? []]);
   return settings(a) === settings(b);
 }
 
@@ -155,4 +158,3 @@ function claim(id: string, subnets: Network['subnets'], book: AddressBook | unde
     `${subnets.map(({ subnet }) => subnet).join(', ')} of network ${id} overlaps ${taken.subnet} of network ${taken.networkId}; choose another`,
   );
 }
-

@@ -66,7 +66,14 @@ export class EndpointElements {
 
   /** Every element. */
   all(): Element[] {
-    const { id: comment, bridgeName, hostInterfaceName, macAddress, ipv4Address, ipv6Address } = this.#endpoint;
+    const {
+      id: comment,
+      bridgeName,
+      hostInterfaceName,
+      macAddress,
+      ipv4Address,
+      ipv6Address,
+    } = this.#endpoint;
     const port = ifnameBytes(hostInterfaceName);
     const mac = macBytes(macAddress);
     const elements: Element[] = [

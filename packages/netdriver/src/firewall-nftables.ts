@@ -141,7 +141,8 @@ class NftablesFirewall implements Firewall {
   ): Promise<void> {
     await this.#exclusive(async () => {
       const elements = this.#endpoints.get(endpointKey(id, bridgeName));
-      if (!elements) throw new NetworkError('NOT_FOUND', `the firewall knows no endpoint ${id} of ${bridgeName}`);
+      if (!elements)
+        throw new NetworkError('NOT_FOUND', `the firewall knows no endpoint ${id} of ${bridgeName}`);
       if (remove.length > 0) await this.#change('delete', elements.remove(remove));
       if (add.length === 0) return;
       await this.#orUndo(
@@ -205,7 +206,9 @@ class NftablesFirewall implements Firewall {
           ...(await this.#deletions()),
           addTable(this.#table, this.#flags),
           ...fixedRules(this.#table, this.#rules()),
-          ...(this.#guard && this.#guarded ? [addTable(this.#guard, this.#flags), ...guardRules(this.#guard)] : []),
+          ...(this.#guard && this.#guarded
+            ? [addTable(this.#guard, this.#flags), ...guardRules(this.#guard)]
+            : []),
           ...this.#elementRequests('add', [
             ...[...this.#networks.values()].flatMap((network) => networkElements(network)),
             ...[...this.#endpoints.values()].flatMap((endpoint) => endpoint.all()),
@@ -217,7 +220,8 @@ class NftablesFirewall implements Firewall {
       } catch (error) {
         if (this.#flags !== 0 && isRefusal(error, FLAGS_UNKNOWN)) this.#flags = 0;
         // a kernel without tables of the bridge family
-        else if (this.#guarded && isRefusal(error, ['EAFNOSUPPORT', 'EOPNOTSUPP', 'ENOENT'])) this.#guarded = false;
+        else if (this.#guarded && isRefusal(error, ['EAFNOSUPPORT', 'EOPNOTSUPP', 'ENOENT']))
+          this.#guarded = false;
         else throw error;
       }
     }
@@ -264,7 +268,8 @@ class NftablesFirewall implements Firewall {
     this.#watch = watchTables(this.#kernel, [this.#table, ...(this.#guard ? [this.#guard] : [])], () =>
       this.#exclusive(async () => {
         if (!this.#stands) return;
-        const whole = (await this.#exists(this.#table)) && (!this.#guarded || (await this.#exists(this.#guard!)));
+        const whole =
+          (await this.#exists(this.#table)) && (!this.#guarded || (await this.#exists(this.#guard!)));
         if (!whole) await this.#rebuild();
       }),
     );

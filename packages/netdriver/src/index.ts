@@ -51,3 +51,10 @@ export { nativeKernel } from './native-kernel.ts';
 export type { NetlinkTransport } from './netlink/connection.ts';
 export type { NetlinkEventSource } from './netlink/events.ts';
 export { bringUpLoopback } from './none.ts';
+export {
+  createIpvlanDriver,
+  createMacvlanDriver,
+  type IpvlanNetworkConfig,
+  type MacvlanNetworkConfig,
+  type VlanDriverOptions,
+} from './vlan.ts';

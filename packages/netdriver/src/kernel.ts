@@ -15,13 +15,16 @@ export interface PortReservation {
 export interface SocketKernel {
   /**
    * Opens a socket bound to an address of a namespace (a borrowed descriptor, or -1 for this process's own), listening
-   * when it is for TCP. An IPv6 socket takes no IPv4. The caller hands the descriptor on, or closes it. Port 0 picks a
+   * when it is for TCP, unless `listen` is false. An IPv6 socket takes no IPv4. The caller hands the descriptor on, or closes it. Port 0 picks a
    * free one.
    */
-  openSocket(options: { protocol: 'tcp' | 'udp'; netns: number; address: string; port: number }): {
-    fd: number;
+  openSocket(options: {
+    protocol: 'tcp' | 'udp';
+    netns: number;
+    address: string;
     port: number;
-  };
+    listen?: boolean;
+  }): { fd: number; port: number };
 }
 
 /** The native calls behind the driver. The shipped one is `@tare/runtime-native`; tests record or replace it. */

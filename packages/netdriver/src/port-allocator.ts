@@ -124,7 +124,12 @@ export class PortAllocator {
     }
   }
 
-  #reserve({ protocol, containerPort }: PortRequest, hostIp: string, port: number, proxy?: string): PortReservation {
+  #reserve(
+    { protocol, containerPort }: PortRequest,
+    hostIp: string,
+    port: number,
+    proxy?: string,
+  ): PortReservation {
     if (protocol === 'sctp') return this.#reserveSctp(hostIp, port);
     if (proxy === undefined) return this.#kernel.reservePort({ protocol, address: hostIp, port });
     const target = { address: proxy, port: containerPort };
@@ -132,7 +137,9 @@ export class PortAllocator {
   }
 
   #reserveSctp(hostIp: string, asked: number): PortReservation {
-    const [low = 32_768, high = 60_999] = (readSysctl('net/ipv4/ip_local_port_range') ?? '').split(/\s+/).map(Number);
+    const [low = 32_768, high = 60_999] = (readSysctl('net/ipv4/ip_local_port_range') ?? '')
+      .split(/\s+/)
+      .map(Number);
     const port = asked === 0 ? randomInt(low, high + 1) : asked;
     const family = hostIp.includes(':') ? '::' : '0.0.0.0';
     const mine = `${hostIp} ${port}`;

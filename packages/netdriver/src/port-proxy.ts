@@ -28,7 +28,10 @@ export interface PortProxyOptions {
  *
  * @throws {Error} with `code` `'EADDRINUSE'`, `'EADDRNOTAVAIL'`, `'EACCES'`
  */
-export function openPortProxy(kernel: Pick<SocketKernel, 'openSocket'>, options: PortProxyOptions): PortReservation {
+export function openPortProxy(
+  kernel: Pick<SocketKernel, 'openSocket'>,
+  options: PortProxyOptions,
+): PortReservation {
   const { protocol, hostIp: address, hostPort, target } = options;
   const { fd, port } = kernel.openSocket({ protocol, netns: OWN_NAMESPACE, address, port: hostPort });
   const close = protocol === 'tcp' ? forwardStreams(fd, target) : forwardDatagrams(fd, address, target);

@@ -213,7 +213,10 @@ export function sysctlPaths(
       // the dots of an interface name are no separators, so it comes last
       const parts = name.includes('/') ? name.split('/') : name.split('.');
       if (parts[0] !== 'net' || !parts.every((part) => /^[\w-]+$/.test(part))) {
-        throw new NetworkError('INVALID_CONFIG', `"${name}" is not a network setting such as net.ipv4.conf.IFNAME.forwarding`);
+        throw new NetworkError(
+          'INVALID_CONFIG',
+          `"${name}" is not a network setting such as net.ipv4.conf.IFNAME.forwarding`,
+        );
       }
       return [parts.map((part) => (part === 'IFNAME' ? interfaceName : part)).join('/'), value];
     }),

@@ -1,7 +1,14 @@
 /** Which subnets a network gets: those it names, those its standing link has, or free ones; and their addresses. */
 
 import type { AddressBook } from './address-book.ts';
-import { formatAddress, formatRange, overlaps, parseAddress, parseCidr, type AddressRange } from './address-range.ts';
+import {
+  formatAddress,
+  formatRange,
+  overlaps,
+  parseAddress,
+  parseCidr,
+  type AddressRange,
+} from './address-range.ts';
 import { AddressSpace, type SpaceSubnet } from './address-space.ts';
 import type { Network, NetworkConfig, Subnet, SubnetConfig } from './driver.ts';
 import { NetworkError } from './errors.ts';
@@ -66,7 +73,8 @@ export async function planSubnets(
       continue;
     }
     for (const other of chosen) {
-      if (overlaps(other.range, range)) throw overlap(id, range, `${formatRange(other.range)} of the same network`);
+      if (overlaps(other.range, range))
+        throw overlap(id, range, `${formatRange(other.range)} of the same network`);
     }
     checkOverlap(id, range, routes, surroundings);
     chosen.push({ range, config: rest });
@@ -99,7 +107,10 @@ function allocators(
     if (router !== undefined) {
       const { value } = configured(`router of network ${id}`, () => parseAddress(router));
       if (value < range.first || value > range.last) {
-        throw new NetworkError('INVALID_CONFIG', `router ${router} is not an address of subnet ${formatRange(range)}`);
+        throw new NetworkError(
+          'INVALID_CONFIG',
+          `router ${router} is not an address of subnet ${formatRange(range)}`,
+        );
       }
     }
     const allocator = new AddressAllocator({

@@ -30,7 +30,8 @@ export function enableForwarding({ ipv4, ipv6 }: { ipv4: boolean; ipv6: boolean 
   // a router does not listen to other routers: what the host learned its own default route by must go on being heard
   for (const name of readdirSync('/proc/sys/net/ipv6/conf')) {
     if (name === 'all' || name === 'default') continue;
-    if (readSysctl(`net/ipv6/conf/${name}/accept_ra`) === '1') writeSysctl(`net/ipv6/conf/${name}/accept_ra`, '2');
+    if (readSysctl(`net/ipv6/conf/${name}/accept_ra`) === '1')
+      writeSysctl(`net/ipv6/conf/${name}/accept_ra`, '2');
   }
   writeSysctl('net/ipv6/conf/all/forwarding', '1');
 }

@@ -112,7 +112,9 @@ describeInNamespace('networks of the bridge driver', () => {
     await expect(third.createNetwork({ ...config, id: 'm' })).rejects.toMatchObject({
       code: 'ALREADY_EXISTS',
     });
-    await expect(third.createNetwork({ ...config, subnets: [{ subnet: uniqueSubnet() }] })).rejects.toMatchObject({
+    await expect(
+      third.createNetwork({ ...config, subnets: [{ subnet: uniqueSubnet() }] }),
+    ).rejects.toMatchObject({
       code: 'ALREADY_EXISTS',
     });
   });

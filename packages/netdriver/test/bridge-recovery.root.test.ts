@@ -283,7 +283,11 @@ describeInNamespace('recovery of bridge networks', () => {
     lab.defer(() => driver.destroy());
     await driver.createNetwork({ id: 'n', bridgeName: uniqueName(), subnets: [{ subnet: uniqueSubnet() }] });
     const sandbox = await lab.sandbox();
-    const endpoint = { id: 'e', sandbox, ports: [{ protocol: 'udp' as const, containerPort: 53, hostIp: '0.0.0.0' }] };
+    const endpoint = {
+      id: 'e',
+      sandbox,
+      ports: [{ protocol: 'udp' as const, containerPort: 53, hostIp: '0.0.0.0' }],
+    };
     let failures = 0;
     for (let nth = 1; ; nth++) {
       requests = 0;

@@ -235,7 +235,10 @@ function packetTests(filter: '0' | '1', family: 4 | 6): void {
 
   it('holds a published port against every other program, and takes nothing that arrives there', async () => {
     const server = createServer();
-    const [error] = (await once(server.listen({ port: published.tcp, host: ANY, ipv6Only: true }), 'error')) as [NodeJS.ErrnoException];
+    const [error] = (await once(
+      server.listen({ port: published.tcp, host: ANY, ipv6Only: true }),
+      'error',
+    )) as [NodeJS.ErrnoException];
     expect(error.code).toBe('EADDRINUSE');
     const socket = createSocket({ type: family === 4 ? 'udp4' : 'udp6', ipv6Only: family === 6 });
     const failed = once(socket, 'error');
@@ -315,14 +318,17 @@ function packetTests(filter: '0' | '1', family: 4 | 6): void {
     await sibling.noTcp(ip(endpoint), SERVED);
   });
 
-  it.skipIf(family === 6)('gives a network without IPv6 none by accident, and accepts no router advertisement', async () => {
-    const { path, agent } = await sandboxOn(front, 'four');
-    expect(await readIn(path, '/proc/net/if_inet6')).not.toMatch(/eth0/);
-    expect(await readIn(path, '/proc/sys/net/ipv6/conf/eth0/accept_ra')).toBe('0\n');
-    expect(readFileSync(`/proc/sys/net/ipv6/conf/${front.linkName}/accept_ra`, 'utf8')).toBe('0\n');
-    expect(readFileSync('/proc/net/if_inet6', 'utf8')).not.toContain(front.linkName);
-    await agent.stop();
-  });
+  it.skipIf(family === 6)(
+    'gives a network without IPv6 none by accident, and accepts no router advertisement',
+    async () => {
+      const { path, agent } = await sandboxOn(front, 'four');
+      expect(await readIn(path, '/proc/net/if_inet6')).not.toMatch(/eth0/);
+      expect(await readIn(path, '/proc/sys/net/ipv6/conf/eth0/accept_ra')).toBe('0\n');
+      expect(readFileSync(`/proc/sys/net/ipv6/conf/${front.linkName}/accept_ra`, 'utf8')).toBe('0\n');
+      expect(readFileSync('/proc/net/if_inet6', 'utf8')).not.toContain(front.linkName);
+      await agent.stop();
+    },
+  );
 
   it('carries the very first packet of an endpoint', async () => {
     for (let round = 0; round < 10; round++) {

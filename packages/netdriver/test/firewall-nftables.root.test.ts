@@ -3,7 +3,12 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { expect, it } from 'vitest';
 
-import { createNftablesFirewall, nativeKernel, type FirewallEndpoint, type FirewallNetwork } from '../src/index.ts';
+import {
+  createNftablesFirewall,
+  nativeKernel,
+  type FirewallEndpoint,
+  type FirewallNetwork,
+} from '../src/index.ts';
 import { describeInNamespace, uniqueName } from './lab/namespaces.ts';
 
 const NFT = ['nft', '/usr/sbin/nft'].find((path) => spawnSync(path, ['--version']).status === 0);

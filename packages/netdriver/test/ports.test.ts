@@ -99,9 +99,7 @@ describe.skipIf(process.platform !== 'linux')('held host ports', () => {
     const first = hold([tcp(loopback)]);
     const { hostPort } = first.ports[0]!;
     hold([{ protocol: 'udp', containerPort: 80, hostIp: '127.0.0.1', hostPort }]).release();
-    expect(() => hold([tcp({ hostPort })])).toThrow(
-      expect.objectContaining({ code: 'PORT_IN_USE' }),
-    );
+    expect(() => hold([tcp({ hostPort })])).toThrow(expect.objectContaining({ code: 'PORT_IN_USE' }));
     first.release();
   });
 

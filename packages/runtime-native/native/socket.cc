@@ -235,13 +235,14 @@ Value BindPort(const CallbackInfo& info) {
 
 constexpr int kBacklog = 128;
 
-// openSocket(netns, datagram, address, port) → { fd, port }: bound, and listening when it is a stream
+// openSocket(netns, datagram, address, port, listen) → { fd, port }: bound, and listening when it is a stream and asked to
 Value OpenSocket(const CallbackInfo& info) {
   Napi::Env env = info.Env();
   int netns = Int(info, 0, "netns");
   bool datagram = Bool(info, 1, "datagram");
   std::string text = Path(info, 2, "address");
   auto port = static_cast<uint16_t>(Uint(info, 3, "port"));
+  bool listens = Bool(info, 4, "listen");
   Address address = ParseAddress(env, text, port);
   std::string name = text + ":" + std::to_string(port);
   int fd = -1;
@@ -258,7 +259,7 @@ Value OpenSocket(const CallbackInfo& info) {
       return {errno, "setsockopt(SO_REUSEADDR)", ""};
     }
     if (bind(fd, &address.any, address.size) < 0) return {errno, "bind", ""};
-    if (!datagram && listen(fd, kBacklog) < 0) return {errno, "listen", ""};
+    if (!datagram && listens && listen(fd, kBacklog) < 0) return {errno, "listen", ""};
     if (getsockname(fd, &address.any, &address.size) < 0) return {errno, "getsockname", ""};
     return {};
   });

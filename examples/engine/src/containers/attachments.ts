@@ -1,8 +1,9 @@
 /** A container's networks: which it is on, its endpoints while it runs, and the /etc files that depend on them. */
 import { randomBytes } from 'node:crypto';
-import { DNS_ADDRESS, type Endpoint, type PortMapping } from '@tare/netdriver';
+import { DNS_ADDRESS, type DefaultRoute, type Endpoint, type PortMapping } from '@tare/netdriver';
 
 import { conflict, forbidden } from '../errors.ts';
+import { endpointOptions, interfacePrefix } from '../networks/driver-options.ts';
 import { portMappings } from '../networks/ports.ts';
 import { runAll } from '../settle.ts';
 import type { NetworkRecord } from '../state/networks-table.ts';
@@ -10,6 +11,7 @@ import type { NetworkAttachment } from './container.ts';
 import type { EndpointSettings } from './create-request.ts';
 import type { HostConfig } from './host-config.ts';
 import {
+  endpointAddresses,
   hostResolvConf,
   hostsFile,
   ownResolvConf,
@@ -27,17 +29,18 @@ export async function attachNetworks(world: ContainerWorld, container: LiveConta
   const { config, hostConfig: host } = record;
   const named = nameNetworks(world, state.networks);
   if (!hasOwnNetwork(host.NetworkMode)) return;
-  const bridged = named.filter(({ driver }) => driver === 'bridge');
-  if (bridged.length === 0) {
+  const carried = named.filter(({ network }) => world.networks.carries(network));
+  if (carried.length === 0) {
     await world.sandboxes.bringUpLoopback(containerFiles(world.paths, record.id).sandbox);
   }
+  const gateways = chooseGateways(carried);
   const ports = portMappings(config, host);
-  for (const [index, { attachment }] of bridged.entries()) {
+  for (const [index, { network, attachment }] of carried.entries()) {
+    const isGateway = attachment === gateways.ports;
     await attachOne(world, container, attachment, {
-      interfaceName: `eth${index}`,
-      defaultRoute: index === 0,
-      // published on the network that the default route leads to
-      ports: index === 0 ? ports : [],
+      interfaceName: freeName(interfacePrefix(network), state.networks),
+      defaultRoute: { ipv4: attachment === gateways.ipv4, ipv6: attachment === gateways.ipv6 },
+      ports: isGateway && world.networks.publishes(network.id) ? ports : [],
       macAddress: attachment.settings.MacAddress || (index === 0 ? config.MacAddress : undefined),
     });
   }
@@ -53,42 +56,112 @@ async function attachOne(
   attachment: NetworkAttachment,
   options: {
     interfaceName: string;
-    defaultRoute: boolean;
+    defaultRoute: DefaultRoute;
     ports: PortMapping[];
     macAddress: string | undefined;
   },
 ): Promise<void> {
   const { macAddress, ...rest } = options;
-  const address = attachment.settings.IPAMConfig?.IPv4Address;
+  const { IPAMConfig, DriverOpts } = attachment.settings;
   attachment.endpoint = await world.networks.attach(
     attachment.networkId,
     {
       id: randomBytes(32).toString('hex'),
       sandbox: containerFiles(world.paths, container.id).sandbox,
       ...rest,
-      ...(address ? { ipv4Address: address } : {}),
+      ...endpointOptions(DriverOpts),
+      ...(IPAMConfig?.IPv4Address ? { ipv4Address: IPAMConfig.IPv4Address } : {}),
+      ...(IPAMConfig?.IPv6Address ? { ipv6Address: IPAMConfig.IPv6Address } : {}),
       ...(macAddress ? { macAddress } : {}),
     },
     container,
   );
 }
 
-/** Looks the networks up, in the order their gateways are preferred: priority, then name. */
+interface NamedNetwork {
+  network: NetworkRecord;
+  attachment: NetworkAttachment;
+}
+
+/** Looks the networks up, in the order their gateways are preferred, as dockerd has it. */
 function nameNetworks(
   world: ContainerWorld,
   networks: Readonly<Record<string, NetworkAttachment>>,
-): { driver: string; attachment: NetworkAttachment }[] {
+): NamedNetwork[] {
+  const bothFamilies = ({ ipv4 = true, ipv6 = false }: NetworkRecord): number => Number(ipv4 && ipv6);
   return Object.entries(networks)
     .map(([name, attachment]) => {
-      const { id, driver } = world.networks.find(name);
-      attachment.networkId = id;
-      return { name, driver, attachment };
+      const network = world.networks.find(name);
+      attachment.networkId = network.id;
+      return { network, attachment };
     })
     .sort(
       (a, b) =>
         (b.attachment.settings.GwPriority ?? 0) - (a.attachment.settings.GwPriority ?? 0) ||
-        (a.name < b.name ? -1 : 1),
+        Number(a.network.internal) - Number(b.network.internal) ||
+        bothFamilies(b.network) - bothFamilies(a.network) ||
+        (a.network.name < b.network.name ? -1 : 1),
     );
+}
+
+/** Which attachments the default routes lead through, and which one publishes the ports. Best first. */
+function chooseGateways(networks: readonly NamedNetwork[]): {
+  ipv4: NetworkAttachment | undefined;
+  ipv6: NetworkAttachment | undefined;
+  ports: NetworkAttachment | undefined;
+} {
+  const open = networks.filter(({ network }) => !network.internal);
+  const ipv4 = open.find(({ network }) => network.ipv4 ?? true)?.attachment;
+  const ipv6 = open.find(({ network }) => network.ipv6 ?? false)?.attachment;
+  return { ipv4, ipv6, ports: ipv4 ?? ipv6 };
+}
+
+/** The first name with this prefix that no interface of the container has. */
+function freeName(prefix: string, networks: Readonly<Record<string, NetworkAttachment>>): string {
+  const taken = new Set(Object.values(networks).map(({ endpoint }) => endpoint?.interfaceName));
+  let index = 0;
+  while (taken.has(`${prefix}${index}`)) index += 1;
+  return `${prefix}${index}`;
+}
+
+/**
+ * Moves default routes and published ports of a running container to where its networks now want them. Those that go
+ * go first: a port is published once.
+ */
+async function settleGateways(world: ContainerWorld, container: LiveContainer): Promise<void> {
+  const { state, record } = container;
+  const attached = nameNetworks(world, state.networks).filter(({ attachment }) => attachment.endpoint);
+  const wanted = chooseGateways(attached);
+  const route = (attachment: NetworkAttachment) => ({
+    ipv4: attachment === wanted.ipv4,
+    ipv6: attachment === wanted.ipv6,
+  });
+  const has = ({ endpoint }: NetworkAttachment) => ({
+    ipv4: endpoint?.gateway !== undefined,
+    ipv6: endpoint?.gateway6 !== undefined,
+  });
+  const same = (a: { ipv4: boolean; ipv6: boolean }, b: typeof a) => a.ipv4 === b.ipv4 && a.ipv6 === b.ipv6;
+  const isWanted = ({ attachment }: NamedNetwork) => attachment === wanted.ipv4 || attachment === wanted.ipv6;
+  for (const { attachment } of [...attached].sort((a, b) => Number(isWanted(a)) - Number(isWanted(b)))) {
+    const { networkId, endpoint } = attachment;
+    if (!endpoint || same(route(attachment), has(attachment))) continue;
+    attachment.endpoint = await world.networks.setDefaultRoute(networkId, endpoint.id, route(attachment));
+  }
+  for (const { attachment } of attached) {
+    const { networkId, endpoint } = attachment;
+    if (!endpoint || attachment === wanted.ports || endpoint.ports.length === 0) continue;
+    await world.networks.unpublishPorts(networkId, endpoint.id, endpoint.ports);
+    attachment.endpoint = { ...endpoint, ports: [] };
+  }
+  const to = wanted.ports;
+  if (!to?.endpoint || to.endpoint.ports.length > 0 || !world.networks.publishes(to.networkId)) return;
+  const ports = await world.networks.publishPorts(
+    to.networkId,
+    to.endpoint.id,
+    portMappings(record.config, record.hostConfig),
+    container,
+  );
+  to.endpoint = { ...to.endpoint, ports };
 }
 
 /** Detaches every network the container is attached to. */
@@ -128,17 +201,15 @@ export async function connectNetwork(
   }
   const attachment: NetworkAttachment = { networkId: network.id, settings };
   if (container.handle) {
-    const taken = new Set(Object.values(state.networks).map(({ endpoint }) => endpoint?.interfaceName));
-    let index = 0;
-    while (taken.has(`eth${index}`)) index += 1;
     await attachOne(world, container, attachment, {
-      interfaceName: `eth${index}`,
-      defaultRoute: Object.values(state.networks).every(({ endpoint }) => !endpoint?.gateway),
+      interfaceName: freeName(interfacePrefix(network), state.networks),
+      defaultRoute: false,
       ports: [],
       macAddress: settings.MacAddress,
     });
   }
   state.networks[network.name] = attachment;
+  if (container.handle) await settleGateways(world, container);
   world.store.saveState(container);
   if (container.handle) {
     await world.nameServers.settle(container);
@@ -147,7 +218,7 @@ export async function connectNetwork(
 }
 
 /**
- * Takes a container off a network. The default route of a running one is not moved to another network.
+ * Takes a container off a network; the default routes of a running one move to the next best.
  *
  * @throws {EngineError} `FORBIDDEN` when it is not on it
  */
@@ -167,6 +238,7 @@ export async function disconnectNetwork(
   }
   await detachOne(world, container, attachment);
   delete state.networks[network.name];
+  if (container.handle) await settleGateways(world, container);
   world.store.saveState(container);
   if (container.handle) {
     await world.nameServers.settle(container);
@@ -224,7 +296,7 @@ export function writeEtcFiles(world: ContainerWorld, container: LiveContainer): 
   const own = hostsFile({
     extraHosts: host.ExtraHosts ?? [],
     gateways: gatewaysOf(world, endpoints),
-    addresses: endpoints.map(({ ipv4Address }) => ipv4Address.split('/')[0]!),
+    addresses: endpoints.flatMap(endpointAddresses),
     names: config.Domainname ? [`${hostname}.${config.Domainname}`, hostname] : [hostname],
   });
   const hostNetwork = host.NetworkMode === 'host';

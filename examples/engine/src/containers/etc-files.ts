@@ -1,5 +1,6 @@
 /** /etc/hosts, /etc/hostname and /etc/resolv.conf: written by the engine, bind-mounted into the container. */
 import { readFileSync, writeFileSync } from 'node:fs';
+import type { Endpoint } from '@tare/netdriver';
 
 /** Used when the host has no name server that a container can reach (dockerd's choice too). */
 const PUBLIC_NAME_SERVERS = ['8.8.8.8', '8.8.4.4'];
@@ -18,6 +19,7 @@ export function hostsFile(options: {
 }): string {
   const lines = [
     '127.0.0.1\tlocalhost',
+    // also without a network of IPv6: the loopback has it
     '::1\tlocalhost ip6-localhost ip6-loopback',
     'fe00::\tip6-localnet',
     'ff00::\tip6-mcastprefix',
@@ -81,6 +83,11 @@ export function ownResolvConf(
   const options = own.options.some((option) => option.startsWith('ndots:')) ? [] : ['ndots:0'];
   const all = [...own.options, ...options];
   return `${[`nameserver ${address}`, ...rest, ...(all.length > 0 ? [`options ${all.join(' ')}`] : [])].join('\n')}\n`;
+}
+
+/** The addresses of an endpoint, without their prefix lengths. */
+export function endpointAddresses({ ipv4Address, ipv6Address }: Endpoint): string[] {
+  return [ipv4Address, ipv6Address].flatMap((address) => address?.split('/')[0] ?? []);
 }
 
 /** The servers that the host itself asks; those of its loopback are among them, since it is the host that will ask. */

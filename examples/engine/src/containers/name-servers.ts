@@ -5,7 +5,7 @@ import type { Logger } from 'pino';
 import { messageOf } from '../errors.ts';
 import type { Networks } from '../networks/networks.ts';
 import type { NetworkRecord } from '../state/networks-table.ts';
-import { hostNameServers } from './etc-files.ts';
+import { endpointAddresses, hostNameServers } from './etc-files.ts';
 import type { ContainerStore, LiveContainer } from './store.ts';
 
 /** What name servers are made with. */
@@ -86,7 +86,9 @@ export class NameServers implements AsyncDisposable {
         }
         return undefined;
       },
-      upstreams: () => {
+      upstreams: (name) => {
+        // the resolver asks again with a search domain behind it
+        if (!name.includes('.') && needsDots(container.record.hostConfig.DnsOptions)) return [];
         const networks = this.#networksOf(container);
         if (networks.length > 0 && networks.every(({ internal }) => internal)) return [];
         const asked = container.record.hostConfig.Dns ?? [];
@@ -117,7 +119,7 @@ export class NameServers implements AsyncDisposable {
         yield {
           names: new Set(names),
           fullName: `${record.name}.${network.name}`,
-          addresses: [attachment.endpoint.ipv4Address.split('/')[0]!],
+          addresses: endpointAddresses(attachment.endpoint),
         };
       }
     }
@@ -135,5 +137,10 @@ export class NameServers implements AsyncDisposable {
 }
 
 function isUserNetwork(network: NetworkRecord | undefined): boolean {
-  return network !== undefined && network.driver === 'bridge' && !network.predefined;
+  return network !== undefined && !network.predefined;
+}
+
+/** Whether names without dots are to be asked for with a search domain alone: `ndots` above 0. */
+function needsDots(options: readonly string[] = []): boolean {
+  return options.some((option) => /^ndots:[1-9]/.test(option));
 }

@@ -88,11 +88,11 @@ export function inspectContainer(
       // the top-level address is the default bridge's, from the days before other networks
       EndpointID: bridge?.id ?? '',
       Gateway: bridge?.gateway ?? '',
-      GlobalIPv6Address: '',
-      GlobalIPv6PrefixLen: 0,
+      GlobalIPv6Address: addressOf(bridge?.ipv6Address).address,
+      GlobalIPv6PrefixLen: addressOf(bridge?.ipv6Address).prefixLength,
       IPAddress: addressOf(bridge?.ipv4Address).address,
       IPPrefixLen: addressOf(bridge?.ipv4Address).prefixLength,
-      IPv6Gateway: '',
+      IPv6Gateway: bridge?.gateway6 ?? '',
       MacAddress: bridge?.macAddress ?? '',
       Networks: Object.fromEntries(
         Object.entries(state.networks).map(([name, attachment]) => [
@@ -159,6 +159,7 @@ export function renderEndpoint(
 ): Record<string, unknown> {
   const { settings, endpoint, networkId } = attachment;
   const { address, prefixLength } = addressOf(endpoint?.ipv4Address);
+  const ipv6 = addressOf(endpoint?.ipv6Address);
   const dnsNames = named
     ? [...new Set([named.name, ...(settings.Aliases ?? []), shortId(named.id), named.config.Hostname ?? ''])]
     : null;
@@ -174,9 +175,9 @@ export function renderEndpoint(
     Gateway: endpoint?.gateway ?? '',
     IPAddress: address,
     IPPrefixLen: prefixLength,
-    IPv6Gateway: '',
-    GlobalIPv6Address: '',
-    GlobalIPv6PrefixLen: 0,
+    IPv6Gateway: endpoint?.gateway6 ?? '',
+    GlobalIPv6Address: ipv6.address,
+    GlobalIPv6PrefixLen: ipv6.prefixLength,
     DNSNames: dnsNames?.filter((name) => name !== '') ?? null,
   };
 }

@@ -5,13 +5,23 @@
  * starts, so that an engine nobody uses touches no interface.
  */
 import { randomBytes } from 'node:crypto';
-import type { Endpoint, EndpointConfig, Network, NetworkConfig, NetworkDriver } from '@tare/netdriver';
+import type {
+  DefaultRoute,
+  Endpoint,
+  EndpointConfig,
+  Network,
+  PortMapping,
+  PublishedPort,
+} from '@tare/netdriver';
 
-import { conflict, EngineError, forbidden, invalid, messageOf, notFound, notImplemented } from '../errors.ts';
+import { conflict, EngineError, forbidden, invalid, messageOf, notFound } from '../errors.ts';
 import type { EventBus } from '../events/event-bus.ts';
 import type { Filters } from '../filters.ts';
+import { runAll } from '../settle.ts';
 import type { IpamPool, NetworkRecord, NetworkRow, NetworksTable } from '../state/networks-table.ts';
 import { formatTime, nowNs } from '../time.ts';
+import { OPTION } from './driver-options.ts';
+import { networkKinds, type NetworkDrivers, type NetworkKind } from './drivers.ts';
 
 /** What `POST /networks/create` asks for. */
 export interface NetworkRequest {
@@ -19,6 +29,7 @@ export interface NetworkRequest {
   driver: string;
   internal: boolean;
   attachable: boolean;
+  enableIpv4?: boolean;
   enableIpv6: boolean;
   ipam: { driver: string; options: Record<string, string> | null; pools: IpamPool[] };
   options: Record<string, string>;
@@ -38,7 +49,7 @@ export interface AttachedEndpoint {
 /** What the networks are made with. */
 export interface NetworksOptions {
   table: NetworksTable;
-  driver: NetworkDriver;
+  drivers: NetworkDrivers;
   events: EventBus;
   /** Interface name of the default bridge. */
   bridgeName: string;
@@ -46,10 +57,6 @@ export interface NetworksOptions {
   attached(): AttachedEndpoint[];
 }
 
-const OPTION_BRIDGE_NAME = 'com.docker.network.bridge.name';
-const OPTION_ICC = 'com.docker.network.bridge.enable_icc';
-const OPTION_MASQUERADE = 'com.docker.network.bridge.enable_ip_masquerade';
-const OPTION_MTU = 'com.docker.network.driver.mtu';
 /** Names that no user network may take. */
 const PREDEFINED = ['bridge', 'host', 'none', 'default'];
 const DEFAULT_MTU = 1500;
@@ -57,12 +64,14 @@ const DEFAULT_MTU = 1500;
 /** The networks of this engine. */
 export class Networks implements AsyncDisposable {
   readonly #options: NetworksOptions;
+  readonly #kinds: Map<string, NetworkKind>;
   readonly #rows = new Map<string, NetworkRow>();
   /** The making of a network's bridge, while it lasts; a failed one is tried again. */
   readonly #making = new Map<string, Promise<Network>>();
 
   constructor(options: NetworksOptions) {
     this.#options = options;
+    this.#kinds = networkKinds(options.drivers);
     for (const row of options.table.list()) this.#rows.set(row.record.id, row);
     this.#addPredefined('bridge', 'bridge', options.bridgeName);
     this.#addPredefined('host', 'host', '');
@@ -74,12 +83,12 @@ export class Networks implements AsyncDisposable {
     const options: Record<string, string> =
       driver === 'bridge'
         ? {
-            'com.docker.network.bridge.default_bridge': 'true',
-            [OPTION_ICC]: 'true',
-            [OPTION_MASQUERADE]: 'true',
-            'com.docker.network.bridge.host_binding_ipv4': '0.0.0.0',
-            [OPTION_BRIDGE_NAME]: bridgeName,
-            [OPTION_MTU]: String(DEFAULT_MTU),
+            [OPTION.defaultBridge]: 'true',
+            [OPTION.icc]: 'true',
+            [OPTION.masquerade]: 'true',
+            [OPTION.hostBinding]: '0.0.0.0',
+            [OPTION.bridgeName]: bridgeName,
+            [OPTION.mtu]: String(DEFAULT_MTU),
           }
         : {};
     const record: NetworkRecord = {
@@ -109,23 +118,23 @@ export class Networks implements AsyncDisposable {
    */
   async recover(): Promise<void> {
     for (const { record, made } of this.#rows.values()) {
-      if (record.predefined || record.driver !== 'bridge' || made) continue;
+      if (record.predefined || made) continue;
       this.#options.table.remove(record.id);
       this.#rows.delete(record.id);
     }
-    const networks = [...this.#rows.values()].filter(({ made }) => made !== undefined);
-    await this.#options.driver.reconcile({
-      networks: networks.map(({ record, made }) => ({
-        ...networkConfig(record),
-        subnet: made!.subnet,
-        gateway: made!.gateway,
-      })),
-      endpoints: this.#options.attached().map(({ networkId, endpoint, sandbox }) => ({
-        networkId,
-        endpoint,
-        sandbox,
-      })),
-    });
+    const attached = this.#options.attached();
+    await runAll(
+      Array.from(this.#kinds, ([name, kind]) => async () => {
+        const rows = [...this.#rows.values()].filter(({ record, made }) => record.driver === name && made);
+        const ids = new Set(rows.map(({ record }) => record.id));
+        await kind.reconcile(
+          rows,
+          attached
+            .filter(({ networkId }) => ids.has(networkId))
+            .map(({ networkId, endpoint, sandbox }) => ({ networkId, endpoint, sandbox })),
+        );
+      }),
+    );
   }
 
   /**
@@ -133,7 +142,15 @@ export class Networks implements AsyncDisposable {
    * found it. They are kept on record, and {@link Networks.recover} makes them again.
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#options.attached().length === 0) await this.#options.driver.destroy();
+    if (this.#options.attached().length > 0) return;
+    await runAll(
+      Array.from(
+        this.#kinds.values(),
+        ({ driver }) =>
+          () =>
+            driver.destroy(),
+      ),
+    );
   }
 
   /**
@@ -220,33 +237,35 @@ export class Networks implements AsyncDisposable {
       throw forbidden(`operation is not permitted on predefined ${name} network`);
     }
     if (this.#byName(name)) throw conflict(`network with name ${name} already exists`);
-    if (driver !== '' && driver !== 'bridge') {
+    if (driver !== '' && !this.#kinds.has(driver)) {
       if (driver === 'host' || driver === 'null') {
         throw forbidden(`only one instance of "${driver}" network is allowed`);
       }
       throw notFound(`plugin "${driver}" not found`);
     }
-    if (request.enableIpv6) throw notImplemented('IPv6 networks are not supported by this engine yet');
     if (ipam.driver !== '' && ipam.driver !== 'default') {
       throw notFound(`plugin "${ipam.driver}" not found`);
     }
-    if (ipam.pools.length > 1) {
-      throw notImplemented('several subnets in one network are not supported by this engine yet');
-    }
     const id = randomBytes(32).toString('hex');
-    return {
+    const kind = driver || 'bridge';
+    const record: NetworkRecord = {
       id,
       name,
       created: formatTime(nowNs()),
-      driver: 'bridge',
+      driver: kind,
       predefined: false,
-      internal: request.internal,
+      ipv4: request.enableIpv4 ?? true,
+      ipv6: request.enableIpv6,
+      // without a parent such a network leads nowhere
+      internal: request.internal || (kind !== 'bridge' && !options['parent']),
       attachable: request.attachable,
-      bridgeName: options[OPTION_BRIDGE_NAME] ?? `br-${id.slice(0, 12)}`,
+      bridgeName: kind === 'bridge' ? options[OPTION.bridgeName] || `br-${id.slice(0, 12)}` : '',
       ipam: { ...ipam, driver: 'default' },
       options,
       labels: request.labels,
     };
+    this.#kinds.get(kind)?.check(record);
+    return record;
   }
 
   #make(record: NetworkRecord): Promise<Network> {
@@ -254,8 +273,8 @@ export class Networks implements AsyncDisposable {
     if (row?.made) return Promise.resolve(row.made);
     let making = this.#making.get(record.id);
     if (!making) {
-      making = this.#options.driver
-        .createNetwork(networkConfig(record))
+      making = this.#kind(record)
+        .create(record)
         .then((made) => {
           this.#options.table.saveMade(record.id, made);
           this.#rows.set(record.id, { record, made });
@@ -284,7 +303,7 @@ export class Networks implements AsyncDisposable {
         `error while removing network: network ${record.name} has active endpoints (${list.join(', ')})`,
       );
     }
-    await this.#options.driver.removeNetwork(record.id);
+    await this.#kind(record).driver.removeNetwork(record.id);
     this.#options.table.remove(record.id);
     this.#rows.delete(record.id);
     this.#publish('destroy', record);
@@ -319,7 +338,8 @@ export class Networks implements AsyncDisposable {
     if (!record) throw notFound(`network ${networkId} not found`);
     try {
       await this.#make(record);
-      const endpoint = await this.#options.driver.attach(networkId, config, signal ? { signal } : {});
+      const { driver } = this.#kind(record);
+      const endpoint = await driver.attach(networkId, config, signal ? { signal } : {});
       this.#publish('connect', record, container.id);
       return endpoint;
     } catch (error) {
@@ -331,8 +351,63 @@ export class Networks implements AsyncDisposable {
   async detach(networkId: string, endpointId: string, containerId: string): Promise<void> {
     const { record } = this.#rows.get(networkId) ?? {};
     if (!record) return;
-    await this.#options.driver.detach(networkId, endpointId);
+    await this.#kind(record).driver.detach(networkId, endpointId);
     this.#publish('disconnect', record, containerId);
+  }
+
+  /** Whether endpoints of a network publish ports on the host. */
+  publishes(networkId: string): boolean {
+    const { record } = this.#rows.get(networkId) ?? {};
+    return record !== undefined && (this.#kinds.get(record.driver)?.publishes ?? false);
+  }
+
+  /** Whether containers have endpoints on a network: not on the two that are modes and no networks. */
+  carries({ driver }: NetworkRecord): boolean {
+    return this.#kinds.has(driver);
+  }
+
+  /** Makes an endpoint's network the way to everywhere else, or no longer. */
+  async setDefaultRoute(networkId: string, endpointId: string, route: DefaultRoute): Promise<Endpoint> {
+    return await this.#driverOf(networkId).setDefaultRoute(networkId, endpointId, route);
+  }
+
+  /**
+   * Publishes ports of an endpoint.
+   *
+   * @throws {EngineError} in dockerd's words for a taken port
+   */
+  async publishPorts(
+    networkId: string,
+    endpointId: string,
+    ports: readonly PortMapping[],
+    container: { name: string },
+  ): Promise<PublishedPort[]> {
+    try {
+      return await this.#driverOf(networkId).publish(networkId, endpointId, ports);
+    } catch (error) {
+      throw networkError(error, `endpoint ${container.name} (${endpointId})`);
+    }
+  }
+
+  /** Takes published ports back. */
+  async unpublishPorts(
+    networkId: string,
+    endpointId: string,
+    ports: readonly PublishedPort[],
+  ): Promise<void> {
+    await this.#driverOf(networkId).unpublish(networkId, endpointId, ports);
+  }
+
+  #driverOf(networkId: string): NetworkKind['driver'] {
+    const { record } = this.#rows.get(networkId) ?? {};
+    if (!record) throw notFound(`network ${networkId} not found`);
+    return this.#kind(record).driver;
+  }
+
+  #kind({ name, driver }: NetworkRecord): NetworkKind {
+    const kind = this.#kinds.get(driver);
+    if (!kind) throw notFound(`the driver "${driver}" of network ${name} is not there`);
+    return kind;
   }
 
   #publish(action: string, record: NetworkRecord, container?: string): void {
@@ -352,26 +427,6 @@ export class Networks implements AsyncDisposable {
 function typeMatches(value: string, record: NetworkRecord): boolean {
   if (value !== 'builtin' && value !== 'custom') throw invalid(`invalid filter: 'type'='${value}'`);
   return (value === 'builtin') === record.predefined;
-}
-
-function networkConfig(record: NetworkRecord): NetworkConfig {
-  const pool = record.ipam.pools[0];
-  const flag = (name: string): boolean => record.options[name] !== 'false';
-  const mtu = Number(record.options[OPTION_MTU] ?? DEFAULT_MTU);
-  if (!Number.isInteger(mtu) || mtu < 0) {
-    throw invalid(`invalid value for ${OPTION_MTU}: ${record.options[OPTION_MTU]}`);
-  }
-  return {
-    id: record.id,
-    bridgeName: record.bridgeName,
-    ...(pool?.Subnet ? { subnet: pool.Subnet } : {}),
-    ...(pool?.Gateway ? { gateway: pool.Gateway } : {}),
-    ...(pool?.IPRange ? { ipRange: pool.IPRange } : {}),
-    mtu: mtu === 0 ? DEFAULT_MTU : mtu,
-    internal: record.internal,
-    icc: flag(OPTION_ICC),
-    masquerade: flag(OPTION_MASQUERADE),
-  };
 }
 
 /** A driver's error in dockerd's words. */
@@ -400,6 +455,7 @@ export function networkError(error: unknown, endpoint = 'endpoint'): EngineError
     case 'ADDRESS_IN_USE':
       return new EngineError('FORBIDDEN', 'Address already in use', options);
     case 'INVALID_CONFIG':
+    case 'UNSUPPORTED':
       return new EngineError('INVALID', messageOf(error), options);
     case 'ALREADY_EXISTS':
       return new EngineError('CONFLICT', messageOf(error), options);

@@ -3,7 +3,7 @@ import type { PortMapping, PortProtocol, PublishedPort } from '@tare/netdriver';
 
 import type { ContainerConfig } from '../containers/create-request.ts';
 import type { HostConfig } from '../containers/host-config.ts';
-import { invalid, notImplemented } from '../errors.ts';
+import { invalid } from '../errors.ts';
 
 /** The ports of a key such as `80/tcp`, `80` (tcp) or `8000-8010/udp`, one by one. */
 function containerPorts(key: string): { protocol: string; port: number }[] {
@@ -17,14 +17,14 @@ function containerPorts(key: string): { protocol: string; port: number }[] {
 }
 
 function transport(protocol: string): PortProtocol {
-  if (protocol === 'tcp' || protocol === 'udp') return protocol;
-  throw notImplemented(`publishing ${protocol} ports is not supported by this engine; tcp and udp are`);
+  if (protocol === 'tcp' || protocol === 'udp' || protocol === 'sctp') return protocol;
+  throw invalid(`invalid protocol: ${protocol}`);
 }
 
 /**
  * What to publish: every binding, and with `PublishAllPorts` an ephemeral port for each exposed port without one.
  *
- * @throws {EngineError} `INVALID` for a malformed port; `NOT_IMPLEMENTED` for sctp or a binding to an IPv6 address
+ * @throws {EngineError} `INVALID` for a malformed port or an unknown protocol
  */
 export function portMappings(
   config: Pick<ContainerConfig, 'ExposedPorts'>,
@@ -36,11 +36,6 @@ export function portMappings(
     const ports = containerPorts(key);
     for (const { protocol, port } of ports) {
       for (const { HostIp: hostIp = '', HostPort: hostPort = '' } of bindings ?? []) {
-        if (hostIp.includes(':')) {
-          throw notImplemented(
-            `publishing on the IPv6 address ${hostIp} is not supported by this engine yet`,
-          );
-        }
         bound.add(`${port}/${protocol}`);
         result.push({
           protocol: transport(protocol),

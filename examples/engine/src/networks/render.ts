@@ -1,7 +1,7 @@
 /** Networks in Docker's JSON. Pure. */
 import type { Network } from '@tare/netdriver';
 
-import type { NetworkRecord } from '../state/networks-table.ts';
+import type { IpamPool, NetworkRecord } from '../state/networks-table.ts';
 import type { AttachedEndpoint } from './networks.ts';
 
 /** One network of the list, or with its endpoints for inspect. */
@@ -10,14 +10,15 @@ export function renderNetwork(
   made: Network | undefined,
   attached: readonly AttachedEndpoint[],
 ): unknown {
+  const carried = isCarried(record);
   return {
     Name: record.name,
     Id: record.id,
     Created: record.created,
     Scope: 'local',
     Driver: record.driver,
-    EnableIPv4: record.driver === 'bridge',
-    EnableIPv6: false,
+    EnableIPv4: carried && (record.ipv4 ?? true),
+    EnableIPv6: carried && (record.ipv6 ?? false),
     IPAM: { Driver: record.ipam.driver, Options: record.ipam.options, Config: pools(record, made) },
     Internal: record.internal,
     Attachable: record.attachable,
@@ -31,8 +32,8 @@ export function renderNetwork(
           Name: containerName,
           EndpointID: endpoint.id,
           MacAddress: endpoint.macAddress,
-          IPv4Address: endpoint.ipv4Address,
-          IPv6Address: '',
+          IPv4Address: endpoint.ipv4Address ?? '',
+          IPv6Address: endpoint.ipv6Address ?? '',
         },
       ]),
     ),
@@ -41,9 +42,23 @@ export function renderNetwork(
   };
 }
 
-/** The pools as given; where the creator left the choice to the engine, the choice. */
-function pools(record: NetworkRecord, made: Network | undefined): unknown[] | null {
-  if (record.driver !== 'bridge') return null;
-  if (record.ipam.pools.length > 0) return record.ipam.pools;
-  return made ? [{ Subnet: made.subnet, Gateway: made.gateway }] : [];
+/** The pools as given, with what the driver chose where their creator left it to the engine. */
+function pools(record: NetworkRecord, made: Network | undefined): IpamPool[] | null {
+  if (!isCarried(record)) return null;
+  if (!made) return record.ipam.pools;
+  const asked = record.ipam.pools.filter(({ Subnet }) => Subnet);
+  return made.subnets.map(({ subnet, gateway, ipRange }, index) => {
+    const auxiliary = asked[index]?.AuxiliaryAddresses;
+    return {
+      Subnet: subnet,
+      ...(ipRange === undefined ? {} : { IPRange: ipRange }),
+      ...(gateway === undefined ? {} : { Gateway: gateway }),
+      ...(auxiliary && Object.keys(auxiliary).length > 0 ? { AuxiliaryAddresses: auxiliary } : {}),
+    };
+  });
+}
+
+/** Whether containers have endpoints there: host and none are modes. */
+function isCarried({ driver }: NetworkRecord): boolean {
+  return driver !== 'host' && driver !== 'null';
 }

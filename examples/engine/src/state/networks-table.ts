@@ -31,7 +31,12 @@ export interface NetworkRecord {
   id: string;
   name: string;
   created: string;
-  driver: 'bridge' | 'host' | 'null';
+  /** `bridge`, `macvlan`, `ipvlan`, `host` or `null`. */
+  driver: string;
+  /** Default true. */
+  ipv4?: boolean;
+  /** Default false. */
+  ipv6?: boolean;
   /** Made by the engine; cannot be removed. */
   predefined: boolean;
   internal: boolean;

@@ -94,7 +94,7 @@ export class SystemInfo implements SystemService {
       DriverStatus: [['Supports d_type', 'true']],
       Plugins: {
         Volume: ['local'],
-        Network: ['bridge', 'host', 'null'],
+        Network: ['bridge', 'host', 'ipvlan', 'macvlan', 'null'],
         Authorization: null,
         Log: [...LOG_DRIVERS],
       },

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Snapshotter } from '@tare/layer-store/snapshot';
-import type { Endpoint, NetworkDriver } from '@tare/netdriver';
+import type { BridgeNetworkConfig, Endpoint, NetworkDriver } from '@tare/netdriver';
 import type {
   Attachment,
   Container,
@@ -280,11 +280,13 @@ export class FakeHost implements Disposable {
     flatten: () => Readable.from([]),
   };
 
-  readonly networkDriver: NetworkDriver = {
-    createNetwork: ({ id, bridgeName, subnet = '172.17.0.0/16', gateway = '172.17.0.1', mtu = 1500 }) =>
-      Promise.resolve({ id, bridgeName, subnet, gateway, mtu, internal: false }),
+  readonly networkDriver: NetworkDriver<BridgeNetworkConfig> = {
+    createNetwork: ({ id, bridgeName: linkName, subnets, mtu = 1500, internal = false }) => {
+      const chosen = subnets?.length ? [...subnets] : [{ subnet: '172.17.0.0/16', gateway: '172.17.0.1' }];
+      return Promise.resolve({ id, linkName, subnets: chosen, mtu, internal });
+    },
     removeNetwork: () => Promise.resolve(),
-    attach: (networkId, { id, ports = [], interfaceName = 'eth0' }) => {
+    attach: (networkId, { id, ports = [], interfaceName = 'eth0', defaultRoute = true }) => {
       if (this.failing.has('attach')) return Promise.reject(coded('NO_FREE_ADDRESS'));
       const published = ports.map(({ protocol, containerPort, hostIp = '0.0.0.0', hostPort }) => {
         const port = typeof hostPort === 'number' ? hostPort : 32_768;
@@ -300,7 +302,7 @@ export class FakeHost implements Disposable {
         hostInterfaceName: 'veth0',
         macAddress: '02:00:00:00:00:01',
         ipv4Address: '172.17.0.2/16',
-        gateway: '172.17.0.1',
+        ...(defaultRoute === true || (defaultRoute && defaultRoute.ipv4) ? { gateway: '172.17.0.1' } : {}),
         ports: published,
       };
       this.endpoints.set(id, endpoint);
@@ -309,6 +311,35 @@ export class FakeHost implements Disposable {
     detach: (_networkId, id) => {
       for (const { hostPort } of this.endpoints.get(id)?.ports ?? []) this.ports.delete(hostPort);
       this.endpoints.delete(id);
+      return Promise.resolve();
+    },
+    setDefaultRoute: (_networkId, id, route) => {
+      const { gateway: _, ...endpoint } = this.endpoints.get(id)!;
+      const leads = typeof route === 'boolean' ? route : route.ipv4;
+      const changed = { ...endpoint, ...(leads ? { gateway: '172.17.0.1' } : {}) };
+      this.endpoints.set(id, changed);
+      return Promise.resolve(changed);
+    },
+    publish: (_networkId, id, mappings) => {
+      const endpoint = this.endpoints.get(id)!;
+      const ports = mappings.map(({ protocol, containerPort, hostIp = '0.0.0.0', hostPort }) => ({
+        protocol,
+        containerPort,
+        hostIp,
+        hostPort: typeof hostPort === 'number' ? hostPort : 32_768,
+      }));
+      for (const { hostPort } of ports) this.ports.add(hostPort);
+      this.endpoints.set(id, { ...endpoint, ports: [...endpoint.ports, ...ports] });
+      return Promise.resolve(ports);
+    },
+    unpublish: (_networkId, id, ports) => {
+      const endpoint = this.endpoints.get(id)!;
+      const gone = new Set(ports.map(({ hostPort }) => hostPort));
+      for (const port of gone) this.ports.delete(port);
+      this.endpoints.set(id, {
+        ...endpoint,
+        ports: endpoint.ports.filter(({ hostPort }) => !gone.has(hostPort)),
+      });
       return Promise.resolve();
     },
     networks: () => Promise.resolve([]),
@@ -390,7 +421,7 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
     runtime: host.runtime,
     snapshotter: host.snapshotter,
     snapshotterName: 'overlay',
-    networkDriver: host.networkDriver,
+    networkDrivers: { bridge: host.networkDriver },
     images: {
       resolve: (reference) => {
         if (reference === 'busybox' || reference === image.id) return image;

@@ -45,7 +45,10 @@ describe('networks', () => {
     expect(engine.networks.made(bridge.id)).toBeUndefined();
     const ids = [await engine.create(), await engine.create()];
     await Promise.all(ids.map((id) => engine.containers.start(id)));
-    expect(engine.networks.made(bridge.id)).toMatchObject({ bridgeName: 'tare0', subnet: '172.17.0.0/16' });
+    expect(engine.networks.made(bridge.id)).toMatchObject({
+      linkName: 'tare0',
+      subnets: [{ subnet: '172.17.0.0/16' }],
+    });
   });
 
   it('finds by id, name and unique prefix', async () => {
@@ -60,7 +63,20 @@ describe('networks', () => {
     ['a b', {}, 'INVALID', 'invalid network name'],
     ['app', { driver: 'nosuch' }, 'NOT_FOUND', 'plugin "nosuch" not found'],
     ['app', { driver: 'host' }, 'FORBIDDEN', 'only one instance of "host" network is allowed'],
-    ['app', { enableIpv6: true }, 'NOT_IMPLEMENTED', 'IPv6'],
+    ['app', { driver: 'macvlan' }, 'NOT_FOUND', 'plugin "macvlan" not found'],
+    [
+      'app',
+      { options: { 'com.docker.network.bridge.enable_icc': 'maybe' } },
+      'INVALID',
+      'strconv.ParseBool: parsing "maybe"',
+    ],
+    ['app', { options: { 'com.docker.network.driver.mtu': 'big' } }, 'INVALID', 'driver.mtu'],
+    [
+      'app',
+      { options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'open' } },
+      'INVALID',
+      'unknown gateway mode open',
+    ],
   ])('refuses %j with %j', async (name, changes, code, message) => {
     await expect(engine.networks.create(request(name, changes))).rejects.toMatchObject({
       code,
@@ -127,6 +143,30 @@ describe('networks', () => {
     await expect(engine.containers.connectNetwork('web', engine.networks.find('host'), {})).rejects.toThrow(
       'cannot be disconnected from host network or connected to host network',
     );
+  });
+
+  it('moves the default route and the ports to the network of the highest priority, and back', async () => {
+    await engine.networks.create(request('app'));
+    const network = engine.networks.find('app');
+    const id = await engine.create(
+      { HostConfig: { PortBindings: { '80/tcp': [{ HostPort: '8080' }] } } },
+      'web',
+    );
+    await engine.containers.start(id);
+    const { networks } = engine.containers.find('web').state;
+    const gateways = () =>
+      Object.entries(networks).map(([name, { endpoint }]) => [
+        name,
+        endpoint?.gateway,
+        endpoint?.ports.length,
+      ]);
+    await engine.containers.connectNetwork('web', network, { GwPriority: 1 });
+    expect(gateways()).toEqual([
+      ['bridge', undefined, 0],
+      ['app', '172.17.0.1', 1],
+    ]);
+    await engine.containers.disconnectNetwork('web', network);
+    expect(gateways()).toEqual([['bridge', '172.17.0.1', 1]]);
   });
 
   it('keeps a network that is named by its id under its name', async () => {

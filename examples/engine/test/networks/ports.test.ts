@@ -14,6 +14,7 @@ describe('portMappings', () => {
             '81': [{ HostPort: '0' }],
             '7000-7001/tcp': [{}],
             '99/tcp': null,
+            '90/sctp': [{ HostIp: '::1', HostPort: '9090' }],
           },
         },
       ),
@@ -25,6 +26,7 @@ describe('portMappings', () => {
       { protocol: 'udp', containerPort: 53 },
       { protocol: 'tcp', containerPort: 7000 },
       { protocol: 'tcp', containerPort: 7001 },
+      { protocol: 'sctp', containerPort: 90, hostIp: '::1', hostPort: 9090 },
     ]);
   });
 
@@ -41,8 +43,8 @@ describe('portMappings', () => {
   });
 
   it('says what it cannot publish', () => {
-    expect(() => portMappings({}, { PortBindings: { '80/sctp': [{}] } })).toThrow('sctp');
-    expect(() => portMappings({}, { PortBindings: { '80/tcp': [{ HostIp: '::1' }] } })).toThrow('IPv6');
+    expect(() => portMappings({}, { PortBindings: { '80/dccp': [{}] } })).toThrow('invalid protocol: dccp');
+    expect(() => portMappings({}, { PortBindings: { '80-79/tcp': [{}] } })).toThrow('80-79/tcp');
   });
 });
 

@@ -1,6 +1,9 @@
 /** Hands queries on to name servers as they came, and their answers back. */
-import { createSocket, type Socket as UdpSocket } from 'node:dgram';
-import { connect } from 'node:net';
+import { randomInt } from 'node:crypto';
+import type { Socket as UdpSocket } from 'node:dgram';
+import type { Socket } from 'node:net';
+
+import { DNS_CODE, questionOf } from './message.ts';
 
 /** A name server to ask. */
 export interface Upstream {
@@ -12,75 +15,141 @@ export interface Upstream {
   from?: 'host' | 'sandbox';
 }
 
-/** Makes a socket to ask from, for upstreams that are reached from the sandbox. */
-export type OpenClientSocket = (family: 'udp4' | 'udp6') => UdpSocket;
+/** Makes sockets to ask from, in the network that leads to a server. */
+export interface ClientSockets {
+  /** @throws {Error} where there is no such address family */
+  udp(family: 4 | 6, from: 'host' | 'sandbox'): UdpSocket;
+  /** Not connected yet. @throws {Error} where there is no such address family */
+  tcp(family: 4 | 6, from: 'host' | 'sandbox'): Socket;
+}
 
 /** How long one server may take, in milliseconds; a resolver in a container gives up after five seconds. */
 const TIMEOUT_MS = 2000;
+/** How many servers are asked: those behind them would be asked after the container has given up. */
+const MAX_UPSTREAMS = 3;
 const DNS_PORT = 53;
-/** Of a TCP answer. */
-const MAX_ANSWER_BYTES = 65_535;
+/** What another server may know better: it failed, or does not want to. */
+const TRY_NEXT: readonly number[] = [DNS_CODE.SERVFAIL, DNS_CODE.NOTIMP, DNS_CODE.REFUSED];
 
 /**
- * Asks each server in turn until one answers. Only what repeats the query's id counts as an answer, and only from where
- * it was asked.
+ * Asks each server in turn until one has an answer. Only what repeats the question counts as one, with an id that nobody
+ * but that server was told, and only from where it was asked.
  *
- * @returns undefined when none did
+ * @returns the best there was; undefined when no server said anything
  */
-export async function forwardUdp(
+export async function forward(
   query: Uint8Array,
+  protocol: 'udp' | 'tcp',
   upstreams: readonly Upstream[],
-  openInSandbox: OpenClientSocket,
+  sockets: ClientSockets,
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
-  for (const upstream of upstreams) {
-    const answer = await askUdp(query, upstream, openInSandbox, signal);
-    if (answer) return answer;
+  let failed: Uint8Array | undefined;
+  for (const upstream of upstreams.slice(0, MAX_UPSTREAMS)) {
+    const asked = Buffer.from(query);
+    asked.writeUInt16BE(randomInt(0x1_0000));
+    const ask = protocol === 'udp' ? askUdp : askTcp;
+    const received = await ask(asked, upstream, sockets, signal);
     if (signal.aborted) return undefined;
+    if (!received) continue;
+    const answer = Buffer.from(received);
+    answer.set(query.subarray(0, 2));
+    if (!TRY_NEXT.includes(answer[3]! & 0xf)) return answer;
+    failed ??= answer;
   }
-  return undefined;
+  return failed;
 }
 
 async function askUdp(
   query: Uint8Array,
   { address, port = DNS_PORT, from = 'host' }: Upstream,
-  openInSandbox: OpenClientSocket,
+  sockets: ClientSockets,
   signal: AbortSignal,
 ): Promise<Uint8Array | undefined> {
-  const family = address.includes(':') ? 'udp6' : 'udp4';
-  const { promise, resolve } = Promise.withResolvers<Uint8Array | undefined>();
   let socket: UdpSocket;
   try {
-    socket = from === 'sandbox' ? openInSandbox(family) : createSocket(family);
+    socket = sockets.udp(address.includes(':') ? 6 : 4, from);
   } catch {
     // no such address family there
     return undefined;
   }
-  const fail = (): void => resolve(undefined);
-  const timer = setTimeout(fail, TIMEOUT_MS);
-  signal.addEventListener('abort', fail, { once: true });
-  socket.on('error', fail);
-  socket.on('message', (message, { address: sender, port: senderPort }) => {
-    if (senderPort !== port || !sameAddress(sender, address)) return;
-    if (
-      message.length >= 12 &&
-      message[0] === query[0] &&
-      message[1] === query[1] &&
-      (message[2]! & 0x80) !== 0
-    ) {
-      resolve(message);
-    }
+  const waiting = new Waiting(signal);
+  socket.on('error', () => waiting.end(undefined));
+  socket.on('message', (message, sender) => {
+    if (sender.port !== port || !sameAddress(sender.address, address)) return;
+    if (answers(message, query)) waiting.end(message);
   });
   try {
     socket.send(query, port, address, (error) => {
-      if (error) fail();
+      if (error) waiting.end(undefined);
     });
-    return await promise;
+    return await waiting.result;
   } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', fail);
+    waiting.end(undefined);
     socket.close();
   }
+}
+
+async function askTcp(
+  query: Uint8Array,
+  { address: host, port = DNS_PORT, from = 'host' }: Upstream,
+  sockets: ClientSockets,
+  signal: AbortSignal,
+): Promise<Uint8Array | undefined> {
+  let socket: Socket;
+  try {
+    socket = sockets.tcp(host.includes(':') ? 6 : 4, from);
+  } catch {
+    return undefined;
+  }
+  const waiting = new Waiting(signal);
+  let received = Buffer.alloc(0);
+  socket.on('error', () => waiting.end(undefined));
+  socket.on('close', () => waiting.end(undefined));
+  socket.on('data', (chunk: Buffer) => {
+    received = Buffer.concat([received, chunk]);
+    const end = received.length < 2 ? Number.POSITIVE_INFINITY : 2 + received.readUInt16BE(0);
+    if (received.length < end) return;
+    const message = received.subarray(2, end);
+    waiting.end(answers(message, query) ? message : undefined);
+  });
+  try {
+    socket.connect({ host, port });
+    socket.write(framed(query));
+    return await waiting.result;
+  } finally {
+    waiting.end(undefined);
+    socket.destroy();
+  }
+}
+
+/** One answer, or none in time. */
+class Waiting {
+  readonly result: Promise<Uint8Array | undefined>;
+  readonly end: (answer: Uint8Array | undefined) => void;
+
+  constructor(signal: AbortSignal) {
+    const { promise, resolve } = Promise.withResolvers<Uint8Array | undefined>();
+    const giveUp = (): void => this.end(undefined);
+    const timer = setTimeout(giveUp, TIMEOUT_MS);
+    this.result = promise;
+    this.end = (answer) => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', giveUp);
+      resolve(answer);
+    };
+    if (signal.aborted) giveUp();
+    else signal.addEventListener('abort', giveUp, { once: true });
+  }
+}
+
+/** Whether a message answers a query: a response with its id and its question, letter by letter or none at all. */
+function answers(message: Uint8Array, query: Uint8Array): boolean {
+  if (message.length < 12 || message[0] !== query[0] || message[1] !== query[1]) return false;
+  if ((message[2]! & 0x80) === 0) return false;
+  const [asked, repeated] = [questionOf(query), questionOf(message)];
+  // servers leave the question out of some refusals
+  return repeated === undefined ? message.length === 12 : asked === repeated;
 }
 
 function sameAddress(a: string, b: string): boolean {
@@ -89,51 +158,6 @@ function sameAddress(a: string, b: string): boolean {
 
 function canonical(address: string): string {
   return URL.parse(`http://[${address.replace(/%.*$/, '')}]`)?.hostname ?? address;
-}
-
-/** {@link forwardUdp} over TCP; servers that are reached from the sandbox alone are passed by. */
-export async function forwardTcp(
-  query: Uint8Array,
-  upstreams: readonly Upstream[],
-  signal: AbortSignal,
-): Promise<Uint8Array | undefined> {
-  for (const { address, port = DNS_PORT, from = 'host' } of upstreams) {
-    if (from !== 'host') continue;
-    const answer = await askTcp(query, address, port, signal);
-    if (answer) return answer;
-    if (signal.aborted) return undefined;
-  }
-  return undefined;
-}
-
-async function askTcp(
-  query: Uint8Array,
-  host: string,
-  port: number,
-  signal: AbortSignal,
-): Promise<Uint8Array | undefined> {
-  const socket = connect({ host, port });
-  const { promise, resolve } = Promise.withResolvers<Uint8Array | undefined>();
-  const fail = (): void => resolve(undefined);
-  const timer = setTimeout(fail, TIMEOUT_MS);
-  signal.addEventListener('abort', fail, { once: true });
-  let received = Buffer.alloc(0);
-  socket.on('error', fail);
-  socket.on('close', fail);
-  socket.on('data', (chunk) => {
-    received = Buffer.concat([received, chunk]);
-    const wanted = received.length < 2 ? undefined : received.readUInt16BE(0);
-    if (wanted !== undefined && received.length >= 2 + wanted) resolve(received.subarray(2, 2 + wanted));
-    else if (received.length > MAX_ANSWER_BYTES) fail();
-  });
-  socket.write(framed(query));
-  try {
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', fail);
-    socket.destroy();
-  }
 }
 
 /** A message as it goes over TCP: its length before it (RFC 1035, 4.2.2). */

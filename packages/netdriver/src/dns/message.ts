@@ -76,6 +76,19 @@ export function decodeQuery(bytes: Uint8Array): DnsQuery {
   };
 }
 
+/** The question of a message, query or response, in a form that is the same for the same question; undefined without one. */
+export function questionOf(bytes: Uint8Array): string | undefined {
+  if (bytes.length < HEADER_BYTES || bytes[4] !== 0 || bytes[5] !== 1) return undefined;
+  try {
+    const { name, end } = readName(bytes, HEADER_BYTES);
+    if (end + 4 > bytes.length) return undefined;
+    return `${name} ${Buffer.from(bytes.subarray(end, end + 4)).toString('hex')}`;
+  } catch (error) {
+    if (error instanceof DnsDecodeError) return undefined;
+    throw error;
+  }
+}
+
 /**
  * Writes an answer to `query`. Where it would be longer than `limitBytes`, records are left out and the answer is
  * marked as truncated, so that the client asks again over TCP.

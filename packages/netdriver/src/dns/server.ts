@@ -4,12 +4,12 @@
  */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import { closeSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
+import { createServer, Socket, type Server } from 'node:net';
 
 import { DnsDecodeError, NetworkError } from '../errors.ts';
 import type { NetworkKernel } from '../kernel.ts';
 import { nativeKernel } from '../native-kernel.ts';
-import { forwardTcp, forwardUdp, framed, type Upstream } from './forward.ts';
+import { forward, framed, type ClientSockets, type Upstream } from './forward.ts';
 import { decodeQuery, DNS_CODE, DNS_TYPE, encodeAnswer, reverseAddress, type DnsQuery } from './message.ts';
 import { redirectDns } from './redirect.ts';
 
@@ -19,8 +19,8 @@ export interface DnsZone {
   addresses(name: string): readonly string[] | undefined;
   /** The name of an address; undefined for one that is not known here. */
   nameOf(address: string): string | undefined;
-  /** Servers for what is not known here, best first; none: such names cannot be resolved. */
-  upstreams(): readonly Upstream[];
+  /** Servers for a name that is not known here, best first; none: it cannot be resolved. */
+  upstreams(name: string): readonly Upstream[];
 }
 
 /** Options of {@link openDnsServer}. */
@@ -168,7 +168,7 @@ class SandboxDns implements AsyncDisposable {
     if (query.opcode !== 0) return encodeAnswer(query, { code: DNS_CODE.NOTIMP }, limit);
     const own = this.#own(query);
     if (own) return encodeAnswer(query, { records: own }, limit);
-    const answer = await this.#forward(message, protocol);
+    const answer = await this.#forward(query.name, message, protocol);
     return answer ?? encodeAnswer(query, { code: DNS_CODE.SERVFAIL }, limit);
   }
 
@@ -188,25 +188,34 @@ class SandboxDns implements AsyncDisposable {
     });
   }
 
-  async #forward(message: Uint8Array, protocol: 'udp' | 'tcp'): Promise<Uint8Array | undefined> {
-    const upstreams = this.#zone.upstreams();
+  async #forward(
+    name: string,
+    message: Uint8Array,
+    protocol: 'udp' | 'tcp',
+  ): Promise<Uint8Array | undefined> {
+    const upstreams = this.#zone.upstreams(name);
     if (upstreams.length === 0 || this.#pending >= MAX_PENDING) return undefined;
     this.#pending += 1;
     try {
-      return protocol === 'tcp'
-        ? await forwardTcp(message, upstreams, this.#closing.signal)
-        : await forwardUdp(message, upstreams, (family) => this.#clientSocket(family), this.#closing.signal);
+      return await forward(message, protocol, upstreams, this.#clientSockets, this.#closing.signal);
     } finally {
       this.#pending -= 1;
     }
   }
 
-  #clientSocket(family: 'udp4' | 'udp6'): UdpSocket {
-    const address = family === 'udp4' ? '0.0.0.0' : '::';
-    const { fd } = this.#kernel.openSocket({ protocol: 'udp', netns: this.#netns, address, port: 0 });
-    const socket = createSocket(family);
-    socket.bind({ fd });
-    return socket;
+  readonly #clientSockets: ClientSockets = {
+    udp: (family, from) => {
+      const socket = createSocket(family === 4 ? 'udp4' : 'udp6');
+      if (from === 'sandbox') socket.bind({ fd: this.#openInSandbox('udp', family) });
+      return socket;
+    },
+    tcp: (family, from) =>
+      from === 'sandbox' ? new Socket({ fd: this.#openInSandbox('tcp', family) }) : new Socket(),
+  };
+
+  #openInSandbox(protocol: 'udp' | 'tcp', family: 4 | 6): number {
+    const address = family === 4 ? '0.0.0.0' : '::';
+    return this.#kernel.openSocket({ protocol, netns: this.#netns, address, port: 0, listen: false }).fd;
   }
 }
 

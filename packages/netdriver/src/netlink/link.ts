@@ -38,6 +38,16 @@ const IFLA_INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;
 const IFLA_BR = { FORWARD_DELAY: 1, STP_STATE: 5, MCAST_SNOOPING: 23 } as const;
 const IFLA_BRPORT = { STATE: 1, MODE: 4, ISOLATED: 33 } as const;
 const VETH_INFO_PEER = 1;
+const IFLA_MACVLAN_MODE = 1;
+const IFLA_IPVLAN = { MODE: 1, FLAGS: 2 } as const;
+const IFLA_VLAN_ID = 1;
+
+/** Modes of macvlan links (`MACVLAN_MODE_*`). */
+export const MACVLAN_MODE = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
+/** Modes of ipvlan links (`IPVLAN_MODE_*`). */
+export const IPVLAN_MODE = { l2: 0, l3: 1, l3s: 2 } as const;
+/** Whom ipvlan links of one parent talk to (`IPVLAN_F_*`). */
+export const IPVLAN_FLAG = { bridge: 0, private: 1, vepa: 2 } as const;
 
 /** A link as the kernel reports it. */
 export interface Link {
@@ -134,6 +144,62 @@ export function createVeth(options: {
       ),
     );
   return request(`create veth ${name} (peer ${peer.name})`, RTM_LINK.NEW, NLM_F.CREATE | NLM_F.EXCL, body);
+}
+
+/** A link that shares its parent's wire. */
+interface ChildLinkOptions {
+  name: string;
+  /** Index of the parent, in the namespace that is asked. */
+  parent: number;
+  mtu?: number;
+  group?: number;
+  /** Open descriptor of the namespace that the link is to be in; that of the parent when absent. */
+  namespaceFd?: number;
+}
+
+/** A link with a MAC address of its own on its parent's wire. */
+export function createMacvlan(
+  options: ChildLinkOptions & { macAddress: string; mode: keyof typeof MACVLAN_MODE },
+): NetlinkRequest {
+  return createChild('macvlan', options, (data) => data.u32(IFLA_MACVLAN_MODE, MACVLAN_MODE[options.mode]));
+}
+
+/** A link with its parent's MAC address and IP addresses of its own. */
+export function createIpvlan(
+  options: ChildLinkOptions & { mode: keyof typeof IPVLAN_MODE; flag?: keyof typeof IPVLAN_FLAG },
+): NetlinkRequest {
+  // the parent's MAC address is its own, whatever the options of a caller in JavaScript hold
+  return createChild('ipvlan', { ...options, macAddress: undefined }, (data) =>
+    data
+      .u16(IFLA_IPVLAN.MODE, IPVLAN_MODE[options.mode])
+      .u16(IFLA_IPVLAN.FLAGS, IPVLAN_FLAG[options.flag ?? 'bridge']),
+  );
+}
+
+/** A link for the frames of its parent that carry a tag (802.1Q). */
+export function createVlan(options: ChildLinkOptions & { vlanId: number }): NetlinkRequest {
+  return createChild('vlan', options, (data) => data.u16(IFLA_VLAN_ID, options.vlanId));
+}
+
+function createChild(
+  kind: string,
+  {
+    name,
+    parent,
+    mtu,
+    group,
+    namespaceFd,
+    macAddress,
+  }: ChildLinkOptions & { macAddress?: string | undefined },
+  fill: (data: AttributeWriter) => unknown,
+): NetlinkRequest {
+  const body = linkBody(AF.UNSPEC, {}).string(IFLA.IFNAME, name).u32(IFLA.LINK, parent);
+  if (macAddress !== undefined) body.bytes(IFLA.ADDRESS, macBytes(macAddress));
+  if (mtu !== undefined) body.u32(IFLA.MTU, mtu);
+  if (group !== undefined) body.u32(IFLA.GROUP, group);
+  if (namespaceFd !== undefined) body.u32(IFLA.NET_NS_FD, namespaceFd);
+  body.nested(IFLA.LINKINFO, (info) => info.string(IFLA_INFO.KIND, kind).nested(IFLA_INFO.DATA, fill));
+  return request(`create ${kind} ${name}`, RTM_LINK.NEW, NLM_F.CREATE | NLM_F.EXCL, body);
 }
 
 /** Changes what is given and nothing else. A link chosen by index takes `name` as its new name. */

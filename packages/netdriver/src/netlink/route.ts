@@ -70,7 +70,20 @@ export function deleteRoute(options: RouteOptions): NetlinkRequest {
 
 /** Makes ::1 an address that is also reached by way of a link. */
 export function addLoopbackRoute(linkIndex: number): NetlinkRequest {
-  const header = Buffer.from([AF.INET6, 128, 0, 0, LOCAL_TABLE, PROTOCOL_STATIC, 0, ROUTE_TYPE.LOCAL, 0, 0, 0, 0]);
+  const header = Buffer.from([
+    AF.INET6,
+    128,
+    0,
+    0,
+    LOCAL_TABLE,
+    PROTOCOL_STATIC,
+    0,
+    ROUTE_TYPE.LOCAL,
+    0,
+    0,
+    0,
+    0,
+  ]);
   return {
     description: `add route to ::1 by link ${linkIndex}`,
     type: RTM_ROUTE.NEW,
@@ -85,7 +98,14 @@ export function addLoopbackRoute(linkIndex: number): NetlinkRequest {
   };
 }
 
-function encode({ destination, gateway, family, linkIndex, metric, table = MAIN_TABLE }: RouteOptions): Buffer {
+function encode({
+  destination,
+  gateway,
+  family,
+  linkIndex,
+  metric,
+  table = MAIN_TABLE,
+}: RouteOptions): Buffer {
   const target = destination && addressBytes(destination.address);
   const via = gateway === undefined ? undefined : addressBytes(gateway);
   const known = via ?? target;

@@ -8,7 +8,16 @@ import { NLM_F, type NetlinkMessage, type NetlinkRequest } from './message.ts';
 /** Message types (`RTM_*`). */
 export const RTM_RULE = { NEW: 32, DEL: 33, GET: 34 } as const;
 
-const FRA = { DST: 1, SRC: 2, IIFNAME: 3, PRIORITY: 6, FWMARK: 10, TABLE: 15, FWMASK: 16, OIFNAME: 17 } as const;
+const FRA = {
+  DST: 1,
+  SRC: 2,
+  IIFNAME: 3,
+  PRIORITY: 6,
+  FWMARK: 10,
+  TABLE: 15,
+  FWMASK: 16,
+  OIFNAME: 17,
+} as const;
 const FR_ACT_TO_TBL = 1;
 
 /** A rule: what it matches, and the table that then decides. */

@@ -202,7 +202,8 @@ export function compareElements<Wanted>(
     const { key, data } = encoded(element);
     const found = rest.get(hex(key));
     rest.delete(hex(key));
-    const same = found?.data instanceof Uint8Array && data ? hex(found.data) === hex(data) : found !== undefined;
+    const same =
+      found?.data instanceof Uint8Array && data ? hex(found.data) === hex(data) : found !== undefined;
     if (same) continue;
     missing.push(element);
     if (found) surplus.push(found.key);
@@ -231,7 +232,8 @@ function open({ payload }: NetlinkMessage): { family: number; attributes: Attrib
 
 /** nft(8)'s own user data: type, length, value; type 0 is a comment, NUL-terminated. */
 function commentOf(userData: Uint8Array | undefined): string | undefined {
-  for (let at = 0; userData && at + 2 <= userData.length; at += 2 + userData[at + 1]!) {
+  if (!userData) return undefined;
+  for (let at = 0; at + 2 <= userData.length; at += 2 + userData[at + 1]!) {
     if (userData[at] !== 0) continue;
     const text = Buffer.from(userData.subarray(at + 2, at + 2 + userData[at + 1]!)).toString('utf8');
     return text.replace(/\0.*$/s, '');

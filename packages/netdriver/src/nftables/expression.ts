@@ -115,7 +115,10 @@ export function lookup(setName: string, into?: number | 'verdict', register = RE
 /** Goes on when the register is not in a set. */
 export function notIn(setName: string, register = REGISTER): Expression {
   return expression('lookup', (w) =>
-    w.string(NFTA_LOOKUP.SET, setName).be32(NFTA_LOOKUP.SREG, register).be32(NFTA_LOOKUP.FLAGS, NFT_LOOKUP_F_INV),
+    w
+      .string(NFTA_LOOKUP.SET, setName)
+      .be32(NFTA_LOOKUP.SREG, register)
+      .be32(NFTA_LOOKUP.FLAGS, NFT_LOOKUP_F_INV),
   );
 }
 

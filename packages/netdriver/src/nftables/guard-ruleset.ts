@@ -7,7 +7,16 @@
 
 import type { NetlinkRequest } from '../netlink/message.ts';
 import { compare, lookup, meta, notIn, payload, REGISTER, verdict, type Expression } from './expression.ts';
-import { addChain, addRule, addSet, FIELD, HOOK, PRIORITY, type SetDefinition, type TableId } from './message.ts';
+import {
+  addChain,
+  addRule,
+  addSet,
+  FIELD,
+  HOOK,
+  PRIORITY,
+  type SetDefinition,
+  type TableId,
+} from './message.ts';
 
 const { IFNAME, IPV4, IPV6, MAC } = FIELD;
 
@@ -69,8 +78,18 @@ export function guardRules(table: TableId): NetlinkRequest[] {
     rule("another one's MAC address", ...stolen(SOURCE_MAC, ownedMac, ownMac), drop),
     rule("another one's address", ...protocol(ETHERTYPE.IPV4), ...stolen(SOURCE4, owned4, own4), drop),
     rule("another one's address", ...protocol(ETHERTYPE.IPV6), ...stolen(SOURCE6, owned6, own6), drop),
-    rule("claims another one's address", ...protocol(ETHERTYPE.ARP), ...stolen(ARP_SENDER, owned4, own4), drop),
-    rule("claims another one's address", ...discovery(ND.NEIGHBOUR), ...stolen(ND_TARGET, owned6, own6), drop),
+    rule(
+      "claims another one's address",
+      ...protocol(ETHERTYPE.ARP),
+      ...stolen(ARP_SENDER, owned4, own4),
+      drop,
+    ),
+    rule(
+      "claims another one's address",
+      ...discovery(ND.NEIGHBOUR),
+      ...stolen(ND_TARGET, owned6, own6),
+      drop,
+    ),
     ...[ND.ROUTER, ND.REDIRECT].map((type) =>
       rule('claims to be a router', ...discovery(type), meta('iifname'), lookup(ports.name), drop),
     ),

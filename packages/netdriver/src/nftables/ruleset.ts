@@ -100,7 +100,8 @@ const V6 = { proto: NFPROTO.IPV6, source: 8, destination: 24, bytes: 16, icmp: 5
 type Family = typeof V4 | typeof V6;
 
 const isFamily = ({ proto }: Family): Expression[] => [meta('nfproto'), compare('eq', Uint8Array.of(proto))];
-const address = ({ bytes }: Family, offset: number, register = R) => payload('network', offset, bytes, register);
+const address = ({ bytes }: Family, offset: number, register = R) =>
+  payload('network', offset, bytes, register);
 /** The register behind an address. */
 const behind = ({ bytes }: Family): number => R + bytes / 4;
 const inLoopbackNetwork = (family: Family, offset: number): Expression[] =>
@@ -222,7 +223,13 @@ export function fixedRules(table: TableId, { acceptMark, loopback6 }: RulesetOpt
         accept,
       ),
     ),
-    rule(INTO_CHAIN, 'let in by an administrator', meta('mark'), compare('eq', hostOrder(acceptMark)), accept),
+    rule(
+      INTO_CHAIN,
+      'let in by an administrator',
+      meta('mark'),
+      compare('eq', hostOrder(acceptMark)),
+      accept,
+    ),
     ...both((family) =>
       rule(
         INTO_CHAIN,
@@ -247,7 +254,13 @@ export function fixedRules(table: TableId, { acceptMark, loopback6 }: RulesetOpt
       ),
     ),
     rule(INTO_CHAIN, 'from another network', meta('iifname'), lookup(SETS.bridges.name), drop),
-    rule(INTO_CHAIN, 'open to those with a route', ...familyAnd('oifname'), lookup(SETS.unprotected.name), accept),
+    rule(
+      INTO_CHAIN,
+      'open to those with a route',
+      ...familyAnd('oifname'),
+      lookup(SETS.unprotected.name),
+      accept,
+    ),
     rule(INTO_CHAIN, 'open to an interface', ...interfacePair, lookup(SETS.trusted.name), accept),
     rule(INTO_CHAIN, 'everything else', drop),
 
@@ -286,6 +299,12 @@ export function fixedRules(table: TableId, { acceptMark, loopback6 }: RulesetOpt
         sourceNat(family.proto, R),
       ),
     ),
-    rule('postrouting', 'out of a network', ...familyAnd('iifname'), lookup(SETS.masquerade.name), masquerade()),
+    rule(
+      'postrouting',
+      'out of a network',
+      ...familyAnd('iifname'),
+      lookup(SETS.masquerade.name),
+      masquerade(),
+    ),
   ];
 }

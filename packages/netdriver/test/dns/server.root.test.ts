@@ -159,6 +159,101 @@ describeInNamespace('the name server of a sandbox', () => {
     expect(outside.asked).toEqual([]);
   });
 
+  it('asks the next server where one fails or refuses, and three of them at most', async () => {
+    await using lab = await Lab.open();
+    const sandbox = await sandboxWithLoopback(lab);
+    const failing = (code: number) => (query: Uint8Array) => encodeAnswer(decodeQuery(query), { code });
+    await using broken = await FakeUpstream.open(failing(2));
+    await using unwilling = await FakeUpstream.open(failing(5));
+    await using knowing = await FakeUpstream.open(answering('192.0.2.10'));
+    let servers = [broken, unwilling, knowing];
+    const upstreams = () => servers.map(({ port }) => ({ address: '127.0.0.1', port }));
+    await using _server = await openDnsServer({ sandbox, zone: zone({ upstreams }) });
+    expect(await inside(sandbox, `await dns.resolve4('example.test')`)).toEqual(['192.0.2.10']);
+    servers = [broken, unwilling, broken, knowing];
+    expect(await inside(sandbox, `await dns.resolve4('other.test')`)).toBe('ESERVFAIL');
+    expect(knowing.asked).toEqual(['udp example.test']);
+    // a name that does not exist is an answer
+    await using denying = await FakeUpstream.open(failing(3));
+    servers = [denying, knowing];
+    expect(await inside(sandbox, `await dns.resolve4('none.test')`)).toBe('ENOTFOUND');
+    expect(knowing.asked).toEqual(['udp example.test']);
+  });
+
+  it('takes no answer to another question, nor one with the id that the container chose', async () => {
+    await using lab = await Lab.open();
+    const sandbox = await sandboxWithLoopback(lab);
+    const ids: number[] = [];
+    const other = Buffer.from('\x05wrong\x04test\x00', 'latin1');
+    await using lying = await FakeUpstream.open((query) => {
+      ids.push(query[0]! * 256 + query[1]!);
+      const answer = Buffer.from(answering('192.0.2.66')(query));
+      other.copy(answer, 12);
+      return answer;
+    });
+    await using honest = await FakeUpstream.open(answering('192.0.2.11'));
+    const upstreams = () => [lying, honest].map(({ port }) => ({ address: '127.0.0.1', port }));
+    await using _server = await openDnsServer({ sandbox, zone: zone({ upstreams }) });
+    const program = `(async () => {
+      const socket = require('node:dgram').createSocket('udp4');
+      const query = Buffer.from('123401000001000000000000' + '056f74686572' + '0474657374' + '0000010001', 'hex');
+      socket.send(query, 53, '127.0.0.11');
+      const [answer] = await require('node:events').once(socket, 'message');
+      socket.close();
+      return [answer.subarray(0, 2).toString('hex'), [...answer.subarray(-4)].join('.')];
+    })()`;
+    expect(await inside(sandbox, program)).toEqual(['1234', '192.0.2.11']);
+    expect(ids).not.toEqual([0x1234]);
+  });
+
+  it('asks over TCP from the sandbox, too', async () => {
+    await using lab = await Lab.open();
+    const sandbox = await sandboxWithLoopback(lab);
+    const agent = await lab.agent(sandbox);
+    // nobody answers in the sandbox but the agent, and that not in DNS: it is asked, and that is what counts
+    await agent.serve('not dns', 5353);
+    await using outside = await FakeUpstream.open(answering('192.0.2.12'));
+    const upstreams = () => [
+      { address: '127.0.0.1', port: 5353, from: 'sandbox' as const },
+      { address: '127.0.0.1', port: outside.port },
+    ];
+    await using _server = await openDnsServer({ sandbox, zone: zone({ upstreams }) });
+    const program = `(async () => {
+      const query = Buffer.from('001d' + '123401000001000000000000' + '056f74686572' + '0474657374' + '0000010001', 'hex');
+      query.writeUInt16BE(query.length - 2);
+      const tcp = require('node:net').connect(53, '127.0.0.11');
+      tcp.write(query);
+      const [answer] = await require('node:events').once(tcp, 'data');
+      tcp.destroy();
+      return [...answer.subarray(-4)].join('.');
+    })()`;
+    expect(await inside(sandbox, program)).toBe('192.0.2.12');
+    expect(outside.asked).toEqual(['tcp other.test']);
+  });
+
+  it('serves others while one client dawdles over TCP, floods, or sends nothing (CVE-2024-8418, CVE-2026-35406)', async () => {
+    await using lab = await Lab.open();
+    const [slow, quick] = [await sandboxWithLoopback(lab), await sandboxWithLoopback(lab)];
+    await using _first = await openDnsServer({ sandbox: slow, zone: zone() });
+    await using _second = await openDnsServer({ sandbox: quick, zone: zone() });
+    const program = `(async () => {
+      const net = require('node:net');
+      const idle = Array.from({ length: 100 }, () => net.connect(53, '127.0.0.11').on('error', () => {}));
+      for (const socket of idle) socket.write(Buffer.from([0xff]));
+      const half = net.connect(53, '127.0.0.11').on('error', () => {});
+      half.write(Buffer.concat([Buffer.from([0xff, 0xff]), Buffer.alloc(60000)]));
+      // answered over UDP all the same
+      const answer = await dns.resolve4('web.front');
+      for (const socket of [...idle, half]) socket.destroy();
+      return answer;
+    })()`;
+    const [answer, other] = await Promise.all([
+      inside(slow, program),
+      inside(quick, `await dns.resolve4('many').then((all) => all.length)`),
+    ]);
+    expect([answer, other]).toEqual([['10.1.0.2'], 60]);
+  });
+
   it('leaves port 53 to programs of the container, and takes the place of a server that is gone', async () => {
     await using lab = await Lab.open();
     const sandbox = await sandboxWithLoopback(lab);

@@ -3,10 +3,10 @@
  * and processes inside of them.
  */
 
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { closeSync, readFileSync, readlinkSync } from 'node:fs';
+import { closeSync, existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,6 +79,14 @@ function hasOwnNamespace(): boolean {
     }
   }
   return false;
+}
+
+/** Whether the kernel has ipvlan links; says so once when it has not. */
+export function kernelHasIpvlan(): boolean {
+  if (unfit() !== undefined) return false;
+  const there = existsSync('/sys/module/ipvlan') || spawnSync('modprobe', ['ipvlan']).status === 0;
+  if (!there) console.warn('skipped: ipvlan (this kernel has none; the virtual machine of test/lab/vm has)');
+  return there;
 }
 
 let names = 0;

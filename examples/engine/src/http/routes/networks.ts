@@ -81,6 +81,7 @@ export function networkRoutes(networks: Networks, containers: Containers): Route
           driver: body.Driver,
           internal: body.Internal,
           attachable: body.Attachable,
+          enableIpv4: body.EnableIPv4,
           enableIpv6: body.EnableIPv6,
           ipam: {
             driver: body.IPAM?.Driver ?? '',
