@@ -5,14 +5,18 @@ import { EngineError, messageOf, notFound, systemError } from './errors.ts';
 export type Download = Response & { body: NonNullable<Response['body']> };
 
 /**
- * Fetches `url`, redirects followed.
+ * Fetches `url`, redirects followed; an `Authorization` header is not taken to another origin.
  *
  * @throws {EngineError} `NOT_FOUND` for an answer that is no success, `SYSTEM` for none at all
  */
-export async function download(url: string, signal: AbortSignal): Promise<Download> {
+export async function download(
+  url: string,
+  signal: AbortSignal,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<Download> {
   let response: Response;
   try {
-    response = await fetch(url, { signal });
+    response = await fetch(url, { signal, headers });
   } catch (error) {
     signal.throwIfAborted();
     const { cause } = error as { cause?: unknown };

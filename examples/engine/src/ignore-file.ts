@@ -1,4 +1,5 @@
 /** `.dockerignore` rules, on the library that knows them. */
+import { posix } from 'node:path';
 import * as dockerignore from '@balena/dockerignore';
 import type { Ignore } from '@balena/dockerignore';
 
@@ -22,11 +23,19 @@ export function ignoreRules(patterns: readonly string[]): IgnoreRules {
   };
 }
 
-/** The patterns in the text of an ignore file. */
+/** The patterns in the text of an ignore file, relative: a slash at the begin means nothing. */
 export function ignorePatterns(text: string): string[] {
   return text
     .replace(/^\uFEFF/, '')
     .split(/\r?\n/)
+    .filter((line) => !line.startsWith('#'))
     .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'));
+    .filter((line) => line !== '')
+    .map((line) => {
+      const [, not = '', pattern = ''] = /^(!?)\s*(.*)$/s.exec(line) ?? [];
+      return `${not}${posix
+        .normalize(pattern)
+        .replace(/^\//, '')
+        .replace(/(?<=.)\/$/, '')}`;
+    });
 }

@@ -44,7 +44,7 @@ export async function copyItems(
       continue;
     }
     if (instruction.keyword === 'ADD' && /^https?:\/\//.test(source)) {
-      items.push(await downloaded(request, source, place.signal));
+      items.push(await downloaded(request, source, place));
       continue;
     }
     const found = matchSource(parts, place.source, source);
@@ -171,9 +171,24 @@ async function checkedOut(
   return { kind: 'directory', root: directory, path: '/', real: '/', below: '', temporary: directory };
 }
 
-async function downloaded(request: CopyRequest, url: string, signal: AbortSignal): Promise<CopyItem> {
+/** What the client's secrets have for a host: a header, or a token. */
+async function httpAuthorization(host: string, secrets: CopyPlace['secrets']): Promise<string | undefined> {
+  const text = async (id: string): Promise<string | undefined> => {
+    const data = await secrets?.secret(id);
+    return data && Buffer.from(data).toString('utf8').trim();
+  };
+  const header = await text(`HTTP_AUTH_HEADER_${host}`);
+  if (header !== undefined) return header;
+  const token = await text(`HTTP_AUTH_TOKEN_${host}`);
+  return token === undefined ? undefined : `Bearer ${token}`;
+}
+
+async function downloaded(request: CopyRequest, url: string, place: CopyPlace): Promise<CopyItem> {
   const { instruction, checksum } = request;
-  const response = await download(url, signal).catch((error: unknown) => {
+  const { signal } = place;
+  const authorization = await httpAuthorization(new URL(url).host, place.secrets);
+  const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
+  const response = await download(url, signal, headers).catch((error: unknown) => {
     throw new DockerfileError(`ADD failed: ${downloadFailure(error)}`, instruction, { cause: error });
   });
   const content = Buffer.from(await response.arrayBuffer());

@@ -1,7 +1,7 @@
 /** One stage while its instructions are applied: its variables, arguments and history. Pure. */
 import { formatPlatform, type ContainerConfig, type Platform } from '@tare/image-spec';
 
-import type { StageMarks, WordContext } from './dockerfile/config-instructions.ts';
+import { expandTextIn, type StageMarks, type WordContext } from './dockerfile/config-instructions.ts';
 import { parseDockerfile, type Instruction } from './dockerfile/parser.ts';
 import { declaredArgs, findStage, sourcesOf, type BuildPlan, type Stage } from './dockerfile/stages.ts';
 import type { PlannedBuild } from './checks.ts';
@@ -146,18 +146,9 @@ export function expandHeredocs(instruction: Instruction, words: WordContext): In
   return {
     ...instruction,
     heredocs: instruction.heredocs.map((heredoc) =>
-      heredoc.expand ? { ...heredoc, content: expandText(heredoc.content, words) } : heredoc,
+      heredoc.expand ? { ...heredoc, content: expandTextIn(instruction, heredoc.content, words) } : heredoc,
     ),
   };
-}
-
-/** Variables in a text whose quotes are letters. */
-function expandText(text: string, { lookup }: WordContext): string {
-  return text.replace(
-    /\\(\$)|\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})/g,
-    (_whole, escaped: string | undefined, bare: string | undefined, braced: string | undefined) =>
-      escaped ?? lookup(bare ?? braced ?? '') ?? '',
-  );
 }
 
 /** The arguments that every build has. */

@@ -5,7 +5,7 @@ import { posix } from 'node:path';
 import { parseDuration } from '../../time.ts';
 import { DockerfileError } from './errors.ts';
 import { jsonStrings, type Instruction } from './parser.ts';
-import { expandWord, splitWords, type Lookup } from './words.ts';
+import { expandText, expandWord, splitWords, type ExpandOptions, type Lookup } from './words.ts';
 
 /** How words are read: variables, and the escape character. */
 export interface WordContext {
@@ -109,11 +109,21 @@ export function applyToConfig(
 
 /** Expands one word of an instruction. */
 export function expandIn(instruction: Instruction, word: string, words: WordContext): string {
+  return expanding(instruction, words, (options) => expandWord(word, words.lookup, options));
+}
+
+/** Expands the text of a here-document. */
+export function expandTextIn(instruction: Instruction, text: string, words: WordContext): string {
+  return expanding(instruction, words, (options) => expandText(text, words.lookup, options));
+}
+
+function expanding(
+  instruction: Instruction,
+  { escape, onUnset }: WordContext,
+  expand: (options: ExpandOptions) => string,
+): string {
   try {
-    return expandWord(word, words.lookup, {
-      escape: words.escape,
-      ...(words.onUnset ? { onUnset: words.onUnset } : {}),
-    });
+    return expand({ escape, ...(onUnset ? { onUnset } : {}) });
   } catch (error) {
     throw new DockerfileError((error as Error).message, instruction, { cause: error });
   }

@@ -23,6 +23,11 @@ export function expandWord(word: string, lookup: Lookup, options: ExpandOptions 
   return new Lexer(word, lookup, options).word(undefined);
 }
 
+/** A text with its variables expanded, as sh(1) does in a here-document: quotes are letters. @throws {WordError} */
+export function expandText(text: string, lookup: Lookup, options: ExpandOptions = {}): string {
+  return new Lexer(text, lookup, options, true).word(undefined);
+}
+
 /**
  * Splits at blanks that are not quoted or escaped; the words keep their quotes and escapes.
  *
@@ -62,9 +67,12 @@ class Lexer {
   readonly #lookup: Lookup;
   readonly #options: ExpandOptions;
   readonly #escape: string;
+  /** Quotes are letters, and little is escaped. */
+  readonly #isText: boolean;
   #at = 0;
 
-  constructor(text: string, lookup: Lookup, options: ExpandOptions) {
+  constructor(text: string, lookup: Lookup, options: ExpandOptions, isText = false) {
+    this.#isText = isText;
     this.#text = text;
     this.#lookup = lookup;
     this.#options = options;
@@ -83,10 +91,15 @@ class Lexer {
       }
       this.#at += 1;
       if (char === end) return result;
-      if (char === "'") result += this.#singleQuoted();
-      else if (char === '"') result += this.#doubleQuoted();
+      if (char === "'" && !this.#isText) result += this.#singleQuoted();
+      else if (char === '"' && !this.#isText) result += this.#doubleQuoted();
       else if (char === '$') result += this.#dollar();
       else if (char === this.#escape) {
+        const next = this.#text[this.#at];
+        if (this.#isText && next !== '$' && next !== this.#escape) {
+          result += char;
+          continue;
+        }
         // one at the very end stands for itself
         result += this.#text[this.#at] ?? '';
         this.#at += 1;
