@@ -1,6 +1,6 @@
 /**
- * From a bare clone to a usable workspace: dependencies, the native addon and helper, the bundled `tare` command and
- * the hello-world program. Each step is skipped when its inputs have not changed. Runs on any Node.js >= 20 and uses
+ * From a bare clone to a usable workspace: dependencies, the native addon and helper, the bundled `tare` and
+ * `oci-runtime` commands, and the hello-world program. Each step is skipped when its inputs have not changed. Runs on any Node.js >= 20 and uses
  * no dependency: it is what installs them.
  */
 import { spawnSync } from 'node:child_process';
@@ -47,6 +47,9 @@ step(
   'tare',
   ['packages', 'examples/engine', 'examples/registry'].map((path) => join(path)),
   () => run('bundling the tare command', [join(bin, 'node'), 'examples/engine/scripts/bundle.mjs']),
+);
+step('oci-runtime', ['packages/runtime-native', 'examples/oci-runtime'], () =>
+  run('bundling the oci-runtime command', [join(bin, 'node'), 'examples/oci-runtime/scripts/bundle.mjs']),
 );
 step('hello-world', ['examples/hello-world'], () =>
   run('compiling hello-world', [join(bin, 'node'), 'examples/hello-world/scripts/build.mjs']),

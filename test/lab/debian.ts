@@ -90,6 +90,27 @@ export const COMPONENTS = {
     withDependencies: true,
     costs: 'the dashboard in a browser',
   },
+  runc: {
+    name: 'runc',
+    package: 'runc',
+    path: 'usr/sbin/runc',
+    needs: ['libseccomp2'],
+    costs: 'the comparison of the oci-runtime command with runc',
+  },
+  crun: {
+    name: 'crun',
+    package: 'crun',
+    path: 'usr/bin/crun',
+    needs: ['libyajl2', 'libseccomp2', 'libcap2'],
+    costs: 'the comparison of the oci-runtime command with crun',
+  },
+  dockerd: {
+    name: 'dockerd',
+    package: 'docker.io',
+    path: 'usr/sbin/dockerd',
+    needs: ['containerd', 'libdevmapper1.02.1'],
+    costs: 'the oci-runtime command as a runtime of dockerd',
+  },
   runtimeSpec: {
     name: 'config-schema.json',
     package: 'golang-github-opencontainers-specs-dev',

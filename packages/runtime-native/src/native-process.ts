@@ -23,6 +23,8 @@ export class MonitoredProcess implements Process {
   /** Of a monitor that this process has started, and has to reap. */
   #monitorPidfd = -1;
   #reaped: Promise<void> = Promise.resolve();
+  /** Somebody waits for the monitor, whichever way it goes: the event loop must not end before. */
+  #launching = false;
   #phase: number = PHASE.CREATING;
   #pid = 0;
   #exit: ExitStatus | undefined;
@@ -107,7 +109,7 @@ export class MonitoredProcess implements Process {
     if (this.#monitorPidfd >= 0) {
       const pidfd = this.#monitorPidfd;
       this.#monitorPidfd = -1;
-      this.#reaped = waitPidfd(pidfd, { keepAlive: false }).then(() => closeSync(pidfd));
+      this.#reaped = waitPidfd(pidfd, { keepAlive: this.#launching }).then(() => closeSync(pidfd));
     }
     this.#notify();
   }
@@ -125,6 +127,7 @@ export class MonitoredProcess implements Process {
   ): Promise<void> {
     const { stdio, signal, onHooks } = options;
     this.#onHooks = onHooks;
+    this.#launching = true;
     const { pidfd, socket } = startMonitor(plan, stateFd, stdio);
     this.#own = stdio?.reparent ?? false;
     this.#monitorPidfd = pidfd;
@@ -151,7 +154,10 @@ export class MonitoredProcess implements Process {
       signal?.removeEventListener('abort', onAbort);
       connection.release();
     }
-    if (this.#phase >= phase && !this.#failure && !hookError && !signal?.aborted) return;
+    if (this.#phase >= phase && !this.#failure && !hookError && !signal?.aborted) {
+      this.#launching = false;
+      return;
+    }
     connection.close();
     // the monitor ends in a moment; nothing else may keep a small program alive until then
     const alive = setInterval(() => {}, 60_000);

@@ -26,6 +26,7 @@ import { seccompFilter } from './seccomp-filter.ts';
 import { securityModules } from './security-modules.ts';
 import type { Spec } from './spec/config.ts';
 import type { LinuxResources } from './spec/linux.ts';
+import { withDefaultDevices } from './spec/defaults.ts';
 import { StateDirectory, isAlive, ownProcess } from './state.ts';
 import type { ContainerRecord } from './state.ts';
 
@@ -107,6 +108,9 @@ function compile(
     scratch: directory,
     subject,
     rootfs: options.rootfs,
+    lookUp: options.lookUp,
+    pivot: options.pivot,
+    newKeyring: options.newKeyring,
     stdio: options.stdio ?? {},
     cgroups: placementOf(cgroup),
     seccomp: spec.linux?.seccomp && seccompFilter(spec.linux.seccomp),
@@ -239,7 +243,10 @@ class NativeRuntime implements Runtime {
     if (rdt) undo.defer(() => removeRdtGroups(rdt.groups));
     cgroup.create();
     undo.defer(() => cgroup.remove());
-    if (resources) cgroup.apply(resources);
+    if (resources) {
+      const { devices } = resources;
+      cgroup.apply(devices?.length ? { ...resources, devices: withDefaultDevices(devices) } : resources);
+    }
     const owner = delegate(spec);
     if (owner !== undefined) cgroup.delegate(owner);
     container = new NativeContainer(id, this.#state, record, this.#warn, cgroup);

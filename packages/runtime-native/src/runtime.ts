@@ -109,6 +109,18 @@ export interface CreateOptions {
    */
   rootfs?: Mount[];
   stdio?: StdioOptions;
+  /**
+   * Looks the program up already now, with the user and the PATH that it will have, so that `create` fails with
+   * `EXEC_FAILED` in place of `start`. Default false.
+   */
+  lookUp?: boolean;
+  /**
+   * False where pivot_root(2) cannot be had, on an initramfs: chroot(2) takes its place, out of which root with
+   * CAP_SYS_CHROOT finds a way. Default true.
+   */
+  pivot?: boolean;
+  /** False leaves the container the session keyring of the caller. Default true. */
+  newKeyring?: boolean;
   signal?: AbortSignal;
 }
 

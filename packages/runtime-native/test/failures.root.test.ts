@@ -1,14 +1,16 @@
 /** Every failure names its step, and undoes everything. */
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
+import { run } from '../../../test/lab/process.ts';
 import type { Mount } from '../src/runtime.ts';
 import type { Spec } from '../src/spec/index.ts';
 import { runToEnd, shellSpec } from '../src/testing/index.ts';
 import { children, describeContainers, leftovers, machineMounts, makeLab } from './rootfs.ts';
 import type { Lab } from './rootfs.ts';
+import type { Input } from './lab/create-and-fail.ts';
 
 describeContainers('a container that cannot be made', () => {
   let lab: Lab;
@@ -107,6 +109,58 @@ describeContainers('a container that cannot be made', () => {
     expect(
       await fails((spec) => spec.linux!.namespaces!.splice(1, 1, { type: 'network', path: '/etc/passwd' })),
     ).toMatchObject({ step: 'NAMESPACE_JOIN', syscall: 'setns', errnoCode: 'EINVAL', path: '/etc/passwd' });
+  });
+
+  it('says at create that the program is missing or none, when asked to look it up', async () => {
+    const created = async (args: string[], change?: (spec: Spec) => void): Promise<unknown> => {
+      const spec = shellSpec(lab.rootfs, 'true', change);
+      spec.process!.args = args;
+      return lab.runtime.create('c', { spec, lookUp: true }).then(
+        (container) => container.delete({ force: true }).then(() => 'made'),
+        (error: unknown) => error,
+      );
+    };
+    expect(await created(['no-such-program'])).toMatchObject({
+      code: 'EXEC_FAILED',
+      errnoCode: 'ENOENT',
+      message: 'exec: "no-such-program": executable file not found in $PATH',
+    });
+    expect(await created(['/etc'])).toMatchObject({ code: 'EXEC_FAILED', errnoCode: 'EACCES' });
+    writeFileSync(join(lab.rootfs, 'bin/private'), '#!/bin/sh\n', { mode: 0o700 });
+    // as the user that it will be
+    const user = (spec: Spec): void => {
+      spec.process!.user = { uid: 1000, gid: 1000 };
+      spec.process!.capabilities = {};
+    };
+    expect(await created(['private'], user)).toMatchObject({ code: 'EXEC_FAILED', errnoCode: 'EACCES' });
+    expect(await created(['private'])).toBe('made');
+    expect(await created(['sh'], user)).toBe('made');
+    rmSync(join(lab.rootfs, 'bin/private'));
+  });
+
+  it('says so also in a program that has nothing else to wait for than a monitor that takes its time', async () => {
+    // the event loop of one could end before the answer was there, and the program with success
+    const script = `pid=$(sed 's/.*"pid":\\([0-9]*\\).*/\\1/')
+monitor=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$pid/status)
+kill -STOP $monitor
+(sleep 0.3; kill -CONT $monitor) > /dev/null 2>&1 &
+exit 1`;
+    const spec = shellSpec(lab.rootfs, 'true');
+    spec.hooks = {
+      createRuntime: [{ path: '/bin/sh', args: ['sh', '-c', script], env: ['PATH=/bin:/usr/bin'] }],
+    };
+    const { stateDirectory, cgroupRoot } = lab;
+    const input: Input = { runtime: { stateDirectory, cgroupRoot }, spec };
+    const program = join(import.meta.dirname, 'lab/create-and-fail.ts');
+    const { stdout, stderr } = await run(process.execPath, [
+      ...process.execArgv,
+      program,
+      JSON.stringify(input),
+    ]);
+    expect({ stdout, stderr }).toEqual({
+      stdout: 'hooks.createRuntime[0]: /bin/sh: exit status 1\n',
+      stderr: '',
+    });
   });
 
   it('says that the log cannot be opened', async () => {

@@ -50,7 +50,15 @@ const phaseOf = ([name]: Operation): number => OPERATIONS[name][0] >> 8;
 /** Operations of exec'd processes, of rarer machines, and with a test of their own; every other one is in the plan of this test. */
 const ELSEWHERE: OperationName[] = [
   ...(['TARGET', 'TARGET_JOIN', 'PARENT_AFFINITY', 'AFFINITY'] as const),
-  ...(['EXEC_LABEL', 'PID_NAMESPACE', 'ROOT_JOINED', 'HOST_DEVICE', 'SECCOMP_LISTENER'] as const),
+  ...([
+    'EXEC_LABEL',
+    'PID_NAMESPACE',
+    'ROOT_JOINED',
+    'HOST_DEVICE',
+    'SECCOMP_LISTENER',
+    'PROGRAM',
+    'CHANGE_ROOT',
+  ] as const),
 ];
 
 /** How the container is made: the second one takes more processes. */

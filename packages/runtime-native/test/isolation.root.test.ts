@@ -46,6 +46,23 @@ describeContainers('a container', () => {
     expect(await out('readlink /proc/self/ns/user')).toBe(readlinkSync('/proc/self/ns/user'));
   });
 
+  it('has its root also where it cannot be pivoted to', async () => {
+    const spec = shellSpec(lab.rootfs, 'ls -d /bin/busybox; ls -d /proc/self; pwd; wc -l < /proc/mounts');
+    const { stdout, stderr } = await runToEnd(lab.runtime, 'c', { spec, pivot: false });
+    expect({ stdout, stderr }).toEqual({
+      stdout: expect.stringMatching(/^\/bin\/busybox\n\/proc\/self\n\/\n\d+\n$/) as string,
+      stderr: '',
+    });
+  });
+
+  it('may use devices that every container has, whatever its rules say', async () => {
+    const script = 'cat /dev/zero | head -c 3 | wc -c; test -c /dev/tty && echo tty; cat /dev/console 2>&1';
+    const { stdout } = await sh(script, (spec) => {
+      spec.linux!.resources = { devices: [{ allow: false, access: 'rwm' }] };
+    });
+    expect(stdout).toMatch(/^3\ntty\n/);
+  });
+
   it('has its own host name, and leaves the one of the host', async () => {
     const before = readFileSync('/proc/sys/kernel/hostname', 'utf8');
     expect(await out('hostname', (spec) => (spec.hostname = 'inside'))).toBe('inside');

@@ -41,7 +41,8 @@ void stand_alone(void)
 	if (setsid() < 0)
 		die("setsid", NULL);
 	/* the keys of the caller's session are not the container's business */
-	(void)syscall(SYS_keyctl, TARE_KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
+	if (!(the_monitor.flags & STDIO_KEYRING))
+		(void)syscall(SYS_keyctl, TARE_KEYCTL_JOIN_SESSION_KEYRING, NULL, 0, 0, 0);
 }
 
 /* As its own pipes would: the user may open /dev/stdout again. */
@@ -223,6 +224,12 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 		return raise_ambient_set(read_u64(&f));
 	case OP_GATE:
 		return wait_at_gate(init, "R");
+	case OP_PROGRAM: {
+		const char *name = read_string(&f);
+		return look_up(name, read_string(&f));
+	}
+	case OP_CHANGE_ROOT:
+		return change_root(init);
 	case OP_RUNTIME_HOOKS:
 		return wait_at_gate(init, "H");
 	case OP_CREATE_HOOK:

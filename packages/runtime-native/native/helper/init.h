@@ -80,6 +80,7 @@ int open_parent(const struct init *init, const char *path, const char **name);
 void attach_root(struct init *init, int mount, const char *place, const char *path);
 void root_from_tree(struct init *init, uint32_t slot, uint64_t attributes, const char *place);
 void pivot(struct init *init);
+void change_root(const struct init *init);
 void root_propagation(uint32_t propagation);
 void root_joined(struct init *init);
 
@@ -168,6 +169,8 @@ void run_hook(struct cursor fields);
 
 /* program.c */
 __attribute__((noreturn)) void execute(struct list arguments, struct list environment);
+/* Dies as execute would when there is no such program. */
+void look_up(const char *name, const char *path);
 /* The strings of a list as execve takes them; dies. */
 char **pointers(struct list list);
 /* Signals as a new program expects them. */

@@ -98,6 +98,8 @@
 	X(RUNTIME_HOOKS, 0x22a, "")                                                                                  \
 	/* index, path on the host, arguments, environment, state up to its pid, time limit in ms (0: none) */       \
 	X(CREATE_HOOK, 0x22b, "usllsu")                                                                              \
+	/* instead of a pivot, where that is not possible: the old root stays below the new one */                   \
+	X(CHANGE_ROOT, 0x22c, "")                                                                                    \
 	X(PIVOT, 0x230, "")                                                                                          \
 	/* propagation of the new root */                                                                            \
 	X(ROOT_PROPAGATION, 0x231, "u")                                                                              \
@@ -129,6 +131,8 @@
 	/* effective, permitted, inheritable */                                                                      \
 	X(CAPABILITIES, 0x306, "qqq")                                                                                \
 	X(AMBIENT, 0x307, "q")                                                                                       \
+	/* name of the program, directories to look for it: fails as EXEC would */                                   \
+	X(PROGRAM, 0x30d, "ss")                                                                                      \
 	X(GATE, 0x308, "")                                                                                           \
 	/* as CREATE_HOOK, with a path in the container */                                                           \
 	X(START_HOOK, 0x30c, "usllsu")                                                                               \
@@ -158,6 +162,8 @@ enum operation {
 #define STDIO_CONSOLE 64u
 /* the process is a child of the monitor's maker, and of whoever reaps that one's orphans */
 #define STDIO_ORPHAN 128u
+/* the session keyring is the caller's */
+#define STDIO_KEYRING 256u
 
 /* USER_NAMESPACE, USER: nobody in there may call setgroups(2), as the kernel demands of who is not privileged outside */
 #define USER_DENY_SETGROUPS 1u

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "init.h"
 #include "kernel.h"
@@ -15,6 +16,45 @@
 __attribute__((noreturn)) static void refuse(int error, const char *path)
 {
 	die_status(error == ENOENT || error == ENOTDIR ? 127 : 126, error, "execve", path);
+}
+
+/* As far as can be told without executing it; the interpreter of a script is not looked at. */
+static bool executable(const char *path)
+{
+	struct stat status;
+	if (faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 || stat(path, &status) < 0)
+		return false;
+	if (S_ISREG(status.st_mode))
+		return true;
+	errno = EACCES;
+	return false;
+}
+
+void look_up(const char *name, const char *path)
+{
+	if (strchr(name, '/') || !*name) {
+		if (!executable(name))
+			refuse(errno, name);
+		return;
+	}
+	int reason = ENOENT;
+	for (const char *at = path; at;) {
+		const char *end = strchr(at, ':');
+		size_t length = end ? (size_t)(end - at) : strlen(at);
+		char candidate[PATH_MAX];
+		if (length > 0 && length + strlen(name) + 2 <= sizeof candidate) {
+			memcpy(candidate, at, length);
+			candidate[length] = 0;
+			append(candidate, sizeof candidate, "/");
+			append(candidate, sizeof candidate, name);
+			if (executable(candidate))
+				return;
+			if (errno == EACCES)
+				reason = EACCES;
+		}
+		at = end ? end + 1 : NULL;
+	}
+	refuse(reason, name);
 }
 
 char **pointers(struct list list)

@@ -138,6 +138,13 @@ void root_joined(struct init *init)
 		die("chdir", "/");
 }
 
+/* The root of an initramfs cannot be pivoted from. Whoever may chroot gets out of this one. */
+void change_root(const struct init *init)
+{
+	if (fchdir(init->root) < 0 || chroot(".") < 0 || chdir("/") < 0)
+		die("chroot", "the new root");
+}
+
 void root_propagation(uint32_t propagation)
 {
 	if (mount(NULL, "/", NULL, propagation, NULL) < 0)

@@ -53,7 +53,7 @@ export function failureError(failure: HelperFailure, what: string): RuntimeError
   const details = { errno, errnoCode, syscall, path, step, ...(field ? { field } : {}), cause: failure };
   const hook = HOOKS[step] && hookError(HOOKS[step], failure);
   if (hook) return hook;
-  if (step === 'EXEC' && syscall === 'execve')
+  if ((step === 'EXEC' || step === 'PROGRAM') && syscall === 'execve')
     return new RuntimeError('EXEC_FAILED', describeExec(failure), details);
   if (step === 'TARGET' && errnoCode === 'ESRCH') {
     return new RuntimeError('NOT_RUNNING', `${what}: the container has ended`, details);

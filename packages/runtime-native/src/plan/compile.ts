@@ -148,7 +148,7 @@ function* rootOperations(
   for (const path of linux.maskedPaths ?? []) yield ['MASK', normalize(path)];
   if (spec.root?.readonly) yield ['ATTRIBUTES', '/', 1n, 0n, 0];
   yield* createHookOperations(spec, context.subject);
-  yield ['PIVOT'];
+  yield [context.pivot === false ? 'CHANGE_ROOT' : 'PIVOT'];
   if (linux.rootfsPropagation) yield ['ROOT_PROPAGATION', ROOT_PROPAGATION[linux.rootfsPropagation]];
 }
 
@@ -180,7 +180,7 @@ export function compileContainer(spec: Spec, context: PlanContext): Plan {
     throw invalid('rootfs', 'must be left out when a mount namespace is joined: it is as it is');
   }
   const plan: Operation[] = [
-    stdioOperation(process, context.stdio),
+    stdioOperation(process, context.stdio, context.newKeyring === false ? STDIO.KEYRING : 0),
     ...monitorOperations(spec, context, newNamespaces(spec, namespaces), staged),
   ];
   if (staged) {
@@ -212,6 +212,7 @@ export function compileContainer(spec: Spec, context: PlanContext): Plan {
       identity,
       seccomp: context.seccomp,
       started: startHookOperations(spec, context.subject),
+      lookUp: context.lookUp ?? false,
     }),
   );
   return plan;
@@ -285,7 +286,7 @@ export function compileExec(
   if (!user?.privileged || ownSchedule(process)) plan.push(...shareOperations(process));
   plan.push(
     ...standingOperations(spec, process, context.securityModules),
-    ...processOperations(process, { identity, seccomp: context.seccomp, started: [] }),
+    ...processOperations(process, { identity, seccomp: context.seccomp, started: [], lookUp: false }),
   );
   return plan;
 }

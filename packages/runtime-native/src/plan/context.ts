@@ -50,6 +50,10 @@ export interface Caller {
 export interface PlanContext {
   /** An existing directory that may be mounted over in the new mount namespace: the state directory. */
   scratch: string;
+  /** As {@link CreateOptions} has them. */
+  lookUp?: boolean | undefined;
+  pivot?: boolean | undefined;
+  newKeyring?: boolean | undefined;
   /** Mounts that make up the root; `spec.root.path` otherwise. */
   rootfs: readonly Mount[] | undefined;
   stdio: StdioOptions;

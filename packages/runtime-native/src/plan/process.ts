@@ -18,6 +18,7 @@ export const STDIO = {
   INHERIT: 32,
   CONSOLE: 64,
   ORPHAN: 128,
+  KEYRING: 256,
 } as const;
 
 const RLIM_INFINITY = 0xffff_ffff_ffff_ffffn;
@@ -74,6 +75,11 @@ export function* limitRoom({ rlimits = [] }: ProcessSpec): Generator<Operation> 
   for (const { type, hard } of rlimits) yield ['LIMIT_ROOM', RLIMITS.get(type)!, limit(hard)];
 }
 
+/** Where programs are looked for: as the helper does it when it executes one. */
+function searchPath(env: readonly string[]): string {
+  return env.find((entry) => entry.startsWith('PATH='))?.slice('PATH='.length) ?? '/bin:/usr/bin';
+}
+
 /** Phase 3, for containers and exec'd processes alike. */
 export function* processOperations(
   process: ProcessSpec,
@@ -82,6 +88,8 @@ export function* processOperations(
     seccomp: SeccompFilter | undefined;
     /** What comes first after the gate. */
     started: Iterable<Operation>;
+    /** Whether a missing program is noticed before the gate. */
+    lookUp: boolean;
   },
 ): Generator<Operation> {
   const { user, capabilities = {}, noNewPrivileges = false } = process;
@@ -105,6 +113,7 @@ export function* processOperations(
     seccomp && !noNewPrivileges && (effective & CAP_SYS_ADMIN) === 0n ? CAP_SYS_ADMIN & available : 0n;
   yield ['CAPABILITIES', effective | lends, permitted | lends, inheritable];
   if (ambient) yield ['AMBIENT', ambient];
+  if (context.lookUp) yield ['PROGRAM', process.args[0]!, searchPath(process.env ?? [])];
   yield ['GATE'];
   yield* context.started;
   if (noNewPrivileges) yield ['NO_NEW_PRIVILEGES'];

@@ -99,22 +99,32 @@ export const DEFAULT_DEVICES: readonly Required<DeviceSpec>[] = (
   ] as const
 ).map(([path, major, minor]) => ({ type: 'c', path, major, minor, fileMode: 0o666, uid: 0, gid: 0 }));
 
+type DeviceRules = NonNullable<LinuxResources['devices']>;
+
+/** What the default devices, terminals and mknod of any other need. */
+const DEFAULT_DEVICE_RULES: DeviceRules = [
+  { allow: true, type: 'c', access: 'm' },
+  { allow: true, type: 'b', access: 'm' },
+  { allow: true, type: 'c', major: 1, minor: 3, access: 'rwm' },
+  { allow: true, type: 'c', major: 1, minor: 5, access: 'rwm' },
+  { allow: true, type: 'c', major: 1, minor: 7, access: 'rwm' },
+  { allow: true, type: 'c', major: 1, minor: 8, access: 'rwm' },
+  { allow: true, type: 'c', major: 1, minor: 9, access: 'rwm' },
+  { allow: true, type: 'c', major: 5, minor: 0, access: 'rwm' },
+  { allow: true, type: 'c', major: 5, minor: 2, access: 'rwm' },
+  { allow: true, type: 'c', major: 136, access: 'rwm' },
+];
+
 /** Device cgroup rules of an unprivileged container: everything may be made, the harmless few may be used. */
-export function defaultDeviceRules(): NonNullable<LinuxResources['devices']> {
-  return [
-    { allow: false, access: 'rwm' },
-    { allow: true, type: 'c', access: 'm' },
-    { allow: true, type: 'b', access: 'm' },
-    { allow: true, type: 'c', major: 1, minor: 3, access: 'rwm' },
-    { allow: true, type: 'c', major: 1, minor: 5, access: 'rwm' },
-    { allow: true, type: 'c', major: 1, minor: 7, access: 'rwm' },
-    { allow: true, type: 'c', major: 1, minor: 8, access: 'rwm' },
-    { allow: true, type: 'c', major: 1, minor: 9, access: 'rwm' },
-    { allow: true, type: 'c', major: 5, minor: 0, access: 'rwm' },
-    { allow: true, type: 'c', major: 5, minor: 1, access: 'rwm' },
-    { allow: true, type: 'c', major: 5, minor: 2, access: 'rwm' },
-    { allow: true, type: 'c', major: 136, access: 'rwm' },
-  ];
+export function defaultDeviceRules(): DeviceRules {
+  const console = { allow: true, type: 'c' as const, major: 5, minor: 1, access: 'rwm' };
+  return [{ allow: false, access: 'rwm' }, ...DEFAULT_DEVICE_RULES, console];
+}
+
+/** Rules of a spec with those that every container needs after them, as runc and crun have it. */
+export function withDefaultDevices(rules: DeviceRules): DeviceRules {
+  const known = new Set(rules.map((rule) => JSON.stringify(rule)));
+  return [...rules, ...DEFAULT_DEVICE_RULES.filter((rule) => !known.has(JSON.stringify(rule)))];
 }
 
 /** The five sets of a process that may use `capabilities` and gains none: nothing inheritable, nothing ambient. */

@@ -40,6 +40,17 @@ describe('the plan of a container', () => {
     }
   });
 
+  it('leaves the session keyring, and does without a pivot, when asked to', () => {
+    const stdio = ([, flags]: Plan[number]): unknown => flags;
+    expect(stdio(compile()[0]!)).toBe(0);
+    const plan = compile(() => {}, { newKeyring: false, pivot: false, lookUp: true });
+    expect(stdio(plan[0]!)).toBe(256);
+    const names = plan.map(([name]) => name);
+    expect(names).toContain('CHANGE_ROOT');
+    expect(names).not.toContain('PIVOT');
+    expect(names.indexOf('PROGRAM')).toBe(names.indexOf('GATE') - 1);
+  });
+
   it('reads as what will be done', () => {
     const plan = compile((spec) => {
       spec.mounts = [
