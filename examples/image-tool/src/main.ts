@@ -1,0 +1,18 @@
+/** The command: `image-tool copy alpine:3.20 oci:./alpine`, and the rest. */
+import { pipeline } from 'node:stream/promises';
+import { CommanderError } from 'commander';
+import { runTool } from './tool.ts';
+
+try {
+  const well = await runTool(process.argv.slice(2), {
+    write: (bytes) => pipeline(bytes, process.stdout, { end: false }),
+  });
+  if (!well) process.exitCode = 1;
+} catch (error) {
+  // commander has said what is wrong with the command line itself
+  if (error instanceof CommanderError) process.exitCode = error.exitCode;
+  else {
+    process.stderr.write(`image-tool: ${(error as Error).message}\n`);
+    process.exitCode = 1;
+  }
+}

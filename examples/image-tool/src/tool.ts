@@ -1,0 +1,291 @@
+/** The commands, each a few lines on the libraries. */
+import { createReadStream, createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+import {
+  ContainerError,
+  familiarName,
+  parsePlatform,
+  parseReference,
+  platformOfProcess,
+  type Platform,
+} from '@tare/image-spec';
+import { copyGraph, type ContentSource } from '@tare/image-spec/content';
+import { createLayer, decompress } from '@tare/layer-store';
+import { flattenLayers } from '@tare/layer-store/archive';
+import { RegistryClient, TransferMeter, containersAuthCredentials } from '@tare/registry-client';
+import { Command } from 'commander';
+import { changeImage, documentOf, manifestFor, openImage, toOci, validate, type Change } from './image.ts';
+import { placeOf, temporaryStore, type Place, type PlaceContext } from './place.ts';
+
+interface MutateOptions {
+  label: string[];
+  env: string[];
+  annotation: string[];
+  entrypoint?: string[];
+  cmd?: string[];
+  user?: string;
+  workdir?: string;
+}
+
+interface GlobalOptions {
+  platform?: Platform;
+  insecure: string[];
+  quiet: boolean;
+}
+const collect = (value: string, all: string[]): string[] => [...all, value];
+
+/** What the commands share. */
+class Tool {
+  readonly client: RegistryClient;
+  readonly platform: Platform;
+  /** With a platform, of an index only its image; else everything. */
+  readonly onlyPlatform: boolean;
+  readonly context: PlaceContext;
+
+  constructor(stack: AsyncDisposableStack, { insecure, platform, quiet }: GlobalOptions) {
+    this.client = stack.use(new RegistryClient({ credentials: containersAuthCredentials(), insecure }));
+    this.onlyPlatform = platform !== undefined;
+    this.platform = platform ?? platformOfProcess(process);
+    const meter = new TransferMeter(({ blobs, blobsDone, transferredBytes, totalBytes, bytesPerSecond }) => {
+      const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+      process.stderr.write(
+        `\r${blobsDone}/${blobs} blobs, ${mib(transferredBytes)}/${mib(totalBytes)} MiB, ${mib(bytesPerSecond)} MiB/s `,
+      );
+    });
+    const shown = !quiet && process.stderr.isTTY;
+    this.context = { client: this.client, stack, ...(shown && { onTransfer: meter.onTransfer }) };
+  }
+
+  place(text: string): Place {
+    return placeOf(text, this.context);
+  }
+
+  /** @param oci - with OCI's media types in place of Docker's, which changes the digest */
+  async copy(from: string, to: string, oci: boolean): Promise<void> {
+    const place = this.place(from);
+    const { source, descriptor } = await place.open();
+    const chosen = this.onlyPlatform ? await manifestFor(source, descriptor, this.platform) : descriptor;
+    if (!oci) return this.place(to).store(source, chosen, { from: place });
+    const store = await temporaryStore(this.context);
+    const converted = await toOci(source, chosen, store);
+    await this.place(to).store(layered(store, source), converted, { from: place });
+  }
+
+  /** Changes the image at `from` and stores it at `to`; returns its digest. */
+  async change(from: string, to: string, changeOf: (store: Store) => Promise<Change>): Promise<string> {
+    const place = this.place(from);
+    const { source, descriptor } = await place.open();
+    const store = await temporaryStore(this.context);
+    const image = await openImage(source, descriptor, this.platform);
+    const changed = await changeImage(image, await changeOf(store), store);
+    await this.place(to).store(layered(store, source), changed, { from: place });
+    return changed.digest;
+  }
+}
+type Store = Awaited<ReturnType<typeof temporaryStore>>;
+
+/** Where the commands print to. */
+export interface Output {
+  write(bytes: AsyncIterable<Uint8Array>): Promise<void>;
+}
+
+/**
+ * Runs one command line (without the program's name).
+ *
+ * @returns whether all is well: `validate` may find faults without failing
+ * @throws what went wrong
+ */
+export async function runTool(argv: readonly string[], { write }: Output): Promise<boolean> {
+  let failed = false;
+  const say = (line: string): Promise<void> => write(once(Buffer.from(`${line}\n`)));
+  const program = new Command('image-tool')
+    .exitOverride()
+    .description(
+      'Works on images in registries, OCI layouts (oci:DIRECTORY[:NAME]) and archives (archive:FILE[:NAME], or a path).',
+    )
+    .option(
+      '--platform <os/arch>',
+      'the image of an index to take; copies take all unless it is given',
+      parsePlatform,
+    )
+    .option('--insecure <host>', 'registry that may be reached over plain http', collect, [])
+    .option('-q, --quiet', 'tell nothing of transfers', false);
+
+  /** Adds a command; what it uses is released when it ends. */
+  function command(
+    name: string,
+    description: string,
+    run: (tool: Tool, args: string[], options: Record<string, unknown>) => Promise<void>,
+  ): Command {
+    return program
+      .command(name)
+      .description(description)
+      .action(async (...given: unknown[]) => {
+        const args = given.slice(0, -2).flat() as string[];
+        await using stack = new AsyncDisposableStack();
+        await run(
+          new Tool(stack, program.opts<GlobalOptions>()),
+          args,
+          given.at(-2) as Record<string, unknown>,
+        );
+      });
+  }
+
+  const copies = [
+    ['pull <image> <place>', 'copy an image from a registry to an archive or layout'],
+    ['push <place> <image>', 'copy an image from an archive or layout to a registry'],
+    ['copy <from> <to>', 'copy an image from any place to any other'],
+  ] as const;
+  for (const [name, description] of copies) {
+    command(name, description, (tool, [from, to], { oci }) => tool.copy(from!, to!, oci === true)).option(
+      '--oci',
+      "with OCI's media types in place of Docker's, for tools that know no others; changes the digest",
+    );
+  }
+
+  command('ls <repository>', 'list the tags of a repository', async ({ client }, [name]) => {
+    for await (const tag of client.repository(name!).tags()) await say(tag);
+  });
+
+  command('catalog <registry>', 'list the repositories of a registry', async ({ client }, [registry]) => {
+    for await (const name of client.catalog(registry!)) await say(name);
+  });
+
+  command(
+    'tag <image> <tag>',
+    'give another tag to an image of a registry',
+    async ({ client }, [name, tag]) => {
+      const repository = client.repository(name!);
+      await repository.tag(await repository.resolve(), tag!);
+    },
+  );
+
+  command('delete <image>', 'delete a tag, or the manifest with a digest', async ({ client }, [name]) => {
+    const repository = client.repository(name!);
+    const { digest, tag } = repository.reference;
+    if (digest === undefined && tag === undefined) throw new Error(`${name} names neither a tag nor a digest`);
+    // only what is there can be deleted, and it says so
+    const descriptor = await repository.resolve();
+    if (digest !== undefined) return repository.delete(descriptor);
+    await repository.untag(tag!).catch((error: unknown) => {
+      // registries that delete whole manifests alone
+      if (!ContainerError.is(error) || !['UNSUPPORTED', 'REFUSED'].includes(error.code)) throw error;
+      return repository.delete(descriptor);
+    });
+  }); // prettier-ignore
+
+  command('digest <image>', 'print the digest of an image', async (tool, [name], { fullRef }) => {
+    const { source, descriptor } = await tool.place(name!).open();
+    const { digest } = tool.onlyPlatform ? await manifestFor(source, descriptor, tool.platform) : descriptor;
+    await say(fullRef ? `${familiarName(parseReference(name!))}@${digest}` : digest);
+  }).option('--full-ref', 'with the name of the repository');
+
+  command(
+    'manifest <image>',
+    'print the manifest or index of an image, byte for byte',
+    async (tool, [name]) => {
+      const { source, descriptor } = await tool.place(name!).open();
+      const chosen = tool.onlyPlatform ? await manifestFor(source, descriptor, tool.platform) : descriptor;
+      await write(once(await documentOf(source, chosen)));
+    },
+  );
+
+  command('config <image>', 'print the config of an image, byte for byte', async (tool, [name]) => {
+    const { source, descriptor } = await tool.place(name!).open();
+    await write(once((await openImage(source, descriptor, tool.platform)).configBytes));
+  });
+
+  command(
+    'export <image> [file]',
+    'write the file system of an image as one archive',
+    async (tool, [name, file]) => {
+      const { source, descriptor } = await tool.place(name!).open();
+      const store = await temporaryStore(tool.context);
+      // layers are read twice
+      const { descriptor: manifest, layers } = await openImage(source, descriptor, tool.platform);
+      await copyGraph(source, store, manifest);
+      const archive = flattenLayers(layers.map((layer) => () => store.fetch(layer.descriptor)));
+      if (file === undefined || file === '-') await write(archive);
+      else await pipeline(archive, createWriteStream(file));
+    },
+  );
+
+  command('append <base> <to>', 'put layers on top of an image', async (tool, [base, to], { file, zstd }) => {
+    const digest = await tool.change(base!, to!, async (store) => {
+      const layers = [];
+      for (const path of file as string[]) {
+        const archive = decompress(createReadStream(path));
+        layers.push(await createLayer(store, archive, { compression: zstd ? 'zstd' : 'gzip' }));
+      }
+      return { layers, createdBy: `image-tool append ${(file as string[]).join(' ')}` };
+    });
+    await say(digest);
+  })
+    .requiredOption('-f, --file <archive>', 'a layer: an archive, plain, gzip or zstd', collect, [])
+    .option('--zstd', 'compress with zstd in place of gzip');
+
+  command('mutate <image> <to>', 'change how an image is run', async (tool, [image, to], options) => {
+    const digest = await tool.change(image!, to!, async () => {
+      const { label, env, annotation, entrypoint, cmd, user, workdir } = options as unknown as MutateOptions;
+      return {
+        annotations: pairs(annotation),
+        createdBy: 'image-tool mutate',
+        config(config) {
+          if (label.length > 0)
+            config['Labels'] = { ...(config['Labels'] as object | null), ...pairs(label) };
+          const kept = ((config['Env'] as string[] | null) ?? []).filter(
+            (old) => !env.some((new_) => nameOf(new_) === nameOf(old)),
+          );
+          if (env.length > 0) config['Env'] = [...kept, ...env];
+          if (entrypoint) config['Entrypoint'] = entrypoint;
+          if (cmd) config['Cmd'] = cmd;
+          if (user !== undefined) config['User'] = user;
+          if (workdir !== undefined) config['WorkingDir'] = workdir;
+        },
+      };
+    });
+    await say(digest);
+  })
+    .option('-l, --label <key=value>', 'set a label', collect, [])
+    .option('-e, --env <name=value>', 'set a variable', collect, [])
+    .option('-a, --annotation <key=value>', 'set an annotation of the manifest', collect, [])
+    .option('--entrypoint <word...>', 'set the entry point')
+    .option('--cmd <word...>', 'set the command')
+    .option('-u, --user <user>', 'set the user')
+    .option('-w, --workdir <path>', 'set the working directory');
+
+  command(
+    'validate <image>',
+    'check documents, digests, sizes and layers of an image',
+    async (tool, [name]) => {
+      const { source, descriptor } = await tool.place(name!).open();
+      const chosen = tool.onlyPlatform ? await manifestFor(source, descriptor, tool.platform) : descriptor;
+      for await (const wrong of validate(source, chosen)) {
+        await say(wrong);
+        failed = true;
+      }
+    },
+  );
+
+  await program.parseAsync(argv, { from: 'user' });
+  return !failed;
+}
+
+/** What `store` has, and the rest of `source`. */
+function layered(store: Store, source: ContentSource): ContentSource {
+  return {
+    fetch: async (what, options) => ((await store.has(what)) ? store : source).fetch(what, options),
+  };
+}
+
+async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
+  yield bytes;
+}
+
+function pairs(texts: readonly string[]): Record<string, string> {
+  return Object.fromEntries(texts.map((text) => [nameOf(text), text.slice(nameOf(text).length + 1)]));
+}
+
+function nameOf(pair: string): string {
+  return pair.split('=', 1)[0]!;
+}
