@@ -24,6 +24,8 @@ export interface ApplyOptions extends ApplyPolicy {
   maxRatio?: number;
   /** Bytes of the archive after which {@link ApplyOptions.maxRatio} counts. Default 1 GiB. */
   maxRatioAfterBytes?: number;
+  /** The calling thread has nothing else to do: it inflates too, and lets other work have its turn rarely. Default false. */
+  ownThread?: boolean;
   /** Cancels; what was written so far stays for the caller to remove. */
   signal?: AbortSignal;
   /** Called with the compressed bytes read so far, once per chunk. */
@@ -41,6 +43,8 @@ export interface AppliedLayer extends ApplyReport {
 /** Longest piece given to the parser at a time, and longest time before other work gets its turn. */
 const SLICE_BYTES = 32 * 1024;
 const SLICE_MS = 5;
+/** Where nobody waits but the word to stop. */
+const OWN_THREAD_SLICE_MS = 50;
 
 /**
  * Unpacks the layer archive `source` (gzip, zstd or plain) into `directory`.
@@ -76,9 +80,11 @@ export async function applyLayer(
       yield chunk;
     }
   }
+  const { ownThread = false } = options;
+  const sliceMs = ownThread ? OWN_THREAD_SLICE_MS : SLICE_MS;
   let sliceStart = performance.now();
   try {
-    for await (const chunk of decompress(counted())) {
+    for await (const chunk of decompress(counted(), { onThisThread: ownThread })) {
       hash.update(chunk);
       archiveBytes += chunk.byteLength;
       if (archiveBytes > maxRatioAfterBytes && archiveBytes > bytesRead * maxRatio) {
@@ -89,7 +95,7 @@ export async function applyLayer(
       }
       for (let at = 0; at < chunk.byteLength; at += SLICE_BYTES) {
         reader.write(chunk.subarray(at, at + SLICE_BYTES));
-        if (performance.now() - sliceStart < SLICE_MS) continue;
+        if (performance.now() - sliceStart < sliceMs) continue;
         await setImmediate();
         signal?.throwIfAborted();
         sliceStart = performance.now();

@@ -2,13 +2,14 @@
 import { pipeline } from 'node:stream';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { LayerStoreError } from './errors.ts';
+import { inflateAll } from './inflate.ts';
 import { MAGIC_BYTES, ZstdFrame } from './zstd-frame.ts';
 
 /** How a layer is compressed. */
 export type Compression = 'none' | 'gzip' | 'zstd';
 
-/** Output buffers; with the default of 16 KiB, the hand-over costs as much as the work. */
-const CHUNK_SIZE = 1024 * 1024;
+/** Output buffers; with the default of 16 KiB, the hand-over costs as much as the work, and larger ones only cost memory. */
+const CHUNK_SIZE = 256 * 1024;
 
 /** 128 MiB: what `zstd --long` uses. A frame may ask for up to 2 GiB of memory otherwise. */
 const MAX_WINDOW_LOG = 27;
@@ -35,12 +36,14 @@ export function detectCompression(head: Uint8Array): Compression {
 /**
  * Decompresses `source`: all members of a gzip file, all frames of a zstd file.
  *
- * Chunks are up to 1 MiB. Stopping early stops the source too. Inflating runs on the thread pool.
+ * Chunks are up to 256 KiB. Stopping early stops the source too. Inflating runs on the thread pool; gzip, with
+ * `onThisThread`, on the calling one, and then a chunk is only valid until the next is asked for.
  *
  * @throws the error of `node:zlib` (`Z_DATA_ERROR`, `Z_BUF_ERROR` for an end too early) or of `source`
  */
 export async function* decompress(
   source: AsyncIterable<Uint8Array>,
+  options: { onThisThread?: boolean } = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const iterator = source[Symbol.asyncIterator]();
   let head: Uint8Array = new Uint8Array();
@@ -58,8 +61,12 @@ export async function* decompress(
   }
   const whole = prepend(head, iterator);
   if (compression === 'none') yield* whole;
-  else if (compression === 'gzip') yield* through(whole, createGunzip({ chunkSize: CHUNK_SIZE }));
-  else yield* unzstd(whole);
+  else if (compression === 'gzip') {
+    yield* (
+      (options.onThisThread === true ? inflateAll(whole, CHUNK_SIZE) : undefined) ??
+      through(whole, createGunzip({ chunkSize: CHUNK_SIZE }))
+    );
+  } else yield* unzstd(whole);
 }
 
 async function* unzstd(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {

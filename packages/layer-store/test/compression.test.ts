@@ -1,16 +1,50 @@
 import { execFileSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { decompress, detectCompression } from '../src/index.ts';
+import { inflater } from '../src/inflate.ts';
 
 async function* pieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
+/** By both ways, which must agree. */
 async function inflate(bytes: Uint8Array, size = bytes.length || 1): Promise<Buffer> {
-  return Buffer.concat(await Array.fromAsync(decompress(pieces(bytes, size))));
+  const whole = Buffer.concat(await Array.fromAsync(decompress(pieces(bytes, size))));
+  const copies: Buffer[] = [];
+  for await (const chunk of decompress(pieces(bytes, size), { onThisThread: true })) {
+    copies.push(Buffer.from(chunk));
+  }
+  expect(Buffer.concat(copies).equals(whole)).toBe(true);
+  return whole;
 }
+
+test('this version of Node.js inflates on the calling thread', () => {
+  expect(inflater(65_536)).toBeDefined();
+});
+
+test('both ways end the same way when a file is damaged, wherever that is', async () => {
+  const bytes = gzipSync(content.subarray(0, 200_000), { level: 1 });
+  for (let round = 0; round < 200; round++) {
+    const damaged = Buffer.from(bytes);
+    const at = randomInt(damaged.length);
+    damaged[at] = damaged[at]! ^ (1 << randomInt(8));
+    const cut = round % 3 === 0 ? damaged.subarray(0, randomInt(damaged.length)) : damaged;
+    const [streams, here] = await Promise.all(
+      [false, true].map(async (onThisThread) => {
+        const hash = createHash('sha256');
+        try {
+          for await (const chunk of decompress(pieces(cut, 5_000), { onThisThread })) hash.update(chunk);
+          return hash.digest('hex');
+        } catch (error) {
+          return (error as NodeJS.ErrnoException).code;
+        }
+      }),
+    );
+    expect(here).toBe(streams);
+  }
+});
 
 const content = Buffer.concat([Buffer.alloc(3_000_000, 'layer '), randomBytes(300_000)]);
 const skippable = Buffer.concat([Buffer.from([0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0]), Buffer.from('12345')]);

@@ -2,7 +2,7 @@
  * The thread's side of unpacking in parallel. The calls that it needs cannot be handed to a thread, so whoever composes
  * the packages writes the thread's program, in two lines: import a `LayerFs`, give it to {@link serveUnpacking}.
  */
-import { createReadStream } from 'node:fs';
+import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { applyLayer } from '../apply.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
@@ -42,8 +42,9 @@ export function serveUnpacking(fs: LayerFs): void {
 async function unpack(fs: LayerFs, job: UnpackJob, signal: AbortSignal, reply: (message: Reply) => void) {
   const { file, directory, ...options } = job;
   let told = 0;
-  return applyLayer(createReadStream(file, { highWaterMark: READ_CHUNK }), directory, {
+  return applyLayer(bytesOf(file), directory, {
     ...options,
+    ownThread: true,
     fs,
     signal,
     onProgress: (bytesRead) => {
@@ -52,6 +53,21 @@ async function unpack(fs: LayerFs, job: UnpackJob, signal: AbortSignal, reply: (
       reply({ kind: 'progress', bytesRead });
     },
   });
+}
+
+/** The bytes of a file, read on this thread: nothing else waits for it. */
+async function* bytesOf(file: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const fd = openSync(file, 'r');
+  try {
+    for (;;) {
+      const buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
+      const length = readSync(fd, buffer);
+      if (length === 0) return;
+      yield buffer.subarray(0, length);
+    }
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function toPlain(error: unknown): PlainError {
