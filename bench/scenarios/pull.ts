@@ -6,6 +6,7 @@ import { bringUpLoopback } from '@tare/netdriver';
 import { RegistryClient } from '@tare/registry-client';
 import { COMPONENTS, componentPath, fetchComponents } from '../../test/lab/debian.ts';
 import { startDebianRegistry } from '../../test/lab/registry.ts';
+import { freshDisk } from '../disk.ts';
 import { prepareImage, pushImages } from '../image.ts';
 import { PEERS, startPeer } from '../peers.ts';
 import type { Bench, Scenario } from '../scenario.ts';
@@ -40,7 +41,9 @@ export const scenario: Scenario = {
     for (let round = 0; round <= rounds; round++) {
       for (const name of PEERS) {
         await using stack = new AsyncDisposableStack();
-        const peer = await startPeer(name, join(folder, `${name}-${round}`), [registry.host], stack);
+        const disk = join(folder, `${name}-${round}`);
+        freshDisk(disk, stack);
+        const peer = await startPeer(name, join(disk, 'data'), [registry.host], stack);
         if ('reason' in peer) {
           absent.set(name, peer.reason);
           continue;
@@ -56,7 +59,10 @@ export const scenario: Scenario = {
         shared.add(title, usages[2]!);
       }
       if (round > 0) {
-        const to = `dir:${join(folder, `skopeo-${round}`)}`;
+        await using stack = new AsyncDisposableStack();
+        const disk = join(folder, `skopeo-${round}`);
+        freshDisk(disk, stack);
+        const to = `dir:${join(disk, 'image')}`;
         const copy = ['skopeo', 'copy', '--quiet', '--src-tls-verify=false', `docker://${image}`, to];
         await measure(copy).then(
           (usage) => cold.add('skopeo copy: only downloads', usage),
@@ -71,7 +77,7 @@ export const scenario: Scenario = {
     shared.report(bench, 'Another image that shares all but its last layer, which is small');
     for (const [name, reason] of absent) bench.absent(name, reason);
     bench.note(
-      `Medians. A daemon counts with the children that it waits for, its client does not. The registry is Debian's docker-registry.`,
+      `Medians. A daemon counts with the children that it waits for, its client does not. The registry is Debian's docker-registry. Every run has a new file system.`,
     );
   },
 };

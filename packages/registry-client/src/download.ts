@@ -1,7 +1,7 @@
 /** Blob downloads: verified while they stream, and continued where they broke off. */
 import { createHash } from 'node:crypto';
 import { ImageSpecError, type Descriptor } from '@tare/image-spec';
-import { Verifier } from '@tare/image-spec/content';
+import { Verifier, vouchFor } from '@tare/image-spec/content';
 import { errors } from 'undici';
 import { blobPath } from './endpoints.ts';
 import { RegistryError } from './errors.ts';
@@ -40,7 +40,8 @@ export async function openDownload(
   // a range of no bytes cannot be asked for
   if (download.offset > 0 && download.offset === download.descriptor.size) return nothing();
   const response = await request(host, download, download.offset);
-  return stream(host, fallback, download, verifier, response);
+  const content = stream(host, fallback, download, verifier, response);
+  return download.offset === 0 ? vouchFor(content, download.descriptor) : content;
 }
 
 async function* stream(

@@ -1,5 +1,5 @@
 import { MEDIA_TYPES } from '@tare/image-spec';
-import { MemoryContent, copyGraph } from '@tare/image-spec/content';
+import { MemoryContent, copyGraph, isVouchedFor } from '@tare/image-spec/content';
 import { describe, expect, test } from 'vitest';
 import { RegistryError, type TransferEvent } from '../src/index.ts';
 import { answer, startTestRegistry } from '../src/testing/index.ts';
@@ -22,6 +22,19 @@ describe('pull', () => {
       `GET /v2/team/app/blobs/${config.digest}`,
       `GET /v2/team/app/blobs/${layer.digest}`,
     ]);
+  });
+
+  test('vouches for a whole blob that it checks, and for no other stream', async () => {
+    await using registry = await startTestRegistry();
+    await using client = quickClient();
+    const { layer } = addImage(registry, 'app', 'v1', 500_000);
+    const repository = client.repository(`${registry.host}/app`);
+    const whole = await repository.fetch(layer);
+    expect(isVouchedFor(whole, layer)).toBe(true);
+    expect(isVouchedFor(whole, { ...layer, size: 1 })).toBe(false);
+    const rest = await repository.fetch(layer, { offset: 1 });
+    expect(isVouchedFor(rest, layer)).toBe(false);
+    for (const stream of [whole, rest]) for await (const _ of stream) continue;
   });
 
   test('tells what moves, in bytes', async () => {

@@ -22,7 +22,14 @@ import {
   type Platform,
   type Reference,
 } from '@tare/image-spec';
-import { copyGraph, readBytes, type ContentSource, type FetchOptions } from '@tare/image-spec/content';
+import {
+  copyGraph,
+  isVouchedFor,
+  readBytes,
+  vouchFor,
+  type ContentSource,
+  type FetchOptions,
+} from '@tare/image-spec/content';
 import { invalid, notFound } from '../errors.ts';
 import { Limiter } from '../jobs/limiter.ts';
 import type { LayerRow } from '../state/images-table.ts';
@@ -351,7 +358,8 @@ class LimitedSource implements ContentSource {
     const place = await this.#limiter.acquire(options.signal);
     try {
       const content = await this.#source.fetch(descriptor, options);
-      return this.#count(descriptor, options.offset ?? 0, content, place);
+      const counted = this.#count(descriptor, options.offset ?? 0, content, place);
+      return isVouchedFor(content, descriptor) ? vouchFor(counted, descriptor) : counted;
     } catch (error) {
       place[Symbol.dispose]();
       throw error;

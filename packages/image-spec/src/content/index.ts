@@ -12,4 +12,13 @@ export type {
 } from './content.ts';
 export { copyGraph, type CopyEvent, type CopyOptions } from './copy.ts';
 export { MemoryContent } from './memory.ts';
-export { readBytes, Verifier, verifyStream, type CreateHash, type Expected, type Hasher } from './verify.ts';
+export {
+  isVouchedFor,
+  readBytes,
+  Verifier,
+  verifyStream,
+  vouchFor,
+  type CreateHash,
+  type Expected,
+  type Hasher,
+} from './verify.ts';

@@ -8,13 +8,16 @@ import { constants } from 'node:fs';
 import { open, readdir, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ContainerError, digestAlgorithm, digestHex, type Descriptor, type Digest } from '@tare/image-spec';
-import { Verifier, type OpenContent } from '@tare/image-spec/content';
+import { isVouchedFor, Verifier, type OpenContent } from '@tare/image-spec/content';
 import { systemCode } from '../errors.ts';
 import { isOwnerAlive } from '../owner.ts';
 import { isMissing, publish, temporaryPath, writeChecked } from './ingest.ts';
 
 /** A beginning that nobody has come back for in this time is removed. A week. */
 const MAX_AGE_MS = 7 * 24 * 3600 * 1000;
+
+/** For streams that check themselves. */
+const NO_CHECK = { update: () => undefined };
 
 const READ_CHUNK = 1024 * 1024;
 
@@ -37,10 +40,14 @@ export async function ingestResuming(
   try {
     const verifier = new Verifier(descriptor, createHash);
     const offset = await checkBeginning(file, verifier, descriptor.size, signal);
-    if (offset < descriptor.size || descriptor.size === 0) {
-      await writeChecked(file, offset, verifier, await openContent(offset), signal);
+    const missing = offset < descriptor.size || descriptor.size === 0;
+    const content = missing ? await openContent(offset) : undefined;
+    if (offset === 0 && content !== undefined && isVouchedFor(content, descriptor)) {
+      await writeChecked(file, 0, NO_CHECK, content, signal);
+    } else {
+      if (content !== undefined) await writeChecked(file, offset, verifier, content, signal);
+      verifier.end();
     }
-    verifier.end();
     await file.chmod(0o444);
     await publish(file, temporary, target, signal);
   } catch (error) {
