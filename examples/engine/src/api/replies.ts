@@ -61,6 +61,7 @@ export const REPLIES: Readonly<Record<string, ReplySchema>> = {
   'POST /containers/:id/rename': none,
   'POST /containers/:id/update': json(container.containerUpdated),
   'DELETE /containers/:id': none,
+  'DELETE /containers/:id/:alias': none,
   'POST /containers/:id/exec': json(system.idReply),
   'POST /exec/:id/start': none,
   'POST /exec/:id/resize': none,

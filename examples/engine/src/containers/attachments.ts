@@ -19,6 +19,7 @@ import {
   resolvConf,
   writeInPlace,
 } from './etc-files.ts';
+import { linkHosts } from './links.ts';
 import { containerHostname } from './spec-inputs.ts';
 import type { LiveContainer } from './store.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
@@ -296,6 +297,7 @@ export function writeEtcFiles(world: ContainerWorld, container: LiveContainer): 
   const own = hostsFile({
     extraHosts: host.ExtraHosts ?? [],
     gateways: gatewaysOf(world, endpoints),
+    links: linkHosts(world, container),
     addresses: endpoints.flatMap(endpointAddresses),
     names: config.Domainname ? [`${hostname}.${config.Domainname}`, hostname] : [hostname],
   });

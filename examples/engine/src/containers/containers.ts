@@ -1,7 +1,7 @@
 /** The container service: every verb of the API on containers, over the seams of `ContainerWorld`. */
 import type { Readable } from 'node:stream';
 
-import { EngineError, conflict, invalid, notImplemented } from '../errors.ts';
+import { EngineError, conflict, invalid, notFound, notImplemented } from '../errors.ts';
 import type { Filters } from '../filters.ts';
 import type { HijackedStream } from '../http/hijack.ts';
 import type { ImageUser } from '../images/image.ts';
@@ -16,7 +16,8 @@ import {
   type WriteArchiveOptions,
 } from './archive.ts';
 import { attachContainer, type AttachOptions } from './attach.ts';
-import { connectNetwork, disconnectNetwork } from './attachments.ts';
+import { connectNetwork, disconnectNetwork, writeEtcFiles } from './attachments.ts';
+import { parseLink } from './links.ts';
 import type { EndpointSettings } from './create-request.ts';
 import { createContainer, type CreateOptions } from './create.ts';
 import { Execs } from './exec.ts';
@@ -162,6 +163,19 @@ export class Containers implements AsyncDisposable {
     // `--rm` may have been faster: then there is nothing left to do
     if (this.#world.store.get(container.id) !== container) return;
     await removeContainer(this.#world, container, options);
+  }
+
+  /** Takes one link away from a container. @throws {EngineError} `NOT_FOUND` */
+  async unlink(text: string, alias: string): Promise<void> {
+    const container = this.find(text);
+    using _lock = await container.lock.acquire();
+    const { record } = container;
+    const links = record.hostConfig.Links ?? [];
+    const left = links.filter((link) => parseLink(link).alias !== alias);
+    if (left.length === links.length) throw notFound(`No such link: /${record.name}/${alias}`);
+    container.record = { ...record, hostConfig: { ...record.hostConfig, Links: left } };
+    this.#world.store.saveRecord(container);
+    if (container.handle) writeEtcFiles(this.#world, container);
   }
 
   prune(filters: Filters): Promise<{ deleted: string[]; spaceReclaimed: number }> {

@@ -3,7 +3,7 @@ import { mkdir, rm, stat } from 'node:fs/promises';
 import { arch } from 'node:os';
 import { posix } from 'node:path';
 
-import { invalid, notFound, notImplemented } from '../errors.ts';
+import { invalid, notFound } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
 import { checkLogOptions } from '../logs/drivers.ts';
 import { portMappings } from '../networks/ports.ts';
@@ -17,6 +17,7 @@ import { writeInPlace } from './etc-files.ts';
 import type { HostConfig } from './host-config.ts';
 import { mergeConfig, pathAndArgs, type ImageDefaults } from './merge-config.ts';
 import { copyUp } from './copy-up.ts';
+import { newLinks } from './links.ts';
 import { containerMounts } from './mounts.ts';
 import { imageViewKey, removeSnapshots } from './mount-sources.ts';
 import { newId, parseName, randomName } from './names.ts';
@@ -86,15 +87,17 @@ export async function createContainer(
   );
   // last before the first change: no other request runs between this check and the row
   if (name !== '') world.store.checkName(name);
+  const ownName = name || randomName((taken) => world.store.nameTaken(taken), id.slice(0, 12));
+  const links = newLinks(world, hostConfig, ownName);
   const record: ContainerRecord = {
     id,
-    name: name || randomName((taken) => world.store.nameTaken(taken), id.slice(0, 12)),
+    name: ownName,
     created: formatTime(nowNs()),
     imageId: image.id,
     chainId: image.chainId,
     ...pathAndArgs(config),
     config,
-    hostConfig,
+    hostConfig: links ? { ...hostConfig, Links: links } : hostConfig,
     mounts,
   };
   job.about(id);
@@ -158,12 +161,6 @@ function refuseUnsupported(host: HostConfig): void {
     throw invalid(`unknown or invalid runtime name: ${host.Runtime}`);
   }
   checkLogOptions(host.LogConfig?.Type ?? '', host.LogConfig?.Config ?? {});
-  if (host.Links?.length) throw notImplemented('legacy links are not supported by this engine');
-  if (host.IpcMode?.startsWith('container:')) {
-    throw notImplemented(
-      'sharing the IPC namespace of another container is not supported by this engine yet',
-    );
-  }
   const request = host.DeviceRequests?.[0];
   if (request) {
     const wanted = (request.Capabilities ?? []).map((list) => `[${list.join(' ')}]`).join(' ');

@@ -13,6 +13,8 @@ export function hostsFile(options: {
   /** `name:address`; the address `host-gateway` is replaced by the `gateways`. */
   extraHosts: readonly string[];
   gateways: readonly string[];
+  /** Other containers under names of this one's own. */
+  links?: readonly { address: string; names: readonly string[] }[];
   /** Addresses of the container, and its names. */
   addresses: readonly string[];
   names: readonly string[];
@@ -26,6 +28,7 @@ export function hostsFile(options: {
     'ff02::1\tip6-allnodes',
     'ff02::2\tip6-allrouters',
     ...extraHostLines(options.extraHosts, options.gateways),
+    ...(options.links ?? []).map(({ address, names }) => `${address}\t${names.join(' ')}`),
   ];
   const names = options.names.join(' ');
   for (const address of options.addresses) lines.push(`${address}\t${names}`);

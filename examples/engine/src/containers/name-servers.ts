@@ -6,6 +6,7 @@ import { messageOf } from '../errors.ts';
 import type { Networks } from '../networks/networks.ts';
 import type { NetworkRecord } from '../state/networks-table.ts';
 import { endpointAddresses, hostNameServers } from './etc-files.ts';
+import { parseLink } from './links.ts';
 import type { ContainerStore, LiveContainer } from './store.ts';
 
 /** What name servers are made with. */
@@ -106,6 +107,7 @@ export class NameServers implements AsyncDisposable {
   ): Generator<{ names: Set<string>; fullName: string; addresses: string[] }> {
     for (const network of this.#networksOf(container)) {
       if (!isUserNetwork(network)) continue;
+      const own = Object.values(container.state.networks).find(({ networkId }) => networkId === network.id);
       for (const { state, record, id } of this.#options.store.all()) {
         const attachment = Object.values(state.networks).find(({ networkId }) => networkId === network.id);
         if (!attachment?.endpoint || !state.running) continue;
@@ -115,6 +117,10 @@ export class NameServers implements AsyncDisposable {
           ...(record.config.Hostname ? [record.config.Hostname] : []),
           ...(attachment.settings.Aliases ?? []),
         ];
+        for (const text of own?.settings.Links ?? []) {
+          const { name, alias } = parseLink(text);
+          if (name === record.name || id.startsWith(name)) short.push(alias);
+        }
         const names = short.flatMap((name) => [name.toLowerCase(), `${name}.${network.name}`.toLowerCase()]);
         yield {
           names: new Set(names),

@@ -28,6 +28,10 @@ export interface SpecInputs {
   namespaces: Partial<Record<'network' | 'pid' | 'ipc' | 'uts' | 'cgroup', { path: string } | 'host'>>;
   /** Sources of mounts by their destination, where they are not the mount's own. */
   mountSources: ReadonlyMap<string, string>;
+  /** Where on the host the container's shared memory is; undefined for a mount of its own. */
+  sharedMemory: string | undefined;
+  /** Variables that tell of linked containers; the container's own win over them. */
+  linkEnv: readonly string[];
   /** Device nodes besides the default ones, with their cgroup access. */
   devices: readonly (DeviceSpec & { access?: string })[];
   deviceNumbers: DeviceNumbers;
@@ -56,7 +60,7 @@ export function runtimeSpec(record: ContainerRecord, inputs: SpecInputs): Spec {
   const { config, hostConfig: host } = record;
   const capabilities = containerCapabilities(host);
   const ownNetwork = inputs.namespaces.network === undefined || inputs.namespaces.network !== 'host';
-  const env = processEnv(config, inputs.hostname);
+  const env = processEnv({ ...config, Env: [...inputs.linkEnv, ...(config.Env ?? [])] }, inputs.hostname);
   if (!env.some((entry) => entry.startsWith('HOME='))) env.push(`HOME=${inputs.user.home}`);
   const isRoot = inputs.user.uid === 0;
   const sets = capabilitySets(capabilities);
@@ -197,6 +201,8 @@ function systemMounts(record: ContainerRecord, inputs: SpecInputs): MountSpec[] 
       result.push({ ...mount, options: options.filter((option) => option !== 'ro') });
     } else if (destination === '/dev/shm' && host.IpcMode === 'none') {
       continue;
+    } else if (destination === '/dev/shm' && inputs.sharedMemory !== undefined) {
+      result.push({ destination, type: 'bind', source: inputs.sharedMemory, options: ['bind', 'rprivate'] });
     } else if (
       (destination === '/dev/shm' || destination === '/dev/mqueue') &&
       inputs.namespaces.ipc === 'host'

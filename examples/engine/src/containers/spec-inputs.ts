@@ -10,7 +10,9 @@ import type { ContainerRecord } from './container.ts';
 import type { HostConfig } from './host-config.ts';
 import { shortId } from './names.ts';
 import { readFromLayers } from './root-files.ts';
+import { linkEnv } from './links.ts';
 import type { SpecInputs } from './runtime-spec.ts';
+import { memoryOwner, sharedMemoryOf } from './shared-memory.ts';
 import { parseSecurityOptions } from './security.ts';
 import type { LiveContainer } from './store.ts';
 import { resolveUser } from './user.ts';
@@ -59,6 +61,8 @@ export function specInputs(
       '/etc/hosts': fileOwner.hosts,
     },
     mountSources,
+    sharedMemory: sharedMemoryOf(world, record),
+    linkEnv: linksOf(world, record),
     namespaces: namespaces(world, record, owner),
     devices: containerDevices(host),
     deviceNumbers: blockDevice,
@@ -68,6 +72,11 @@ export function specInputs(
     init: wantsInit(world, host) ? world.init.program() : undefined,
     cgroupParent: world.defaults.cgroupParent || world.cgroupParent,
   };
+}
+
+function linksOf(world: ContainerWorld, { id }: ContainerRecord): string[] {
+  const container = world.store.get(id);
+  return container ? linkEnv(world, container) : [];
 }
 
 /** A process namespace that belongs to somebody else has its pid 1 already. */
@@ -116,7 +125,9 @@ function namespaces(
     const peer = runningPeer(world, host.PidMode.slice('container:'.length));
     result.pid = { path: `/proc/${peer.state.pid}/ns/pid` };
   }
+  const memoryPeer = memoryOwner(world, host);
   if (host.IpcMode === 'host') result.ipc = 'host';
+  else if (memoryPeer) result.ipc = { path: `/proc/${memoryPeer.state.pid}/ns/ipc` };
   if (host.UTSMode === 'host') result.uts = 'host';
   if (host.CgroupnsMode === 'host') result.cgroup = 'host';
   return result;

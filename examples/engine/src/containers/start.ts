@@ -11,6 +11,7 @@ import { attachNetworks, detachNetworks, writeEtcFiles } from './attachments.ts'
 import { initialHealth } from './health.ts';
 import { openMountSources } from './mount-sources.ts';
 import { containerStartFailure } from './runtime-errors.ts';
+import { closeSharedMemory, openSharedMemory } from './shared-memory.ts';
 import { consoleSizeOf, runtimeSpec } from './runtime-spec.ts';
 import { networkOwner, specInputs } from './spec-inputs.ts';
 import type { LiveContainer } from './store.ts';
@@ -56,6 +57,10 @@ export async function startContainer(
     });
     world.store.saveState(container);
     world.store.publish(container, 'start');
+    // it may have another address now
+    for (const other of world.store.all()) {
+      if (other.handle && other.record.hostConfig.Links?.length) writeEtcFiles(world, other);
+    }
     onStarted(container, handle);
   } catch (error) {
     const failure = containerStartFailure(error, container.record.path);
@@ -88,6 +93,8 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   if (ownSandbox) undo.defer(() => world.sandboxes.remove(files.sandbox));
   writeEtcFiles(world, container);
 
+  undo.defer(() => closeSharedMemory(world, record));
+  await openSharedMemory(world, record);
   undo.defer(() => world.volumes.release(record.id));
   await using sources = await openMountSources(world, record);
   const spec = runtimeSpec(record, specInputs(world, record, rootfs, sources.byDestination));
@@ -157,6 +164,7 @@ export async function tearDown(world: ContainerWorld, container: LiveContainer):
     (handle ? handle.delete({ force: true }) : Promise.resolve()).finally(() =>
       world.volumes.release(container.id),
     ),
+    closeSharedMemory(world, container.record),
     world.nameServers
       .close(container.id)
       .finally(() => detachNetworks(world, container))

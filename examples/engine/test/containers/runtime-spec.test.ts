@@ -42,6 +42,8 @@ const inputs: SpecInputs = {
   openFilesMax: 20_000,
   init: undefined,
   cgroupParent: '/tare',
+  sharedMemory: undefined,
+  linkEnv: [],
 };
 const spec = (changes: Partial<ContainerRecord> = {}, other: Partial<SpecInputs> = {}) =>
   runtimeSpec(record(changes), { ...inputs, ...other });

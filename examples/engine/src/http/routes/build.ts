@@ -62,6 +62,9 @@ function pruneRequest({ query }: RequestContext): PruneRequest {
     'inuse',
     'shared',
     'private',
+    // system prune says them to every kind; cache has no labels
+    'label',
+    'label!',
   ]);
   const untilNs = filters.timestamp('until') ?? filters.timestamp('unused-for');
   const keepBytes = ['reserved-space', 'max-used-space', 'keep-storage']

@@ -5,7 +5,7 @@ import { createRequestSchema } from '../../containers/create-request.ts';
 import { updateSchema } from '../../containers/host-config.ts';
 import { CONTAINER_FILTERS } from '../../containers/list.ts';
 import type { WaitCondition } from '../../containers/store.ts';
-import { invalid, notImplemented } from '../../errors.ts';
+import { invalid, notFound } from '../../errors.ts';
 import { attributesText } from '../../logs/drivers.ts';
 import { parseTimestamp } from '../../time.ts';
 import type { RequestContext } from '../context.ts';
@@ -149,11 +149,22 @@ function lifecycleRoutes(containers: Containers): Route[] {
     },
     {
       method: 'DELETE',
+      path: '/containers/:id/:alias',
+      job: 'container.unlink',
+      async handler(context) {
+        if (!context.query.bool('link')) throw notFound('page not found');
+        await containers.unlink(context.param('id'), context.param('alias'));
+        context.empty(204);
+      },
+    },
+    {
+      method: 'DELETE',
       path: '/containers/:id',
       job: 'container.remove',
       async handler(context) {
         const { query } = context;
-        if (query.bool('link')) throw notImplemented('legacy links are not supported by this engine');
+        if (query.bool('link'))
+          throw invalid(`${context.param('id')} is no link: give it as container/alias`);
         await containers.remove(context.param('id'), {
           force: query.bool('force'),
           volumes: query.bool('v'),
