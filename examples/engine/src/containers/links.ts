@@ -41,7 +41,7 @@ export function liveLinks(world: ContainerWorld, { record }: LiveContainer): Liv
   return (record.hostConfig.Links ?? []).map((text) => {
     const { name, alias } = parseLink(text);
     const peer = world.store.find(name);
-    const address = peer.state.networks['bridge']?.endpoint?.ipv4Address.split('/')[0];
+    const address = peer.state.networks['bridge']?.endpoint?.ipv4Address?.split('/')[0];
     if (!peer.state.running || address === undefined) {
       throw conflict(`Cannot link to a non running container: /${peer.name} AS /${record.name}/${alias}`);
     }
@@ -63,7 +63,7 @@ export function linkHosts(
       // removed since
       return [];
     }
-    const address = peer.state.networks['bridge']?.endpoint?.ipv4Address.split('/')[0];
+    const address = peer.state.networks['bridge']?.endpoint?.ipv4Address?.split('/')[0];
     const own = peer.record.config.Hostname || shortId(peer.id);
     return address === undefined ? [] : [{ address, names: [alias, own, peer.name] }];
   });
