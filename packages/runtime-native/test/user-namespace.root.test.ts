@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
+import { detectCgroups } from '../src/cgroups/layout.ts';
 import { createNetworkNamespace, removeNetworkNamespace } from '../src/network-namespace.ts';
 import type { Container, Mount } from '../src/runtime.ts';
 import type { Spec } from '../src/spec/index.ts';
@@ -129,10 +130,12 @@ describeContainers('a container in a user namespace', () => {
     await container.delete({ force: true });
   });
 
-  it('has a terminal', async () => {
+  it('has a terminal of the size in the spec', async () => {
     const container = await lab.runtime.create('c', {
-      spec: spec('tty; stty size; echo $$'),
-      stdio: { terminal: true, consoleSize: { columns: 90, rows: 20 } },
+      spec: spec('tty; stty size; echo $$', ({ process }) => {
+        process!.terminal = true;
+        process!.consoleSize = { height: 20, width: 90 };
+      }),
     });
     const attachment = await container.attach();
     await container.start();
@@ -254,6 +257,20 @@ describeContainers('a container in a user namespace', () => {
     await container.resume();
     await container.delete({ force: true });
   });
+
+  it.skipIf(detectCgroups().kind !== 'v2')(
+    'divides its cgroup when it may write there (needs version 2 alone)',
+    async () => {
+      const writable = (made: Spec): void => {
+        made.mounts!.find(({ type }) => type === 'cgroup')!.options = ['rw', 'nosuid', 'noexec', 'nodev'];
+      };
+      const script = `mkdir /sys/fs/cgroup/part && echo $$ > /sys/fs/cgroup/part/cgroup.procs && cat /proc/self/cgroup
+      echo 5 2>/dev/null > /sys/fs/cgroup/pids.max || echo limited`;
+      expect(await out(script, writable)).toBe('0::/part\nlimited');
+      // as it is mounted by default, it is nobody's
+      expect((await sh('mkdir /sys/fs/cgroup/part')).exitCode).toBe(1);
+    },
+  );
 
   it('cannot read or change what is root’s on the host, though it is root', async () => {
     const source = join(lab.directory, 'private');

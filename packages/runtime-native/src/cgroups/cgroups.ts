@@ -213,12 +213,20 @@ class HostCgroup implements Cgroup {
       }
     }
     for (const [name, { version, folder }] of this.#byController) {
+      if (version === 2 && NEEDS.some((need) => need.v2 === name && need.used(resources))) this.#enable(name);
       (version === 1 ? applyV1 : applyV2)[name]?.(folder, resources);
     }
     if (resources.devices && resources.devices.length > 0 && !this.#byController.has('devices')) {
       this.#applyDevices(resources.devices);
     }
     for (const [file, value] of Object.entries(resources.unified ?? {})) this.#applyUnified(file, value);
+  }
+
+  /** Beside version 1 the controllers that are left to version 2 are handed down only where they are used. */
+  #enable(controller: string): void {
+    const hierarchy = this.#folders.find(({ version }) => version === 2);
+    if (this.#pure || !hierarchy?.controllers.includes(controller)) return;
+    enableControllers(hierarchy, hierarchy.folder, [controller], 'all');
   }
 
   /** Which controllers of version 2 the cgroup has: somebody may live in a delegated one, which then hands none on. */
@@ -258,6 +266,7 @@ class HostCgroup implements Cgroup {
         field,
       });
     }
+    this.#enable(file.slice(0, file.indexOf('.')));
     write(`${this.#v2}/${file}`, value);
   }
 

@@ -1,4 +1,5 @@
 /** Limits of the runtime spec as files of cgroup version 1. One function a controller; each gets the cgroup's folder. */
+import { RuntimeError } from '../errors.ts';
 import type { LinuxResources } from '../spec/index.ts';
 import { read, readOptional, write, writeOptional } from './files.ts';
 
@@ -33,9 +34,25 @@ export function inheritCpuset(folder: string, parent: string): void {
   }
 }
 
+/**
+ * A lower limit kills; the spec lets the caller ask for a look first.
+ *
+ * @param file that has the present use in bytes
+ * @throws {RuntimeError} `INVALID_STATE` when the use is above the limit
+ */
+export function checkUse(memory: NonNullable<LinuxResources['memory']>, file: string): void {
+  const { limit, checkBeforeUpdate } = memory;
+  if (!checkBeforeUpdate || limit === undefined || limit <= 0) return;
+  const usage = BigInt(read(file).trim());
+  if (usage <= BigInt(limit)) return;
+  const message = `the memory limit ${limit} is below the present use, ${usage} bytes`;
+  throw new RuntimeError('INVALID_STATE', message, { field: 'linux.resources.memory.limit' });
+}
+
 function memory(folder: string, { memory }: LinuxResources): void {
   if (!memory) return;
-  const { limit, reservation, swappiness, disableOOMKiller } = memory;
+  const { limit, reservation, swappiness, disableOOMKiller, useHierarchy } = memory;
+  checkUse(memory, `${folder}/memory.usage_in_bytes`);
   // "unlimited memory" with limited swap cannot be meant
   const swap = limit === -1 && memory.swap === undefined ? -1 : memory.swap;
   const writeLimit = (): void => {
@@ -56,6 +73,9 @@ function memory(folder: string, { memory }: LinuxResources): void {
   if (reservation !== undefined && reservation !== 0) {
     write(`${folder}/memory.soft_limit_in_bytes`, String(reservation));
   }
+  if (useHierarchy !== undefined) write(`${folder}/memory.use_hierarchy`, useHierarchy ? '1' : '0');
+  if (memory.kernel) write(`${folder}/memory.kmem.limit_in_bytes`, String(memory.kernel));
+  if (memory.kernelTCP) write(`${folder}/memory.kmem.tcp.limit_in_bytes`, String(memory.kernelTCP));
   if (swappiness !== undefined) write(`${folder}/memory.swappiness`, String(swappiness));
   if (disableOOMKiller !== undefined) write(`${folder}/memory.oom_control`, disableOOMKiller ? '1' : '0');
 }

@@ -2,7 +2,7 @@
 import { RuntimeError } from '../errors.ts';
 import type { LinuxResources } from '../spec/index.ts';
 import { read, write, writeOptional } from './files.ts';
-import { writeRdma } from './v1.ts';
+import { checkUse, writeRdma } from './v1.ts';
 
 type Apply = (folder: string, resources: LinuxResources) => void;
 
@@ -76,8 +76,9 @@ export function swapMax(swap: number | undefined, limit: number | undefined): st
 
 function memory(folder: string, { memory }: LinuxResources): void {
   if (!memory) return;
-  for (const field of ['disableOOMKiller', 'swappiness'] as const) {
-    if (memory[field]) {
+  // memory of the kernel is part of the rest, and children are part of their parents
+  for (const field of ['disableOOMKiller', 'swappiness', 'kernel', 'kernelTCP', 'useHierarchy'] as const) {
+    if (field === 'useHierarchy' ? memory[field] === false : memory[field]) {
       throw new RuntimeError(
         'UNSUPPORTED',
         `linux.resources.memory.${field} does not exist in cgroup version 2`,
@@ -88,19 +89,7 @@ function memory(folder: string, { memory }: LinuxResources): void {
     }
   }
   const { limit, reservation, swap } = memory;
-  // a lower limit kills; the spec lets the caller ask for a look first
-  if (memory.checkBeforeUpdate && limit !== undefined && limit > 0) {
-    const usage = BigInt(read(`${folder}/memory.current`).trim());
-    if (usage > BigInt(limit)) {
-      throw new RuntimeError(
-        'INVALID_STATE',
-        `the memory limit ${limit} is below the present use, ${usage} bytes`,
-        {
-          field: 'linux.resources.memory.limit',
-        },
-      );
-    }
-  }
+  checkUse(memory, `${folder}/memory.current`);
   const swapLimit = swapMax(swap, limit);
   // absent when the kernel does not account for swap; then only a real limit is an error
   if (swapLimit === 'max') writeOptional(`${folder}/memory.swap.max`, swapLimit);

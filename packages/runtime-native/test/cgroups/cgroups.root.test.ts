@@ -181,7 +181,99 @@ describeAsRoot('a cgroup', () => {
     });
   });
 
+  test.runIf(layout.kind !== 'v2')('takes every limit that version 1 has a file for (needs it)', () => {
+    const cgroup = make();
+    const disk = readFileSync('/proc/self/mountinfo', 'utf8')
+      .split('\n')
+      .find((line) => line.includes(' - ext4 '))!
+      .split(' ')[2]!;
+    const [major, minor] = disk.split(':').map(Number) as [number, number];
+    cgroup.apply({
+      memory: {
+        limit: 64 << 20,
+        swap: 96 << 20,
+        reservation: 32 << 20,
+        swappiness: 10,
+        disableOOMKiller: true,
+        useHierarchy: true,
+        checkBeforeUpdate: true,
+      },
+      cpu: { shares: 512, quota: 20_000, period: 50_000, burst: 10_000, cpus: '0', mems: '0' },
+      pids: { limit: 17 },
+      blockIO: {
+        throttleReadBpsDevice: [{ major, minor, rate: 1 << 20 }],
+        throttleWriteBpsDevice: [{ major, minor, rate: 2 << 20 }],
+        throttleReadIOPSDevice: [{ major, minor, rate: 100 }],
+        throttleWriteIOPSDevice: [{ major, minor, rate: 200 }],
+      },
+    });
+    const limits: [controller: string, name: string, value: string][] = [
+      ['memory', 'memory.limit_in_bytes', String(64 << 20)],
+      ['memory', 'memory.memsw.limit_in_bytes', String(96 << 20)],
+      ['memory', 'memory.soft_limit_in_bytes', String(32 << 20)],
+      ['memory', 'memory.swappiness', '10'],
+      ['cpu', 'cpu.shares', '512'],
+      ['cpu', 'cpu.cfs_quota_us', '20000'],
+      ['cpu', 'cpu.cfs_period_us', '50000'],
+      ['cpu', 'cpu.cfs_burst_us', '10000'],
+      ['cpuset', 'cpuset.cpus', '0'],
+      ['cpuset', 'cpuset.mems', '0'],
+      ['pids', 'pids.max', '17'],
+      ['blkio', 'blkio.throttle.read_bps_device', `${disk} 1048576`],
+      ['blkio', 'blkio.throttle.write_bps_device', `${disk} 2097152`],
+      ['blkio', 'blkio.throttle.read_iops_device', `${disk} 100`],
+      ['blkio', 'blkio.throttle.write_iops_device', `${disk} 200`],
+    ];
+    for (const [controller, name, value] of limits) expect(file(controller, name, cgroup), name).toBe(value);
+    expect(file('memory', 'memory.oom_control', cgroup)).toContain('oom_kill_disable 1');
+    cgroup.apply({ cpu: { idle: 1 } });
+    expect(file('cpu', 'cpu.idle', cgroup)).toBe('1');
+  });
+
+  test('looks at the use of memory before it lowers the limit, when asked', async () => {
+    const cgroup = make();
+    const child = start(
+      cgroup,
+      process.execPath,
+      '-e',
+      'globalThis.b = Buffer.alloc(32 << 20, 1); console.log(1); setInterval(() => {}, 1e6)',
+    );
+    await once(child.stdout!, 'data');
+    expect(() => cgroup.apply({ memory: { limit: 8 << 20, checkBeforeUpdate: true } })).toThrowError(
+      expect.objectContaining({ code: 'INVALID_STATE', field: 'linux.resources.memory.limit' }),
+    );
+    expect(child.exitCode).toBeNull();
+  });
+
+  test.runIf(layout.kind === 'hybrid')('limits huge pages on version 2 beside version 1 (needs both)', () => {
+    const cgroup = make();
+    cgroup.apply({ hugepageLimits: [{ pageSize: '2MB', limit: 4 << 20 }] });
+    expect(file('hugetlb', 'hugetlb.2MB.max', cgroup)).toBe(String(4 << 20));
+    expect(file('hugetlb', 'hugetlb.2MB.rsvd.max', cgroup)).toBe(String(4 << 20));
+    const other = make();
+    other.apply({ unified: { 'hugetlb.2MB.max': '2097152' } });
+    expect(file('hugetlb', 'hugetlb.2MB.max', other)).toBe('2097152');
+  });
+
+  test('gives up freezing when the caller does, and thaws', async () => {
+    const cgroup = make();
+    // version 1 cannot freeze a parent that waits for its vfork child; where it can, aborting comes too late
+    const child = start(cgroup, 'sh', '-c', 'while :; do echo tick; done');
+    await once(child.stdout!, 'data');
+    const abort = new AbortController();
+    abort.abort(new Error('enough'));
+    await cgroup
+      .freeze({ signal: abort.signal })
+      .catch((error: Error) => expect(error.message).toBe('enough'));
+    await cgroup.thaw();
+    expect(cgroup.frozen()).toBe(false);
+    await once(child.stdout!, 'data');
+  });
+
   test.runIf(layout.kind === 'v2').each([
+    ['memory.kernel', { memory: { kernel: 1 << 20 } }],
+    ['memory.kernelTCP', { memory: { kernelTCP: 1 << 20 } }],
+    ['memory.useHierarchy', { memory: { useHierarchy: false } }],
     ['memory.swappiness', { memory: { swappiness: 60 } }],
     ['memory.disableOOMKiller', { memory: { disableOOMKiller: true } }],
     ['cpu.realtimeRuntime', { cpu: { realtimeRuntime: 950_000 } }],
