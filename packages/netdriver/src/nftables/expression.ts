@@ -33,7 +33,7 @@ const NFTA_DATA = { VALUE: 1, VERDICT: 2 } as const;
 const NFTA_VERDICT = { CODE: 1, CHAIN: 2 } as const;
 const NFTA_IMMEDIATE = { DREG: 1, DATA: 2 } as const;
 const NFTA_PAYLOAD = { DREG: 1, BASE: 2, OFFSET: 3, LEN: 4 } as const;
-const NFTA_META = { DREG: 1, KEY: 2 } as const;
+const NFTA_META = { DREG: 1, KEY: 2, SREG: 3 } as const;
 const NFTA_CT = { DREG: 1, KEY: 2 } as const;
 const NFTA_CMP = { SREG: 1, OP: 2, DATA: 3 } as const;
 const NFTA_BITWISE = { SREG: 1, DREG: 2, LEN: 3, MASK: 4, XOR: 5, OP: 6 } as const;
@@ -71,6 +71,14 @@ export function payload(
 /** Loads what is known about the packet beside its bytes. Interface names take four registers. */
 export function meta(key: keyof typeof META_KEY, register = REGISTER): Expression {
   return expression('meta', (w) => w.be32(NFTA_META.KEY, META_KEY[key]).be32(NFTA_META.DREG, register));
+}
+
+/** Marks the packet, for rules and routing behind this one. */
+export function setMark(value: number, register = REGISTER): Expression[] {
+  return [
+    constant(hostOrder(value), register),
+    expression('meta', (w) => w.be32(NFTA_META.KEY, META_KEY.mark).be32(NFTA_META.SREG, register)),
+  ];
 }
 
 /** Loads a property of the packet's connection, in host byte order. */

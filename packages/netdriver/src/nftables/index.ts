@@ -34,6 +34,7 @@ export {
   notIn,
   payload,
   REGISTER,
+  setMark,
   sourceNat,
   verdict,
   type Expression,

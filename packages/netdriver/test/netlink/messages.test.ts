@@ -5,16 +5,22 @@ import { describe, expect, it } from 'vitest';
 
 import {
   addAddress,
+  addNeighbour,
   addRoute,
+  addRoutingRule,
   AF,
   createBridge,
+  createIpvlan,
+  createMacvlan,
   createVeth,
+  createVlan,
   decodeAddress,
   decodeAnswer,
   decodeLink,
   decodeMessages,
   decodeNeighbour,
   decodeRoute,
+  decodeRoutingRule,
   deleteFlow,
   deleteFlowsOf,
   deleteFlowsToPort,
@@ -118,6 +124,37 @@ describe('link requests', () => {
     );
   });
 
+  it('make links on the wire of another', () => {
+    expect(
+      encoded(
+        createMacvlan({
+          name: 'eth0',
+          parent: 5,
+          namespaceFd: 9,
+          macAddress: '02:42:ac:11:00:02',
+          mode: 'bridge',
+        }),
+      ),
+    ).toBe(
+      bytes(`
+        64000000 1000 0006 01000000 00000000
+        00000000 00000000 00000000 00000000
+        0900 0300 6574683000000000            # IFNAME
+        0800 0500 05000000                    # LINK
+        0a00 0100 0242ac1100020000            # ADDRESS
+        0800 1c00 09000000                    # NET_NS_FD
+        1c00 1280                             # LINKINFO
+          0c00 0100 6d6163766c616e00          #   KIND macvlan
+          0c00 0280 0800 0100 04000000        #   DATA { MODE bridge }`),
+    );
+    expect(encoded(createIpvlan({ name: 'eth0', parent: 5, mode: 'l3', flag: 'private' }))).toContain(
+      bytes(`0b00 0100 6970766c616e0000 1400 0280 0600 0100 01000000 0600 0200 01000000`),
+    );
+    expect(encoded(createVlan({ name: 'eth0.7', parent: 5, vlanId: 7 }))).toContain(
+      bytes(`0900 0100 766c616e00000000 0c00 0280 0600 0100 07000000`),
+    );
+  });
+
   it('refuse what is no MAC address', () => {
     const peer = { name: 'eth0', macAddress: '02:42:ac:11:00' };
     expect(() => createVeth({ name: 'v', mtu: 1500, group: 0, peer })).toThrow(RangeError);
@@ -154,6 +191,40 @@ describe('address, route and neighbour requests', () => {
     const destination = { address: '10.0.0.0', prefixLength: 8 };
     expect(encoded(addRoute({ destination, gateway: '172.17.0.1', linkIndex: 2 }))).toContain(
       '080001000a000000',
+    );
+  });
+
+  it('lead routes by metric and table, and rules to tables', () => {
+    const destination = { address: '2001:db8::', prefixLength: 32 };
+    expect(encoded(addRoute({ destination, linkIndex: 5, metric: 9, table: 1000, replace: true }))).toBe(
+      bytes(`
+        48000000 1800 0005 01000000 00000000  # NEWROUTE, CREATE|REPLACE
+        0a200000 00040001 00000000            # rtmsg: AF_INET6, /32, table beyond its byte
+        1400 0100 20010db8000000000000000000000000
+        0800 0400 05000000                    # OIF
+        0800 0600 09000000                    # PRIORITY
+        0800 0f00 e8030000                    # TABLE`),
+    );
+    const from = { address: '192.0.2.0', prefixLength: 24 };
+    expect(encoded(addRoutingRule({ family: AF.INET, priority: 90, table: 100, from }))).toBe(
+      bytes(`
+        34000000 2000 0006 01000000 00000000  # NEWRULE, CREATE|EXCL
+        02001800 64000001 00000000            # fib_rule_hdr: from /24, table 100, look up
+        0800 0600 5a000000                    # PRIORITY
+        0800 0f00 64000000                    # TABLE
+        0800 0200 c0000200                    # SRC`),
+    );
+  });
+
+  it('say where a neighbour is', () => {
+    expect(
+      encoded(addNeighbour({ linkIndex: 5, address: '192.0.2.9', macAddress: '02:00:00:00:00:99' })),
+    ).toBe(
+      bytes(`
+        30000000 1c00 0005 01000000 00000000  # NEWNEIGH, CREATE|REPLACE
+        02000000 05000000 80000000            # ndmsg: permanent
+        0800 0100 c0000209                    # DST
+        0a00 0200 0200000000990000            # LLADDR`),
     );
   });
 
@@ -223,7 +294,7 @@ describe('conntrack requests for kernels that cannot delete by a filter', () => 
 });
 
 describe('received messages', () => {
-  const decoders = [decodeLink, decodeAddress, decodeRoute, decodeNeighbour];
+  const decoders = [decodeLink, decodeAddress, decodeRoute, decodeNeighbour, decodeRoutingRule];
 
   it('are split at their lengths', () => {
     const datagram = Buffer.concat([
@@ -252,7 +323,7 @@ describe('received messages', () => {
   });
 
   it('with any payload at all are understood, or refused with a decode error', () => {
-    const type = fc.constantFrom(2, 3, 16, 17, 20, 21, 24, 25, 28, 29);
+    const type = fc.constantFrom(2, 3, 16, 17, 20, 21, 24, 25, 28, 29, 32, 33);
     fc.assert(
       fc.property(
         type,

@@ -1,8 +1,14 @@
-/** Requests of nf_tables, byte for byte. */
+/** Requests of nf_tables, byte for byte, and the decoders on bytes they cannot trust. */
 
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { decodeMessages, encodeMessage, type NetlinkRequest } from '../../src/netlink/index.ts';
+import {
+  decodeMessages,
+  encodeMessage,
+  NetlinkDecodeError,
+  type NetlinkRequest,
+} from '../../src/netlink/index.ts';
 import {
   addChain,
   addRule,
@@ -10,7 +16,14 @@ import {
   addTable,
   changeElements,
   compare,
+  compareElements,
   ct,
+  decodeChain,
+  decodeElements,
+  decodeGeneration,
+  decodeRule,
+  decodeSet,
+  decodeTable,
   deleteTable,
   destinationNat,
   destinationType,
@@ -228,5 +241,67 @@ describe('rule expressions', () => {
 
   it('carry the comment of their rule as nft shows it', () => {
     expect(encoded(addRule(table, 'c', [], 'why'))).toContain(bytes(`0a00 0700 00 04 77687900 0000`));
+  });
+});
+
+describe('listings', () => {
+  const decoders = [decodeTable, decodeChain, decodeSet, decodeRule, decodeElements, decodeGeneration];
+
+  it('of any bytes at all are understood, or refused with a decode error', () => {
+    const number = fc.constantFrom(0, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15);
+    fc.assert(
+      fc.property(number, fc.uint8Array({ maxLength: 300 }), (number, payload) => {
+        const message = { type: (10 << 8) | number, flags: 0, sequence: 1, portId: 0, payload };
+        for (const decode of decoders) {
+          try {
+            decode(message);
+          } catch (error) {
+            expect(error).toBeInstanceOf(NetlinkDecodeError);
+          }
+        }
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it('with one damaged byte are understood, or refused with a decode error', () => {
+    const [elements] = changeElements(table, 'open', 'add', [
+      { key: [Uint8Array.of(6), portBytes(80)], data: { code: 'goto', chain: 'into' }, comment: 'why' },
+    ]);
+    const whole = encodeMessage(elements!, 1);
+    fc.assert(
+      fc.property(fc.nat(whole.length - 1), fc.integer({ min: 0, max: 255 }), (at, value) => {
+        const damaged = Buffer.from(whole);
+        damaged[at] = value;
+        try {
+          for (const message of decodeMessages(damaged)) for (const decode of decoders) decode(message);
+        } catch (error) {
+          expect(error).toBeInstanceOf(NetlinkDecodeError);
+        }
+      }),
+      { numRuns: 3000 },
+    );
+  });
+
+  it('make what is there what should be there', () => {
+    const key = fc.integer({ min: 0, max: 20 });
+    const content = fc.dictionary(key.map(String), fc.nat(3), { maxKeys: 12 });
+    fc.assert(
+      fc.property(content, content, (should, is) => {
+        const encoded = ([port, data]: [string, number]) => ({
+          key: portBytes(Number(port)),
+          data: Uint8Array.of(data),
+        });
+        const present = Object.entries(is).map((entry) => ({ ...encoded(entry), comment: undefined }));
+        const { missing, surplus } = compareElements(Object.entries(should), present, encoded);
+        const result = new Map(Object.entries(is));
+        for (const key of surplus) result.delete(String((key[0]! << 8) | key[1]!));
+        for (const [port, data] of missing) {
+          expect(result.has(port)).toBe(false);
+          result.set(port, data);
+        }
+        expect(Object.fromEntries(result)).toEqual({ ...should });
+      }),
+    );
   });
 });
