@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MEDIA_TYPES, parseDigest, type Descriptor } from '@tare/image-spec';
 import { MemoryContent, copyGraph } from '@tare/image-spec/content';
+import { openFileContent } from '@tare/layer-store';
 import { RegistryClient } from '@tare/registry-client';
 import { expect, test } from 'vitest';
 import { startRegistry } from '../src/index.ts';
@@ -56,6 +57,27 @@ test('an index pushed by the client comes back whole, is mounted elsewhere, and 
     await repository.delete(index);
     await expect(repository.resolve('v1')).rejects.toMatchObject({ errors: [{ code: 'MANIFEST_UNKNOWN' }] });
     expect(await other.has(index)).toBe(true);
+  } finally {
+    await rm(root, { recursive: true });
+  }
+});
+
+test('a blob that was damaged on disk is found out while it is pushed, and is not sent whole', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'tare-registry-client-'));
+  try {
+    await using registry = await startRegistry({ root: join(root, 'registry') });
+    await using client = new RegistryClient();
+    const store = await openFileContent(join(root, 'content'));
+    const bytes = randomBytes(1_000_000);
+    const digest = parseDigest(`sha256:${createHash('sha256').update(bytes).digest('hex')}`);
+    const blob = { mediaType: MEDIA_TYPES.ociLayer, digest, size: bytes.byteLength };
+    await store.push(blob, (async function* () { yield bytes; })()); // prettier-ignore
+    bytes[500_000]! ^= 1;
+    await rm(store.path(digest));
+    await writeFile(store.path(digest), bytes);
+    const repository = client.repository(`${new URL(registry.url).host}/app`);
+    await expect(copyGraph(store, repository, blob)).rejects.toMatchObject({ code: 'DIGEST_MISMATCH' });
+    expect(await repository.has(blob)).toBe(false);
   } finally {
     await rm(root, { recursive: true });
   }

@@ -1,5 +1,6 @@
 /** Gets one blob into a repository in the cheapest way: it is there, the registry takes it from elsewhere, or it is sent. */
-import type { OpenContent } from '@tare/image-spec/content';
+import type { Descriptor } from '@tare/image-spec';
+import { isVouchedFor, vouchFor, type OpenContent } from '@tare/image-spec/content';
 import { sendChunks } from './chunked-upload.ts';
 import { RegistryError } from './errors.ts';
 import type { Tell } from './progress.ts';
@@ -32,7 +33,7 @@ export async function pushBlob(host: RegistryHost, push: BlobPush, open: OpenCon
   let target = await begin(host, push);
   for (let failures = 0; target !== undefined; failures++) {
     const source = { broken: false };
-    const content = watched(await open(0), source);
+    const content = watch(await open(0), descriptor, source);
     tell?.('start', 0);
     try {
       await send(host, push, target, content);
@@ -102,14 +103,18 @@ function refusedMount(error: unknown): undefined {
 }
 
 /** `content`, noting when it is itself what breaks: then another upload would break as well. */
-async function* watched(
+function watch(
   content: AsyncIterable<Uint8Array>,
+  descriptor: Descriptor,
   source: { broken: boolean },
-): AsyncGenerator<Uint8Array, void, undefined> {
-  try {
-    yield* content;
-  } catch (error) {
-    source.broken = true;
-    throw error;
-  }
+): AsyncIterable<Uint8Array> {
+  const watched = (async function* () {
+    try {
+      yield* content;
+    } catch (error) {
+      source.broken = true;
+      throw error;
+    }
+  })();
+  return isVouchedFor(content, descriptor) ? vouchFor(watched, descriptor) : watched;
 }

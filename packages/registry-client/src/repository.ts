@@ -14,7 +14,9 @@ import {
   type Referral,
 } from '@tare/image-spec';
 import {
+  isVouchedFor,
   readBytes,
+  vouchFor,
   type ContentOptions,
   type ContentSource,
   type FetchOptions,
@@ -135,7 +137,9 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
       };
       const { origin } = this.#parts;
       const content = await openDownload(host, host === origin ? undefined : origin, download);
-      return tell === undefined ? content : told(content, download, tell);
+      if (tell === undefined) return content;
+      const told = tellOf(content, download, tell);
+      return isVouchedFor(content, descriptor) ? vouchFor(told, descriptor) : told;
     }, signal);
   }
 
@@ -402,7 +406,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
   }
 }
 
-async function* told(
+async function* tellOf(
   content: AsyncIterable<Uint8Array>,
   { descriptor, offset }: Download,
   tell: Tell,

@@ -3,7 +3,7 @@ import type { Descriptor } from '../descriptor.ts';
 import { digestAlgorithm, digestOf, type Digest } from '../digest.ts';
 import { ImageSpecError } from '../errors.ts';
 import type { ContentInfo, ContentOptions, ContentStore, FetchOptions, Resolver, Tagger } from './content.ts';
-import { readBytes } from './verify.ts';
+import { readBytes, vouchFor } from './verify.ts';
 
 /** Keeps every blob in a Map, and names for them. Nothing is ever evicted. */
 export class MemoryContent implements ContentStore, Resolver, Tagger {
@@ -22,10 +22,11 @@ export class MemoryContent implements ContentStore, Resolver, Tagger {
         `content of ${descriptor.digest} has ${descriptor.size} bytes and no offset ${offset}`,
       );
     }
-    return (async function* () {
+    const content = (async function* () {
       options.signal?.throwIfAborted();
       if (blob.bytes.byteLength > offset) yield blob.bytes.subarray(offset);
     })();
+    return offset === 0 ? vouchFor(content, descriptor) : content;
   }
 
   async has(descriptor: Descriptor, options: ContentOptions = {}): Promise<boolean> {

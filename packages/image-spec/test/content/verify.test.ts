@@ -79,3 +79,20 @@ test('collects no more than it was allowed to', async () => {
   });
   expect((await readBytes([new Uint8Array(5), new Uint8Array(5)], 10)).length).toBe(10);
 });
+
+test('does not hash again what checks itself, for the same digest and size alone', async () => {
+  const bytes = new TextEncoder().encode('content');
+  const expected = { digest: await digestOf(bytes), size: bytes.byteLength };
+  let hashes = 0;
+  const counted: typeof createHash = (...given) => {
+    hashes += 1;
+    return createHash(...given);
+  };
+  const once = verifyStream(expected, [bytes], counted);
+  expect(verifyStream(expected, once, counted)).toBe(once);
+  const other = { ...expected, digest: await digestOf(new Uint8Array()) };
+  await expect(readBytes(verifyStream(other, once, counted), 100)).rejects.toMatchObject({
+    code: 'DIGEST_MISMATCH',
+  });
+  expect(hashes).toBe(2);
+});

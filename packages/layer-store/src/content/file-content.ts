@@ -13,6 +13,7 @@ import {
 } from '@tare/image-spec';
 import {
   Verifier,
+  vouchFor,
   type ContentInfo,
   type ContentOptions,
   type ContentStore,
@@ -94,7 +95,8 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
         cause: error,
       });
     }
-    return new VerifiedBlob(file, verifier, options.signal);
+    const content = new VerifiedBlob(file, verifier, options.signal);
+    return verifier.size === 0 ? vouchFor(content, descriptor) : content;
   }
 
   async has(descriptor: Descriptor, options: ContentOptions = {}): Promise<boolean> {
