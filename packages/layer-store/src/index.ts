@@ -9,6 +9,8 @@ export {
   type SnapshotLayerOptions,
 } from './create-layer.ts';
 export { FileContent, openFileContent, type BlobFiles, type ContentCreator } from './content/file-content.ts';
+export { checkContent, type CheckedBlob, type CheckOptions } from './content/check.ts';
+export { Leases, type Lease, type LeaseInfo, type LeaseOptions } from './content/leases.ts';
 export { collectGarbage, type GarbageOptions, type GarbageReport } from './content/gc.ts';
 export { LayerStoreError, type LayerStoreErrorCode } from './errors.ts';
 export { RESOLVE, type LayerFs } from './fs.ts';

@@ -7,6 +7,7 @@ import { applyLayer, type AppliedLayer } from './apply.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
 import { decompress } from './compression.ts';
 import { openFileContent, type BlobFiles, type ContentCreator } from './content/file-content.ts';
+import { Leases } from './content/leases.ts';
 import {
   createLayer,
   type CreatedLayer,
@@ -69,6 +70,8 @@ export interface UnpackOptions {
 export interface LayerStore extends AsyncDisposable {
   readonly content: ContentStore & ContentCreator;
   readonly snapshots: Snapshotter & LayerStager;
+  /** What garbage collection leaves alone meanwhile; in `<root>/leases`. */
+  readonly leases: Leases;
 
   /**
    * Makes the committed snapshots of an image from its blobs, which must all be in the content store.
@@ -135,6 +138,7 @@ export async function openLayerStore(options: LayerStoreOptions): Promise<LayerS
 class FileLayerStore implements LayerStore {
   readonly content: ContentStore & ContentCreator;
   readonly snapshots: Snapshotter & LayerStager & AsyncDisposable;
+  readonly leases: Leases;
   readonly #fs: LayerFs;
   readonly #policy: ApplyPolicy;
   readonly #flights = new SingleFlight<Digest, SnapshotUsage>();
@@ -149,6 +153,7 @@ class FileLayerStore implements LayerStore {
   ) {
     this.content = content;
     this.snapshots = snapshots;
+    this.leases = new Leases(join(options.root, 'leases'));
     this.#fs = options.fs;
     this.#policy = { ...options.policy, whiteouts: 'overlay', ownership: 'keep', lowerLinks: 'report' };
     this.#workers = options.workers && new UnpackWorkers(options.workers);

@@ -10,6 +10,7 @@ import {
 import { readBytes, type ContentStore } from '@tare/image-spec/content';
 import { z } from 'zod';
 import { LayerStoreError } from '../errors.ts';
+import type { Leases } from './leases.ts';
 import type { Snapshotter } from '../snapshot/snapshotter.ts';
 
 /** Options of {@link collectGarbage}. */
@@ -21,6 +22,8 @@ export interface GarbageOptions {
   roots: Iterable<Descriptor>;
   /** Blobs to keep that no manifest names, or not yet: those of a pull that is under way. */
   keepBlobs?: Iterable<Digest>;
+  /** Whose blobs and snapshots stay, with the parents of these. */
+  leases?: Leases;
   /**
    * Blobs and snapshots younger than this stay, in milliseconds. Default 0. Something that is written after the roots
    * were collected always stays.
@@ -69,6 +72,11 @@ export async function collectGarbage(options: GarbageOptions): Promise<GarbageRe
   const signalOption = signal === undefined ? {} : { signal };
   const marked = await mark(content, options.roots, signalOption);
   for (const digest of options.keepBlobs ?? []) marked.blobs.add(digest);
+  for (const name of (await options.leases?.names()) ?? []) {
+    // a parent of what is held is refused by the snapshotter
+    marked.chains.add(name);
+    if (isDigest(name)) marked.blobs.add(name);
+  }
   const report: GarbageReport = { blobs: [], blobBytes: 0, snapshots: [] };
   // snapshots first: without their blobs they could not be made again, without them the blobs are only blobs
   for (const { name, kind, createdAt } of (await listed(snapshots, signalOption)).reverse()) {

@@ -5,12 +5,15 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { applyLayer } from '../apply.ts';
+import { detectCompression } from '../compression.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import type { PlainError, Reply, Request, UnpackJob } from './protocol.ts';
 
 /** Bytes per read of the blob. */
 const READ_CHUNK = 256 * 1024;
+/** As many as tell how a file is compressed. */
+const MAGIC_BYTES = 6;
 /** Bytes between two words on how far it is. */
 const PROGRESS_BYTES = 1024 * 1024;
 
@@ -55,15 +58,20 @@ async function unpack(fs: LayerFs, job: UnpackJob, signal: AbortSignal, reply: (
   });
 }
 
-/** The bytes of a file, read on this thread: nothing else waits for it. */
+/**
+ * The bytes of a file, read on this thread: nothing else waits for it. Of a gzip file a piece is valid until the next is
+ * asked for; what inflates others may hold on to it.
+ */
 async function* bytesOf(file: string): AsyncGenerator<Uint8Array, void, undefined> {
   const fd = openSync(file, 'r');
   try {
-    for (;;) {
-      const buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
+    let buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
+    for (let reuse: boolean | undefined; ;) {
       const length = readSync(fd, buffer);
       if (length === 0) return;
+      reuse ??= length >= MAGIC_BYTES && detectCompression(buffer) === 'gzip';
       yield buffer.subarray(0, length);
+      if (!reuse) buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
     }
   } finally {
     closeSync(fd);

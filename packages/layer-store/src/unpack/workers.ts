@@ -73,7 +73,7 @@ export class UnpackWorkers implements AsyncDisposable {
       // its descriptors are closed by their owners, through calls that Node.js does not see open them
       trackUnmanagedFds: false,
       // the chunks it handles live outside of the heap; a small young generation keeps it from growing idly
-      resourceLimits: { maxYoungGenerationSizeMb: 16 },
+      resourceLimits: { maxYoungGenerationSizeMb: 4 },
     });
     // heard by the job that runs; without one it only means that the thread is gone
     worker.on('error', () => undefined);
