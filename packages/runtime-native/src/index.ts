@@ -81,3 +81,5 @@ export {
   socketpair,
 } from './unix-socket.ts';
 export type { UnixMessage, UnixSocketType } from './unix-socket.ts';
+export { createUserNamespace, removeUserNamespace } from './user-namespace.ts';
+export type { UserNamespaceMaps } from './user-namespace.ts';

@@ -2,6 +2,16 @@
 import { closeSync } from 'node:fs';
 
 import { load } from '#binding';
+import { nameNamespace } from './user-namespace.ts';
+
+/** Options of {@link createNetworkNamespace}. */
+export interface NetworkNamespaceOptions {
+  /**
+   * Path of the user namespace that it belongs to: who is root there has power over its interfaces, ports and rules.
+   * Default: the one of this process. Needs a process of its own for a moment, some 2 ms.
+   */
+  userNamespace?: string;
+}
 
 /**
  * Makes a new network namespace and binds it to `path`, a file that must not exist yet; its folder must. The namespace
@@ -12,8 +22,10 @@ import { load } from '#binding';
  *
  * @throws {Error} errno codes, `EEXIST` when `path` exists; nothing is left behind
  */
-export function createNetworkNamespace(path: string): Promise<void> {
-  return load().createNetworkNamespace(path);
+export function createNetworkNamespace(path: string, options: NetworkNamespaceOptions = {}): Promise<void> {
+  const { userNamespace } = options;
+  if (userNamespace === undefined) return load().createNetworkNamespace(path);
+  return nameNamespace('network', path, { owner: userNamespace });
 }
 
 /**

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
 import { readSysctl } from '../src/network-namespace.ts';
+import { CAPABILITIES, capabilitySets } from '../src/spec/index.ts';
 import type { Spec } from '../src/spec/index.ts';
 import { collect, runToEnd, shellSpec } from '../src/testing/index.ts';
 import { describeContainers, leftovers, makeLab } from './rootfs.ts';
@@ -44,36 +45,54 @@ describeContainers('an attacker', () => {
     options: ['rbind', 'rw'],
   });
 
+  /** In a user namespace. */
+  function remap({ linux }: Spec): void {
+    const maps = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+    linux!.namespaces!.push({ type: 'user' });
+    linux!.uidMappings = maps;
+    linux!.gidMappings = maps;
+  }
+
   const outcome = (spec: Spec): Promise<{ stdout: string } | { code: string; errnoCode?: string }> =>
     runToEnd(lab.runtime, 'c', { spec });
 
   // CVE-2016-9962, CVE-2019-5736
-  it('in the same pid namespace sees and gets nothing of a process that is being set up', async () => {
-    const victim = await lab.runtime.create('victim', { spec: shellSpec(lab.rootfs, 'sleep 1000') });
-    await victim.start();
-    // a second container that has got as far as its gate, with the same user and the same capabilities
-    const spec = shellSpec(lab.rootfs, 'true', ({ linux }) => {
-      linux!.namespaces!.find(({ type }) => type === 'pid')!.path = `/proc/${victim.pid}/ns/pid`;
-    });
-    const waiting = await lab.runtime.create('c', { spec });
-    const script = `
-      for p in /proc/[0-9]*; do
-        case $(cat $p/comm) in tare-monitor) ;; *) continue;; esac
-        echo found
-        ls $p/cwd/ $p/root/ $p/fd/3/ && echo listed
-        for l in $p/exe $p/cwd $p/fd/*; do readlink $l && echo read; done
-        cat $p/environ $p/maps | grep -q . && echo leaked
-        (: >> $p/exe) && echo overwrote
-      done 2>/dev/null`;
-    await using spy = await victim.exec({
-      args: ['sh', '-c', script],
-      env: ['PATH=/bin'],
-      capabilities: spec.process!.capabilities!,
-    });
-    expect((await collect(await spy.attach())).stdout).toBe('found\n');
-    await waiting.delete({ force: true });
-    await victim.delete({ force: true });
-  });
+  it.each(['as root', 'as root of the same user namespace'] as const)(
+    'in the same pid namespace sees and gets nothing of a process that is being set up, %s',
+    async (who) => {
+      const mapped = who !== 'as root';
+      const victimSpec = shellSpec(lab.rootfs, 'sleep 1000', (made) => mapped && remap(made));
+      const victim = await lab.runtime.create('victim', { spec: victimSpec });
+      await victim.start();
+      // a second container that has got as far as its gate, with the same user and the same capabilities
+      const spec = shellSpec(lab.rootfs, 'true', (made) => {
+        if (mapped) remap(made);
+        for (const kind of ['pid', 'user'] as const) {
+          const namespace = made.linux!.namespaces!.find(({ type }) => type === kind);
+          if (namespace) namespace.path = `/proc/${victim.pid}/ns/${kind}`;
+        }
+      });
+      const waiting = await lab.runtime.create('c', { spec });
+      const script = `
+        for p in /proc/[0-9]*; do
+          case $(cat $p/comm) in tare-monitor) ;; *) continue;; esac
+          echo found
+          ls $p/cwd/ $p/root/ $p/fd/3/ && echo listed
+          for l in $p/exe $p/cwd $p/fd/*; do readlink $l && echo read; done
+          cat $p/environ $p/maps | grep -q . && echo leaked
+          (: >> $p/exe) && echo overwrote
+        done 2>/dev/null`;
+      await using spy = await victim.exec({
+        args: ['sh', '-c', script],
+        env: ['PATH=/bin'],
+        // in its own user namespace it may have any
+        capabilities: mapped ? capabilitySets([...CAPABILITIES]) : spec.process!.capabilities!,
+      });
+      expect((await collect(await spy.attach())).stdout).toBe('found\n');
+      await waiting.delete({ force: true });
+      await victim.delete({ force: true });
+    },
+  );
 
   // CVE-2017-5226
   it('has no terminal of the caller to push characters into', async () => {

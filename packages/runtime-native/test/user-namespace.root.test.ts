@@ -1,5 +1,13 @@
 /** Containers whose root is somebody else outside, made by root: what Docker calls userns-remap. */
-import { chmodSync, mkdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
@@ -7,6 +15,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { detectCgroups } from '../src/cgroups/layout.ts';
 import { createNetworkNamespace, removeNetworkNamespace } from '../src/network-namespace.ts';
 import type { Container, Mount } from '../src/runtime.ts';
+import { createUserNamespace, removeUserNamespace } from '../src/user-namespace.ts';
 import type { Spec } from '../src/spec/index.ts';
 import { collect, runToEnd, shellSpec } from '../src/testing/index.ts';
 import type { RunResult } from '../src/testing/index.ts';
@@ -186,6 +195,49 @@ describeContainers('a container in a user namespace', () => {
       );
     } finally {
       await removeNetworkNamespace(path);
+    }
+  });
+
+  it('shares a user namespace with a name, and has power over a network namespace that belongs to it', async () => {
+    const [user, net] = ['user', 'net'].map((name) => join(lab.directory, `ns-${name}`)) as [string, string];
+    await createUserNamespace(user, { uidMappings: maps, gidMappings: maps });
+    await createNetworkNamespace(net, { userNamespace: user });
+    try {
+      const change = (made: Spec): void => {
+        const { namespaces } = made.linux!;
+        namespaces!.find(({ type }) => type === 'user')!.path = user;
+        namespaces!.find(({ type }) => type === 'network')!.path = net;
+        for (const set of Object.values(made.process!.capabilities!)) set.push('CAP_NET_ADMIN');
+      };
+      const script =
+        'readlink /proc/self/ns/user; readlink /proc/self/ns/net; ip link set lo mtu 1234; cat /sys/class/net/lo/mtu';
+      for (let round = 0; round < 2; round++) {
+        expect(await out(script, change)).toBe(
+          `user:[${statSync(user).ino}]\nnet:[${statSync(net).ino}]\n1234`,
+        );
+      }
+      // of one that belongs to the host it has none
+      const { stderr } = await sh(script, (made) => {
+        change(made);
+        made.linux!.namespaces!.find(({ type }) => type === 'network')!.path = '/proc/self/ns/net';
+      });
+      expect(stderr).toContain('Operation not permitted');
+      await expect(createUserNamespace(user, { uidMappings: maps, gidMappings: maps })).rejects.toMatchObject(
+        {
+          code: 'EEXIST',
+        },
+      );
+      await expect(createNetworkNamespace(`${net}2`, { userNamespace: '/dev/null' })).rejects.toMatchObject({
+        code: 'EINVAL',
+      });
+      expect(existsSync(`${net}2`)).toBe(false);
+      const overlap = [...maps, ...maps];
+      const wrong = createUserNamespace(`${user}2`, { uidMappings: overlap, gidMappings: maps });
+      await expect(wrong).rejects.toMatchObject({ code: 'EINVAL' });
+      expect(existsSync(`${user}2`)).toBe(false);
+    } finally {
+      await removeNetworkNamespace(net);
+      await removeUserNamespace(user);
     }
   });
 

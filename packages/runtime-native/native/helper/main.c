@@ -7,6 +7,8 @@
  *                           N more: see STDIO_CONSOLE, and what the process shall inherit as 3, 4, …
  *   tare-init hook DIRECTORY PROGRAM NAME …
  *                           runs a hook of the runtime's namespaces in a session of its own, called NAME
+ *   tare-init namespace user|network
+ *                           keeps a new namespace until its stdin ends; descriptor 3: the user namespace it belongs to
  *   tare-init check-plan    reads a plan from stdin; says whether it would be accepted
  *   tare-init operations    prints the table of operations
  *   tare-init -- PROGRAM …  runs a program as pid 1 should: inside a container, where the file is bound for this
@@ -21,6 +23,7 @@
 #include <unistd.h>
 
 #include "monitor.h"
+#include "keeper.h"
 #include "reaper.h"
 #include "util.h"
 
@@ -112,6 +115,8 @@ int main(int argc, char **argv)
 		return reaper_run(argv + 2);
 	if (strcmp(role, "hook") == 0 && argc > 4)
 		return run_hook_program(argv + 2);
+	if (strcmp(role, "namespace") == 0 && argc > 2)
+		return keep_namespace(argv[2]);
 	if (strcmp(role, "check-plan") == 0)
 		return check_plan();
 	if (strcmp(role, "operations") == 0)
