@@ -25,6 +25,8 @@ import { eventRoutes } from './http/routes/events.ts';
 import { importFrom, imageFilesRoutes } from './http/routes/image-files.ts';
 import { imageRoutes } from './http/routes/images.ts';
 import { jobRoutes } from './http/routes/jobs.ts';
+import { listenForMetrics } from './http/metrics-listener.ts';
+import { metricsRoutes } from './http/routes/metrics.ts';
 import { refusedRoutes } from './http/routes/refused.ts';
 import { registryRoutes } from './http/routes/registries.ts';
 import { systemRoutes } from './http/routes/system.ts';
@@ -35,15 +37,18 @@ import { sweepImages } from './images/prune.ts';
 import { Puller, type LayerUnpacker } from './images/pull.ts';
 import { Pusher } from './images/push.ts';
 import type { OpenRepository, SearchRegistry } from './images/remote.ts';
-import { JobQueue } from './jobs/job-queue.ts';
+import { JobQueue, type JobObserver } from './jobs/job-queue.ts';
 import { BuildCache } from './builder/cache.ts';
 import { CacheMounts } from './builder/cache-mounts.ts';
 import { BuildCacheTable } from './state/build-cache-table.ts';
+import { EventsTable } from './state/events-table.ts';
 import { StateDb } from './state/db.ts';
 import { ImagesTable } from './state/images-table.ts';
 import { migrations } from './state/migrations.ts';
 import type { InheritedSocket } from './system/service-manager.ts';
 import { SystemInfo, type Login } from './system/system-info.ts';
+import { Metrics } from './telemetry/metrics.ts';
+import { traced } from './telemetry/traces.ts';
 import { ENGINE_VERSION } from './version.ts';
 
 /** The implementations an engine is made of. They stay their maker's to dispose of, after the engine. */
@@ -122,14 +127,17 @@ export class Engine implements AsyncDisposable {
     } = parts;
 
     const db = resources.use(StateDb.open(join(config.dataRoot, 'state.db'), migrations));
-    const events = new EventBus();
-    const jobs = resources.use(
-      new JobQueue({
-        started: (job) => log.debug({ job: job.id, kind: job.kind, subject: job.subject }, 'job started'),
-        ended: (job) =>
-          log.debug({ job: job.id, kind: job.kind, state: job.state, error: job.error }, 'job ended'),
-      }),
-    );
+    const metrics = new Metrics();
+    const events = new EventBus({
+      store: new EventsTable(db),
+      observer: (event) => metrics.event(event),
+    });
+    const logged: JobObserver = {
+      started: (job) => log.debug({ job: job.id, kind: job.kind, subject: job.subject }, 'job started'),
+      ended: (job) =>
+        log.debug({ job: job.id, kind: job.kind, state: job.state, error: job.error }, 'job ended'),
+    };
+    const jobs = resources.use(new JobQueue({ observers: [logged, metrics], around: traced }));
 
     const images = new Images({
       table: new ImagesTable(db),
@@ -200,6 +208,7 @@ export class Engine implements AsyncDisposable {
       ...systemRoutes(system),
       ...eventRoutes(events),
       ...jobRoutes(jobs),
+      ...metricsRoutes(metrics),
       ...imageRoutes({ images, storageDriver: snapshotterName }),
       ...imageFilesRoutes(imageFiles),
       ...buildRoutes(builder),
@@ -215,6 +224,15 @@ export class Engine implements AsyncDisposable {
       ...refusedRoutes(),
     ];
 
+    metrics.add({
+      version: ENGINE_VERSION,
+      architecture: system.architecture,
+      containers: () => containers.counts(),
+    });
+    if (config.metricsAddress !== undefined) {
+      const listener = resources.use(await listenForMetrics(metrics, config.metricsAddress));
+      log.info({ address: listener.address }, 'metrics are served');
+    }
     const http = resources.use(new HttpServer({ routes, jobs, log, serverVersion: ENGINE_VERSION }));
     const addresses: string[] = [];
     for (const host of config.hosts) {

@@ -8,6 +8,7 @@ import { execRoutes } from '../src/http/routes/exec.ts';
 import { imageFilesRoutes } from '../src/http/routes/image-files.ts';
 import { imageRoutes } from '../src/http/routes/images.ts';
 import { jobRoutes } from '../src/http/routes/jobs.ts';
+import { metricsRoutes } from '../src/http/routes/metrics.ts';
 import { networkRoutes } from '../src/http/routes/networks.ts';
 import { refusedRoutes } from '../src/http/routes/refused.ts';
 import { registryRoutes } from '../src/http/routes/registries.ts';
@@ -26,6 +27,7 @@ export const allRoutes = [
   ...imageFilesRoutes({} as never),
   ...imageRoutes(nothing),
   ...jobRoutes(nothing),
+  ...metricsRoutes(nothing),
   ...networkRoutes(nothing, nothing),
   ...refusedRoutes(),
   ...registryRoutes(nothing),

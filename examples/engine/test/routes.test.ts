@@ -29,6 +29,7 @@ describe('the routes', () => {
         'image-files',
         'images',
         'jobs',
+        'metrics',
         'networks',
         'refused',
         'registries',

@@ -32,6 +32,7 @@ export const REPLIES: Readonly<Record<string, ReplySchema>> = {
   'GET /system/df': json(system.diskUsage),
   'GET /events': lines(system.event),
   'GET /plugins': json(z.array(z.never())),
+  'GET /metrics': none,
   'GET /jobs': json(z.array(system.job)),
   'GET /jobs/:id': json(system.job),
   'DELETE /jobs/:id': json(system.job),

@@ -5,6 +5,7 @@ import { posix } from 'node:path';
 
 import { invalid, notFound } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
+import { step } from '../jobs/current.ts';
 import { checkLogOptions } from '../logs/drivers.ts';
 import { portMappings } from '../networks/ports.ts';
 import { formatTime, nowNs } from '../time.ts';
@@ -109,8 +110,8 @@ export async function createContainer(
     await removeAnonymousVolumes(world, record.mounts);
   });
   await allSettled([
-    world.snapshotter.prepare(id, image.chainId, { signal: job.signal }),
-    prepareMounts(world, record, job.signal),
+    step('snapshot', () => world.snapshotter.prepare(id, image.chainId, { signal: job.signal })),
+    step('mounts', () => prepareMounts(world, record, job.signal)),
     prepareFiles(world, id),
   ]);
   await copyUp(world, record, job.signal);

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 
 import { conflict } from '../errors.ts';
 import type { Filters } from '../filters.ts';
+import { step } from '../jobs/current.ts';
 import { runAll } from '../settle.ts';
 import { removeSnapshots } from './mount-sources.ts';
 import { tearDown } from './start.ts';
@@ -34,7 +35,7 @@ export async function removeContainer(
   try {
     await runAll([
       () => tearDown(world, container),
-      () => removeSnapshots(world, record),
+      () => step('snapshot', () => removeSnapshots(world, record)),
       () => rm(containerFiles(world.paths, container.id).directory, { recursive: true, force: true }),
     ]);
   } catch (error) {

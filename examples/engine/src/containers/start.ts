@@ -4,6 +4,7 @@ import type { Container, LogFile } from '@tare/runtime-native';
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { conflict, messageOf, notModified } from '../errors.ts';
+import { step } from '../jobs/current.ts';
 import type { ContainerLog } from '../logs/drivers.ts';
 import { allSettled } from '../settle.ts';
 import { formatTime, nowNs } from '../time.ts';
@@ -88,7 +89,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
 
   const [rootfs] = await allSettled([
     world.snapshotter.mounts(record.id),
-    ownSandbox ? world.sandboxes.create(files.sandbox) : undefined,
+    ownSandbox ? step('sandbox', () => world.sandboxes.create(files.sandbox)) : undefined,
   ]);
   if (ownSandbox) undo.defer(() => world.sandboxes.remove(files.sandbox));
   writeEtcFiles(world, container);
@@ -96,7 +97,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   undo.defer(() => closeSharedMemory(world, record));
   await openSharedMemory(world, record);
   undo.defer(() => world.volumes.release(record.id));
-  await using sources = await openMountSources(world, record);
+  await using sources = await step('mounts', () => openMountSources(world, record));
   const spec = runtimeSpec(record, specInputs(world, record, rootfs, sources.byDestination));
   spec.process?.env?.push(...container.lentEnv);
   undo.defer(() => detachNetworks(world, container));
@@ -106,29 +107,34 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   const log = logOf(world, record);
   if (log) await mkdir(dirname(log.path), { recursive: true, mode: 0o710 });
   // the kernel does not care which comes first, and the client waits for both
-  const creating = world.runtime.create(record.id, {
-    spec,
-    rootfs,
-    stdio: {
-      terminal: config.Tty === true,
-      openStdin: config.OpenStdin === true,
-      stdinOnce: config.StdinOnce === true,
-      ...(size ? { consoleSize: { columns: size.width, rows: size.height } } : {}),
-      ...(log ? { log: logFile(log) } : {}),
-    },
-  });
+  const creating = step('runtime', () =>
+    world.runtime.create(record.id, {
+      spec,
+      rootfs,
+      stdio: {
+        terminal: config.Tty === true,
+        openStdin: config.OpenStdin === true,
+        stdinOnce: config.StdinOnce === true,
+        ...(size ? { consoleSize: { columns: size.width, rows: size.height } } : {}),
+        ...(log ? { log: logFile(log) } : {}),
+      },
+    }),
+  );
   undo.defer(async () => {
     const made = await creating.catch(() => undefined);
     await made?.delete({ force: true });
   });
-  const connecting = attachNetworks(world, container).then(() => world.nameServers.settle(container));
+  const connecting = step('network', async () => {
+    await attachNetworks(world, container);
+    await world.nameServers.settle(container);
+  });
   const [handle] = await allSettled([creating, connecting]);
   writeEtcFiles(world, container);
   // endpoints survive a crash from here on: the next start finds them in the row
   world.store.saveState(container);
 
   await allSettled([...container.clients].map((client) => client.connect(handle)));
-  await handle.start();
+  await step('process', () => handle.start());
   undo.move();
   return handle;
 }

@@ -43,10 +43,33 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 type Listener = (event: EngineEvent) => void;
 
+/** Where events are kept over the end of an engine. */
+export interface EventStore {
+  /** Adds an event, and lets go of all but the last `keep`. */
+  add(event: EngineEvent, keep: number): void;
+  /** The last so many, oldest first. */
+  last(count: number): EngineEvent[];
+}
+
+/** What an event bus may have besides. */
+export interface EventBusOptions {
+  store?: EventStore;
+  /** Told of every event. */
+  observer?: (event: EngineEvent) => void;
+}
+
 /** The engine's events. Publishing never waits and never fails. */
 export class EventBus {
-  readonly #history: EngineEvent[] = [];
+  readonly #history: EngineEvent[];
+  readonly #store: EventStore | undefined;
+  readonly #observer: (event: EngineEvent) => void;
   readonly #listeners = new Set<Listener>();
+
+  constructor(options: EventBusOptions = {}) {
+    this.#store = options.store;
+    this.#observer = options.observer ?? (() => undefined);
+    this.#history = this.#store?.last(HISTORY) ?? [];
+  }
 
   /** Listeners now connected. */
   get listeners(): number {
@@ -63,6 +86,8 @@ export class EventBus {
     };
     this.#history.push(event);
     if (this.#history.length > HISTORY) this.#history.shift();
+    this.#store?.add(event, HISTORY);
+    this.#observer(event);
     for (const listener of this.#listeners) listener(event);
     return event;
   }

@@ -31,6 +31,7 @@ import {
   type FetchOptions,
 } from '@tare/image-spec/content';
 import { invalid, notFound } from '../errors.ts';
+import { step } from '../jobs/current.ts';
 import { Limiter } from '../jobs/limiter.ts';
 import type { LayerRow } from '../state/images-table.ts';
 import type { Images } from './images.ts';
@@ -152,7 +153,7 @@ export class Puller {
   ): Promise<void> {
     const images = this.#images;
     const { reference } = request;
-    const root = await source.resolve(referenceTarget(reference), { signal });
+    const root = await step('resolve', () => source.resolve(referenceTarget(reference), { signal }));
     const descriptor = await selectPlatform(source, root, request, signal);
     const manifest = parseImageManifest(
       await readBytes(await source.fetch(descriptor, { signal }), MAX_DOCUMENT_BYTES),
@@ -214,16 +215,18 @@ export class Puller {
     const downloaded = new Map(
       layers.map(({ descriptor: layer }) => [layer.digest, Promise.withResolvers<void>()]),
     );
-    const copy = copyGraph(new LimitedSource(source, this.#downloads, progress), images.content, descriptor, {
-      // the limit over all pulls is kept by LimitedSource
-      concurrency: Math.max(1, layers.length + 1),
-      signal: all,
-      onEvent: ({ kind, descriptor: { digest } }) => {
-        if (kind === 'done') progress.done(digest, 'Download complete');
-        if (kind === 'done' || kind === 'exists') downloaded.get(digest)?.resolve();
-      },
-    });
-    const unpack = this.#unpackAll(layers, downloaded, progress, all);
+    const copy = step('download', () =>
+      copyGraph(new LimitedSource(source, this.#downloads, progress), images.content, descriptor, {
+        // the limit over all pulls is kept by LimitedSource
+        concurrency: Math.max(1, layers.length + 1),
+        signal: all,
+        onEvent: ({ kind, descriptor: { digest } }) => {
+          if (kind === 'done') progress.done(digest, 'Download complete');
+          if (kind === 'done' || kind === 'exists') downloaded.get(digest)?.resolve();
+        },
+      }),
+    );
+    const unpack = step('unpack', () => this.#unpackAll(layers, downloaded, progress, all));
     try {
       const [sizes] = await Promise.all([unpack, copy]);
       images.table.put(

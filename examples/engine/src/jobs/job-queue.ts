@@ -1,9 +1,12 @@
 /** Every Job of the engine: starts them, lists them, cancels them, waits for them. */
 import { conflict, notFound, unavailable } from '../errors.ts';
+import { within } from './current.ts';
 import { Job, type JobOptions, type JobRecord } from './job.ts';
 
-/** How many ended Jobs are remembered. */
-const HISTORY = 256;
+/** How many ended Jobs are remembered, their steps among them. */
+const HISTORY = 1024;
+
+export type { JobRecord };
 
 /** Told when a Job starts and when it has ended. */
 export interface JobObserver {
@@ -11,15 +14,20 @@ export interface JobObserver {
   ended?(job: JobRecord): void;
 }
 
+/** Runs the work of a Job, with something around it: a trace. */
+export type JobAround = <T>(job: Job, work: () => Promise<T>) => Promise<T>;
+
 /** Runs Jobs. Disposing of it refuses new ones, cancels what runs and waits for it. */
 export class JobQueue implements AsyncDisposable {
   readonly #running = new Map<string, { job: Job; done: Promise<void> }>();
   readonly #history: JobRecord[] = [];
-  readonly #observer: JobObserver;
+  readonly #observers: readonly JobObserver[];
+  readonly #around: JobAround;
   #closed = false;
 
-  constructor(observer: JobObserver = {}) {
-    this.#observer = observer;
+  constructor(options: { observers?: readonly JobObserver[]; around?: JobAround } = {}) {
+    this.#observers = options.observers ?? [];
+    this.#around = options.around ?? ((_job, work) => work());
   }
 
   /**
@@ -28,19 +36,21 @@ export class JobQueue implements AsyncDisposable {
    * @throws {EngineError} `UNAVAILABLE` once the engine is shutting down
    */
   async run<T>(kind: string, work: (job: Job) => Promise<T> | T, options: JobOptions = {}): Promise<T> {
-    if (this.#closed) throw unavailable('the engine is shutting down');
+    if (this.#closed && !options.parent) throw unavailable('the engine is shutting down');
     const job = new Job(kind, options);
     const done = Promise.withResolvers<void>();
     this.#running.set(job.id, { job, done: done.promise });
-    this.#observer.started?.(job.record());
+    for (const observer of this.#observers) observer.started?.(job.record());
+    const below = <S>(step: string, stepWork: (job: Job) => Promise<S> | S): Promise<S> =>
+      this.run(`${kind}.${step}`, stepWork, { parent: job, subject: job.record().subject });
     try {
-      return await job.execute(work);
+      return await this.#around(job, () => within({ job, below }, () => job.execute(work)));
     } finally {
       this.#running.delete(job.id);
       const record = job.record();
       this.#history.push(record);
       if (this.#history.length > HISTORY) this.#history.shift();
-      this.#observer.ended?.(record);
+      for (const observer of this.#observers) observer.ended?.(record);
       done.resolve();
     }
   }

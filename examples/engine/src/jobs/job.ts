@@ -14,7 +14,7 @@ export interface JobProgress {
 /** What a Job is started with. */
 export interface JobOptions {
   /** What the Job works on: an image reference, a container id. */
-  subject?: string;
+  subject?: string | undefined;
   /** The Job that asked for this one; cancelling it cancels this one. */
   parent?: Job;
   /** Aborting it cancels the Job. */

@@ -2,6 +2,7 @@
 import { containersMigrations } from './containers-table.ts';
 import type { Migration } from './db.ts';
 import { buildCacheMigrations } from './build-cache-table.ts';
+import { eventsMigrations } from './events-table.ts';
 import { imagesMigrations } from './images-table.ts';
 import { networksMigrations } from './networks-table.ts';
 import { volumesMigrations } from './volumes-table.ts';
@@ -13,4 +14,5 @@ export const migrations: readonly Migration[] = [
   ...networksMigrations,
   ...volumesMigrations,
   ...buildCacheMigrations,
+  ...eventsMigrations,
 ];

@@ -45,6 +45,11 @@ export class SystemInfo implements SystemService {
     return this.#id;
   }
 
+  /** Go's name of the processor: `amd64`. */
+  get architecture(): string {
+    return this.#host.architecture;
+  }
+
   version(): Record<string, unknown> {
     const host = this.#host;
     return {

@@ -100,9 +100,9 @@ describe('JobQueue', () => {
 
   it('refuses new jobs once it is closed, and remembers only the last ones', async () => {
     const jobs = new JobQueue();
-    for (let i = 0; i < 300; i += 1) await jobs.run('x', () => undefined, { subject: String(i) });
-    expect(jobs.list()).toHaveLength(256);
-    expect(jobs.list().at(-1)?.subject).toBe('299');
+    for (let i = 0; i < 1100; i += 1) await jobs.run('x', () => undefined, { subject: String(i) });
+    expect(jobs.list()).toHaveLength(1024);
+    expect(jobs.list().at(-1)?.subject).toBe('1099');
     await jobs[Symbol.asyncDispose]();
     await expect(jobs.run('x', () => undefined)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
   });
