@@ -9,6 +9,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { COMPONENTS, componentPath, fetchComponents } from '../test/lab/debian.ts';
+import { fetchDebianBase } from '../test/lab/debian-base.ts';
 import { prepareMachine } from '../test/lab/vm/machine.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -44,6 +45,13 @@ async function reportComponents() {
   for (const { component, reason } of missing) {
     process.stdout.write(`not here: ${component.name} (Debian package ${component.package}): ${reason}\n`);
     process.stdout.write(`  not tested without it: ${component.costs}\n`);
+  }
+  if (full) {
+    await fetchDebianBase().catch((error) =>
+      process.stdout.write(
+        `not here: a Debian base: ${error.message}\n  not tested without it: builds of real projects\n`,
+      ),
+    );
   }
   // made here: the tests themselves run without a way to Debian
   if (args.length === 0 || args.some((arg) => arg.includes('vm'))) {
