@@ -1,5 +1,6 @@
 export { packTree, type PackOptions } from './archive/pack.ts';
 export { applyLayer, extractTar, type AppliedLayer, type ApplyOptions } from './apply.ts';
+export type { IdMap, IdRange } from './apply/id-map.ts';
 export type { ApplyPolicy, ApplyReport, LowerLink, SkippedItem } from './apply/policy.ts';
 export { decompress, detectCompression, type Compression } from './compression.ts';
 export {

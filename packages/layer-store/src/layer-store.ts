@@ -130,6 +130,7 @@ export async function openLayerStore(options: LayerStoreOptions): Promise<LayerS
     (await openOverlaySnapshotter(join(root, 'snapshots'), {
       fs: options.fs,
       overlayXattrs: options.policy?.overlayXattrs ?? 'trusted',
+      idMap: options.policy?.idMap,
       ...signalOption,
     }));
   return new FileLayerStore(content, snapshots, options);

@@ -222,6 +222,51 @@ describe.skipIf(!isRoot)('a layer store', () => {
     expect(inSnapshots('t')).toEqual([]);
   });
 
+  test('owners are shifted for a user namespace, and shifted back in the layers that come of it', async () => {
+    const idMap = {
+      uids: [
+        { containerID: 0, hostID: 100_000, size: 1000 },
+        { containerID: 65_534, hostID: 165_534, size: 1 },
+      ],
+      gids: [{ containerID: 0, hostID: 200_000, size: 1000 }],
+    };
+    await using store = await openLayerStore({ root, fs: layerFs, policy: { idMap } });
+    const layers = [
+      new TarBuilder()
+        .directory('home', { uid: 999, gid: 999 })
+        .file('home/f', 'x', { uid: 65_534, gid: 1, mode: 0o4755 })
+        .symlink('l', 'home', { uid: 2, gid: 3 }),
+      new TarBuilder().file('home/implied/g').hardlink('again', 'home/f'),
+    ];
+    const top = await store.unpack(await Promise.all(layers.map((l) => pushLayer(store.content, l))));
+    const mounts = await store.snapshots.prepare('c', top);
+    const look = 'stat -c "%n %u:%g %a" . home home/f home/implied home/implied/g l again';
+    expect(await runMounted(mounts, `${look}; touch new; chown 100005:200006 new`)).toBe(
+      [
+        '. 100000:200000 755',
+        'home 100999:200999 755',
+        'home/f 165534:200001 4755',
+        'home/implied 100000:200000 755',
+        'home/implied/g 100000:200000 644',
+        'l 100002:200003 777',
+        'again 165534:200001 4755',
+        '',
+      ].join('\n'),
+    );
+    const owners: string[] = [];
+    const reader = new TarReader({
+      entry: ({ name, uid, gid }) => owners.push(`${name} ${uid}:${gid}`),
+      data: () => undefined,
+      entryEnd: () => undefined,
+    });
+    for await (const chunk of store.snapshots.diff('c')) reader.write(chunk);
+    expect(owners).toEqual(['new 5:6']);
+    await runMounted(mounts, 'touch stray');
+    await expect(Array.fromAsync(store.snapshots.diff('c'))).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+    const outside = await pushLayer(store.content, new TarBuilder().file('f', '', { uid: 5_000 }));
+    await expect(store.unpack([outside])).rejects.toMatchObject({ code: 'UNSUPPORTED' });
+  });
+
   test('a directory that a layer lists replaces a link below', async () => {
     const output = await look(
       [

@@ -53,6 +53,7 @@ export class LayerApplier implements TarSink, Disposable {
       overlayXattrs: policy.overlayXattrs ?? 'trusted',
       ownership: policy.ownership ?? 'keep',
       owner: policy.owner,
+      idMap: policy.idMap,
       replace: policy.replace ?? 'any',
       base: policy.base ?? '',
       unsupported: policy.unsupported ?? 'fail',

@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import { printable, type ByteString, type TarEntry } from '../tar/entry.ts';
+import { toHost } from './id-map.ts';
 import { fsName, join, type Directory } from './directory-tree.ts';
 import type { FullPolicy, SkippedItem } from './policy.ts';
 import { isLayerXattr } from './xattrs.ts';
@@ -92,7 +93,10 @@ export class MetadataWriter {
   }
 
   #owner(entry: { uid: number; gid: number }): { uid: number; gid: number } | undefined {
-    return this.#policy.owner ?? (this.#policy.ownership === 'keep' ? entry : undefined);
+    const { owner, ownership, idMap } = this.#policy;
+    if (owner !== undefined) return owner;
+    if (ownership !== 'keep') return undefined;
+    return idMap === undefined ? entry : toHost(idMap, entry);
   }
 
   #mode(entry: TarEntry): number {

@@ -1,5 +1,6 @@
 /** How a layer is unpacked, and what came of it. */
 import type { ByteString } from '../tar/entry.ts';
+import type { IdMap } from './id-map.ts';
 
 /** How members reach the disk. */
 export interface ApplyPolicy {
@@ -13,6 +14,11 @@ export interface ApplyPolicy {
   overlayXattrs?: 'trusted' | 'user';
   /** `'keep'` (default) sets uid and gid; `'caller'` leaves all files to the caller, and drops setuid and setgid. */
   ownership?: 'keep' | 'caller';
+  /**
+   * Shifts owners, for containers whose users are others on the host. An id that no range holds is refused
+   * (`UNSUPPORTED`). Default: ids are the same on both sides.
+   */
+  idMap?: IdMap | undefined;
   /** Owner of everything, whatever the archive says. Default: as `ownership` says. */
   owner?: { uid: number; gid: number } | undefined;
   /**
@@ -40,7 +46,8 @@ export interface ApplyPolicy {
 }
 
 /** A policy with its defaults filled in. */
-export type FullPolicy = Required<Omit<ApplyPolicy, 'owner'>> & Pick<ApplyPolicy, 'owner'>;
+export type FullPolicy = Required<Omit<ApplyPolicy, 'owner' | 'idMap'>> &
+  Pick<ApplyPolicy, 'owner' | 'idMap'>;
 
 /** Something of the archive that is not on disk, and why. */
 export interface SkippedItem {

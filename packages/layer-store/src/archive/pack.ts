@@ -9,6 +9,7 @@ import * as fs from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { fsName, join, type Directory } from '../apply/directory-tree.ts';
+import { toContainer, type IdMap } from '../apply/id-map.ts';
 import { isLayerXattr } from '../apply/xattrs.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import { RESOLVE, type LayerFs } from '../fs.ts';
@@ -46,6 +47,8 @@ export interface PackOptions {
   without?: ReadonlySet<ByteString>;
   /** Of the directory itself, only the content is listed, each name after `as` and a slash. Default false. */
   contentOnly?: boolean;
+  /** Shifts owners of the host back to those of the image. Default: ids are the same on both sides. */
+  idMap?: IdMap | undefined;
   /** Owner of everything. Default: as it is. */
   owner?: { uid: number; gid: number };
   /** Permission bits of a file, in place of its own. Default: as they are. */
@@ -339,13 +342,15 @@ class Packer implements Disposable {
   #entry(name: ByteString, stat: fs.BigIntStats): TarEntry {
     const type = tarTypeOf(stat)!;
     const device = type === 'character-device' || type === 'block-device';
-    const { owner, mtimeNs = stat.mtimeNs, maxMtimeNs, modeOf } = this.#options;
+    const { mtimeNs = stat.mtimeNs, maxMtimeNs, modeOf, idMap } = this.#options;
+    const own = { uid: Number(stat.uid), gid: Number(stat.gid) };
+    const owner = this.#options.owner ?? (idMap === undefined ? own : toContainer(idMap, own));
     const entry: TarEntry = {
       name,
       type,
       mode: Number(stat.mode & 0o7777n),
-      uid: owner?.uid ?? Number(stat.uid),
-      gid: owner?.gid ?? Number(stat.gid),
+      uid: owner.uid,
+      gid: owner.gid,
       size: type === 'file' ? Number(stat.size) : 0,
       mtimeNs: maxMtimeNs !== undefined && mtimeNs > maxMtimeNs ? maxMtimeNs : mtimeNs,
       atimeNs: undefined,

@@ -66,8 +66,9 @@ export class CopySnapshotter extends StoredSnapshotter {
     const { signal } = options;
     yield* packTree(fd!, {
       fs: this.fs,
+      idMap: this.idMap,
       exclude: (path) => !kept.has(path),
-      ...(sameRoot(tree, below) ? {} : { as: '.' }),
+      ...(sameRoot(tree, below, this.idMap) ? {} : { as: '.' }),
       endMark: false,
       ...(signal === undefined ? {} : { signal }),
     });
@@ -78,7 +79,7 @@ export class CopySnapshotter extends StoredSnapshotter {
     const record = await this.existing(name, options);
     using opened = new DisposableStack();
     const [fd] = openAll(opened, [this.#shown(record)]);
-    yield* packTree(fd!, { fs: this.fs, as: '.', ...options });
+    yield* packTree(fd!, { fs: this.fs, idMap: this.idMap, as: '.', ...options });
   }
 
   protected populate(record: SnapshotRecord): void {

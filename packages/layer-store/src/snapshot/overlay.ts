@@ -72,8 +72,9 @@ export class OverlaySnapshotter extends StoredSnapshotter {
     const [fd] = openAll(opened, [layer]);
     yield* packTree(fd!, {
       fs: this.fs,
+      idMap: this.idMap,
       overlayXattrs: this.overlayXattrs,
-      ...(sameRoot(layer, this.lowers(record.parent)[0]) ? {} : { as: '.' }),
+      ...(sameRoot(layer, this.lowers(record.parent)[0], this.idMap) ? {} : { as: '.' }),
       ...options,
     });
   }
@@ -82,7 +83,14 @@ export class OverlaySnapshotter extends StoredSnapshotter {
     const record = await this.existing(name, options);
     using opened = new DisposableStack();
     const [top, ...below] = openAll(opened, [this.layer(record), ...this.lowers(record.parent)]);
-    yield* packTree(top!, { fs: this.fs, overlayXattrs: this.overlayXattrs, below, as: '.', ...options });
+    yield* packTree(top!, {
+      fs: this.fs,
+      idMap: this.idMap,
+      overlayXattrs: this.overlayXattrs,
+      below,
+      as: '.',
+      ...options,
+    });
   }
 
   protected populate(record: SnapshotRecord): void {

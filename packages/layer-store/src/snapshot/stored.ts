@@ -21,6 +21,7 @@ import {
 import { mkdir, rename } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { syncDirectory } from '../content/ingest.ts';
+import { toHost, type IdMap } from '../apply/id-map.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import { thisOwner } from '../owner.ts';
@@ -39,6 +40,8 @@ import type { LayerStager, StagedLayer, UnpackedLayer } from './stage.ts';
 export interface StoredOptions extends SnapshotOptions {
   /** Calls that settling a layer needs. */
   fs: LayerFs;
+  /** How owners of the layers' files are shifted on disk: as the layers were unpacked. Default: not at all. */
+  idMap?: IdMap | undefined;
 }
 
 /** An open root. */
@@ -83,6 +86,7 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
   protected readonly fs: LayerFs;
   /** Name space of overlay's marks in staged layers. */
   protected readonly overlayXattrs: 'trusted' | 'user';
+  protected readonly idMap: IdMap | undefined;
   readonly #table: SnapshotTable;
   #closed = false;
 
@@ -90,6 +94,7 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
     this.root = stored.root;
     this.#table = stored.table;
     this.fs = options.fs;
+    this.idMap = options.idMap;
     this.overlayXattrs = options.overlayXattrs ?? 'trusted';
   }
 
@@ -333,7 +338,9 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
   #makeRoot(layer: string, below: string | undefined): void {
     mkdirSync(layer, 0o755);
     const stat = below === undefined ? undefined : statSync(below);
-    if (process.geteuid?.() === 0) chownSync(layer, stat?.uid ?? 0, stat?.gid ?? 0);
+    const root = { uid: 0, gid: 0 };
+    const { uid, gid } = stat ?? (this.idMap === undefined ? root : toHost(this.idMap, root));
+    if (process.geteuid?.() === 0) chownSync(layer, uid, gid);
     // not left to mkdir, which minds the umask
     chmodSync(layer, (stat?.mode ?? 0o755) & 0o7777);
     if (stat !== undefined) utimesSync(layer, stat.atime, stat.mtime);
@@ -354,9 +361,10 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
 }
 
 /** Whether the root of the file system looks the same with a layer and without it; times do not count. */
-export function sameRoot(layer: string, below: string | undefined): boolean {
+export function sameRoot(layer: string, below: string | undefined, idMap: IdMap | undefined): boolean {
   const own = statSync(layer);
-  const other = below === undefined ? { mode: constants.S_IFDIR | 0o755, uid: 0, gid: 0 } : statSync(below);
+  const root = idMap === undefined ? { uid: 0, gid: 0 } : toHost(idMap, { uid: 0, gid: 0 });
+  const other = below === undefined ? { mode: constants.S_IFDIR | 0o755, ...root } : statSync(below);
   return own.mode === other.mode && own.uid === other.uid && own.gid === other.gid;
 }
 
