@@ -111,6 +111,12 @@ export const COMPONENTS = {
     needs: ['containerd', 'libdevmapper1.02.1'],
     costs: 'the oci-runtime command as a runtime of dockerd',
   },
+  cniPlugins: {
+    name: 'bridge',
+    package: 'containernetworking-plugins',
+    path: 'usr/lib/cni/bridge',
+    costs: 'CNI plugins behind the interface of network drivers',
+  },
   runtimeSpec: {
     name: 'config-schema.json',
     package: 'golang-github-opencontainers-specs-dev',
