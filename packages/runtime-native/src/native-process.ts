@@ -75,6 +75,10 @@ export class MonitoredProcess implements Process {
         this.#hooks = this.#onHooks?.(pid);
         this.#notify();
       },
+      stage: (pid) => {
+        const pidfd = pidfdOpen(pid);
+        void waitPidfd(pidfd).finally(() => closeSync(pidfd));
+      },
       failed: (failure) => {
         this.#failure = failureError(failure, this.what);
         this.#notify();

@@ -117,6 +117,24 @@ describeContainers('descriptors of the caller', () => {
     await expect.poll(() => children()).toEqual([]);
   });
 
+  it('so can one in a user namespace, and what has made it leaves no zombie either', async () => {
+    const maps = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+    const spec = shellSpec(lab.rootfs, 'exit 9', ({ linux }) => {
+      linux!.namespaces!.push({ type: 'user' });
+      Object.assign(linux!, { uidMappings: maps, gidMappings: maps });
+    });
+    const stdio = { inherit: [-1, -1, -1], reparent: true } as const;
+    const container = await lab.runtime.create('c', { spec, stdio });
+    const parent = /^PPid:\t(\d+)$/m.exec(readFileSync(`/proc/${container.pid}/status`, 'utf8'))?.[1];
+    expect(Number(parent)).toBe(process.pid);
+    await container.start();
+    expect(await container.wait()).toMatchObject({ exitCode: 9, signal: undefined });
+    await container.delete();
+    spec.mounts!.push({ destination: '/x', type: 'bind', source: '/does/not/exist' });
+    await expect(lab.runtime.create('c', { spec, stdio })).rejects.toMatchObject({ code: 'SETUP_FAILED' });
+    await expect.poll(() => children()).toEqual([]);
+  });
+
   it('a process of the caller that is killed says so', async () => {
     const container = await lab.runtime.run('c', {
       spec: shellSpec(lab.rootfs, 'sleep 1000'),

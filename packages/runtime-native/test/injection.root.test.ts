@@ -240,8 +240,13 @@ describeContainers('a failure on the way to a container', () => {
     }
   });
 
-  it('of an exec leaves the container as it was', async () => {
-    const spec = shellSpec(lab.rootfs, 'sleep 1000');
+  it.each(VARIANTS)('of an exec leaves the container as it was, %s', async (made) => {
+    const spec = shellSpec(lab.rootfs, 'sleep 1000', ({ linux }) => {
+      if (made === 'by root') return;
+      const maps = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+      linux!.namespaces!.push({ type: 'user' });
+      Object.assign(linux!, { uidMappings: maps, gidMappings: maps });
+    });
     const container = await lab.runtime.create('c', { spec });
     await container.start();
     const exec = { args: ['true'], env: ['PATH=/bin'], stdio: { terminal: true } };

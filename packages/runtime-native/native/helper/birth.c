@@ -183,6 +183,15 @@ static void let_go_of_descriptors(void)
 			die("open", "/dev/null");
 }
 
+/* A stage that is the maker's child is the maker's to wait for. */
+static void announce_stage(int client)
+{
+	uint8_t frame[FRAME_HEADER_SIZE + 4];
+	put_frame_header(frame, FRAME_STAGE, 0, 0, 4);
+	put_u32(frame + FRAME_HEADER_SIZE, (uint32_t)the_monitor.pid);
+	(void)send(client, frame, sizeof frame, MSG_NOSIGNAL);
+}
+
 /* The message of the stage, if there is one: the process that it has made, or why there is none. */
 static bool hear_of_child(int client)
 {
@@ -250,6 +259,8 @@ static void make_init(const struct plan *plan, const struct birth *birth, int cl
 	m->sync.fd = sync[0];
 	for (int i = 0; i < 3; i++)
 		close_fd(&stdio[i]);
+	if (m->staged && m->flags & STDIO_ORPHAN)
+		announce_stage(client);
 	if (m->staged)
 		await_child(client);
 	let_go_of_descriptors();

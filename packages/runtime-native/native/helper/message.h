@@ -79,6 +79,7 @@ enum frame_type {
 	FRAME_EXIT = 0x83,   /* code, signal, oom, 0: 32 bits each; nanoseconds since the epoch: 64 bits */
 	FRAME_OUTPUT = 0x84, /* argument: 1 stdout, 2 stderr */
 	FRAME_END = 0x85,
+	FRAME_STAGE = 0x87, /* to the maker: its child that makes the process, and wants to be waited for; pid: 32 bits */
 	FRAME_HOOKS = 0x86, /* to the maker, who shall run the hooks; pid: 32 bits */
 };
 

@@ -20,6 +20,8 @@ export class RequestFailed extends Error {
 /** What a connection tells its owner. Called synchronously, in the order of the frames. */
 export interface ConnectionEvents {
   status?(phase: number, pid: number): void;
+  /** A child of this process that makes the container's, and that nobody else can wait for. */
+  stage?(pid: number): void;
   /** Hooks are to be run now, for the process of this pid; {@link FRAME}.PROCEED lets it go on. */
   hooks?(pid: number): void;
   failed?(failure: HelperFailure): void;
@@ -85,6 +87,7 @@ export class MonitorConnection {
     else if (type === FRAME.END) this.#events.end?.();
     else if (type === FRAME.RESULT) this.#settle(frame);
     else if (type === FRAME.HOOKS) this.#events.hooks?.(payload.readUInt32LE(0));
+    else if (type === FRAME.STAGE) this.#events.stage?.(payload.readUInt32LE(0));
     else if (type === FRAME.FAILED) this.#events.failed?.(decodeFailure(payload));
     else if (type === FRAME.EXIT) this.#events.exit?.(decodeExit(payload));
     else if (type === FRAME.STATUS) {

@@ -24,6 +24,7 @@ export const FRAME = {
   OUTPUT: 0x84,
   END: 0x85,
   HOOKS: 0x86,
+  STAGE: 0x87,
 } as const;
 
 /** What STATUS says of the process. */
