@@ -142,7 +142,7 @@ export function manifestHandlers(content: ContentStore, repositories: Repositori
   return { get, put, remove, tags, catalog, referrers };
 }
 
-const REFERRERS_PER_PAGE = 1_000;
+const REFERRERS_PER_PAGE = 100;
 
 /** A client that cannot read a type is told so: an index is not turned into a manifest here. @throws {ApiError} */
 function checkAccept(accept: string | undefined, { mediaType, digest }: Descriptor): void {

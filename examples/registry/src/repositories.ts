@@ -38,6 +38,8 @@ export class Repositories {
   readonly #repositories: Map<string, Repository>;
   /** The last write of each repository, which the next one waits for. */
   readonly #writes = new Map<string, Promise<void>>();
+  /** Of those, the ones that have not begun: they take along every change that comes until then. */
+  readonly #waiting = new Map<string, Promise<void>>();
   /** The last piece of work on each digest, which the next one waits for. */
   readonly #locks = new Map<Digest, Promise<unknown>>();
 
@@ -116,10 +118,19 @@ export class Repositories {
       this.#repositories.set(name, repository);
     }
     change(repository);
-    const before = this.#writes.get(name) ?? Promise.resolve();
-    // a failed write has been reported to whom it concerned; the next one writes everything again
-    const write = before.catch(() => {}).then(() => this.#write(name, repository));
-    this.#writes.set(name, write);
+    let write = this.#waiting.get(name);
+    if (write === undefined) {
+      const before = this.#writes.get(name) ?? Promise.resolve();
+      // a failed write has been reported to whom it concerned; the next one writes everything again
+      write = before
+        .catch(() => {})
+        .then(() => {
+          this.#waiting.delete(name);
+          return this.#write(name, repository);
+        });
+      this.#writes.set(name, write);
+      this.#waiting.set(name, write);
+    }
     await write;
   }
 

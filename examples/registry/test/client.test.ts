@@ -62,6 +62,43 @@ test('an index pushed by the client comes back whole, is mounted elsewhere, and 
   }
 });
 
+test('referrers come from the API in pages, and no fallback tag is written', async () => {
+  const root = await mkdtemp(join(tmpdir(), 'tare-registry-client-'));
+  try {
+    await using registry = await startRegistry({ root });
+    await using client = new RegistryClient();
+    const { host } = new URL(registry.url);
+    const repository = client.repository(`${host}/app`);
+    const store = new MemoryContent();
+    const config = await add(store, MEDIA_TYPES.ociConfig, { os: 'linux', architecture: 'amd64', rootfs: { type: 'layers', diff_ids: [] } }); // prettier-ignore
+    const subject = await add(store, MEDIA_TYPES.ociManifest, { schemaVersion: 2, config, layers: [] });
+    await copyGraph(store, repository, subject);
+    const all: Descriptor[] = [];
+    for (let i = 0; i < 202; i++) {
+      const artifact = {
+        schemaVersion: 2,
+        artifactType: `a/${i % 2}`,
+        config,
+        layers: [],
+        subject,
+        annotations: { i: `${i}` },
+      };
+      all.push(await add(store, MEDIA_TYPES.ociManifest, artifact));
+    }
+    await copyGraph(store, repository, all[0]!);
+    await Promise.all(all.map((each) => copyGraph(store, repository, each)));
+    const listed = await Array.fromAsync(repository.referrers(subject));
+    expect(listed.map(({ digest }) => digest).sort()).toEqual(all.map(({ digest }) => digest).sort());
+    const half = await Array.fromAsync(repository.referrers(subject, { artifactType: 'a/1' }));
+    expect(half.length).toBe(101);
+    await repository.delete(all[1]!);
+    expect((await Array.fromAsync(repository.referrers(subject, { artifactType: 'a/1' }))).length).toBe(100);
+    expect(await Array.fromAsync(repository.tags())).toEqual([]);
+  } finally {
+    await rm(root, { recursive: true });
+  }
+}, 60_000);
+
 test('a blob that was damaged on disk is found out while it is pushed, and is not sent whole', async () => {
   const root = await mkdtemp(join(tmpdir(), 'tare-registry-client-'));
   try {

@@ -161,16 +161,23 @@ describe('blobs', () => {
     expect(await errorOf(await fetch(url, { method: 'PATCH', body: 'x' }))).toBe('404 BLOB_UPLOAD_UNKNOWN');
   });
 
-  test('whose sender goes away leave nothing visible and no file that grows', async () => {
+  test('whose sender goes away keep what came, and go on from there', async () => {
     const url = await begin();
     const { port, pathname } = url;
     const socket = connect(Number(port), '127.0.0.1');
     socket.write(`PATCH ${pathname} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\npartial`);
-    await expect.poll(async () => (await readdir(join(root, 'uploads'))).length).toBe(1);
+    const received = async () => (await fetch(url)).headers.get('range');
+    await expect.poll(async () => (await readdir(join(root, 'uploads'))).length).toBe(2);
     socket.destroy();
-    await expect
-      .poll(async () => (await fetch(url, { method: 'PATCH', body: 'whole' })).headers.get('range'))
-      .toBe('0-4');
+    await expect.poll(received).toBe('0-6');
+    const rest = (range: string) =>
+      fetch(url, { method: 'PATCH', body: ' whole', headers: { 'content-range': range } });
+    expect((await rest('0-5')).status).toBe(416);
+    expect((await rest('7-12')).headers.get('range')).toBe('0-12');
+    const digest = digestOf('partial whole');
+    expect((await fetch(`${url.href}?digest=${digest}`, { method: 'PUT' })).status).toBe(201);
+    expect(await (await api(`app/blobs/${digest}`)).text()).toBe('partial whole');
+    expect(await readdir(join(root, 'uploads'))).toEqual([]);
   });
 });
 

@@ -15,4 +15,11 @@ export { anonymous, credentialsFor, type Credentials, type CredentialSource } fr
 export { readCertificateDirectories, type RegistryTls } from './certificates.ts';
 export { referrersTag } from './referrers.ts';
 export { containersAuthCredentials, dockerConfigCredentials } from './auth/docker-config.ts';
+export {
+  credentialFromHelper,
+  eraseFromHelper,
+  listHelper,
+  storeInHelper,
+  type HelperOptions,
+} from './auth/credential-helper.ts';
 export { parseChallenges, type Challenge } from './auth/challenge.ts';

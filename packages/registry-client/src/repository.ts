@@ -1,7 +1,6 @@
 /** One repository of a registry, as a source and sink of content. */
 import {
   ContainerError,
-  MAX_DOCUMENT_BYTES,
   isIndexType,
   isManifestType,
   isSchema1Type,
@@ -9,13 +8,10 @@ import {
   isDigest,
   ImageSpecError,
   type Descriptor,
-  type Digest,
   type Reference,
-  type Referral,
 } from '@tare/image-spec';
 import {
   isVouchedFor,
-  readBytes,
   vouchFor,
   type ContentOptions,
   type ContentSource,
@@ -27,21 +23,15 @@ import {
 } from '@tare/image-spec/content';
 import { repositoryScope } from './auth/scope.ts';
 import { openDownload, type Download } from './download.ts';
-import { blobPath, manifestPath, tagsPath } from './endpoints.ts';
+import { blobPath, tagsPath } from './endpoints.ts';
 import { discard } from './http.ts';
-import {
-  fetchManifest,
-  hasManifest,
-  putManifest,
-  resolveManifest,
-  verifyBytes,
-  type ManifestCall,
-} from './manifests.ts';
+import { hasManifest, resolveManifest } from './manifests.ts';
 import { listPages } from './pagination.ts';
 import type { OnTransfer, Tell, TransferEvent } from './progress.ts';
 import { pushBlob, type BlobPush } from './push-blob.ts';
-import { hasReferrersApi, listReferrers, referralIn, updateReferrersTag } from './referrers.ts';
+import { listReferrers } from './referrers.ts';
 import type { RegistryHost } from './registry-host.ts';
+import { RepositoryManifests } from './repository-manifests.ts';
 import type { RetryOptions } from './retry.ts';
 import { hasBlob } from './upload.ts';
 
@@ -62,8 +52,6 @@ export interface RepositoryParts {
 
 /** A mirror that gave no answer, or wrong bytes, is not asked again for this long. In milliseconds. */
 const MIRROR_PAUSE_MS = 30_000;
-/** So many manifests are kept for being tagged after they were pushed or resolved. */
-const MAX_KEPT_MANIFESTS = 8;
 
 /**
  * A repository: content by descriptor, names by tag.
@@ -77,13 +65,14 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
   readonly #parts: RepositoryParts;
   /** Not asked before this time, of `performance.now()`. */
   readonly #paused = new Map<RegistryHost, number>();
-  /** Settles when the last change of a list of referrers has. */
-  #referrersUpdate: Promise<void> = Promise.resolve();
-  readonly #manifests = new Map<Digest, Uint8Array>();
+  readonly #manifests: RepositoryManifests;
 
   constructor(parts: RepositoryParts) {
     this.reference = parts.reference;
     this.#parts = parts;
+    this.#manifests = new RepositoryManifests(parts.origin, this.#name, (ask, signal) =>
+      this.#read(ask, signal),
+    );
   }
 
   /**
@@ -101,7 +90,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
         scopes: this.#pull,
         signal,
       });
-      if (bytes !== undefined) this.#keep(descriptor.digest, bytes);
+      if (bytes !== undefined) this.#manifests.keep(descriptor.digest, bytes);
       return descriptor;
     }, signal);
   }
@@ -116,7 +105,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     const { signal, offset = 0 } = options;
     signal?.throwIfAborted();
     if (isManifest(descriptor)) {
-      const bytes = await this.#manifest(descriptor, signal);
+      const bytes = await this.#manifests.fetch(descriptor, signal);
       return once(bytes.subarray(offset));
     }
     return this.#read(async (host) => {
@@ -165,7 +154,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     options: ContentOptions = {},
   ): Promise<void> {
     options.signal?.throwIfAborted();
-    if (isManifest(descriptor)) return this.#pushManifest(descriptor, content, options.signal);
+    if (isManifest(descriptor)) return this.#manifests.push(descriptor, content, options.signal);
     await this.#pushBlob(descriptor, async () => content, false, options.signal);
   }
 
@@ -175,7 +164,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
    */
   async pushFrom(descriptor: Descriptor, open: OpenContent, options: ContentOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
-    if (isManifest(descriptor)) return this.#pushManifest(descriptor, await open(0), options.signal);
+    if (isManifest(descriptor)) return this.#manifests.push(descriptor, await open(0), options.signal);
     await this.#pushBlob(descriptor, open, true, options.signal);
   }
 
@@ -185,17 +174,8 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
    * @throws {RegistryError} `NOT_FOUND` when the manifest is not
    */
   async tag(descriptor: Descriptor, reference: string, options: ContentOptions = {}): Promise<void> {
-    const { signal } = options;
-    signal?.throwIfAborted();
-    checkReference(reference);
-    const bytes = this.#manifests.get(descriptor.digest) ?? (await this.#manifest(descriptor, signal));
-    await putManifest(
-      this.#parts.origin,
-      this.#name,
-      reference,
-      { descriptor, bytes },
-      { scopes: this.#push, signal },
-    );
+    options.signal?.throwIfAborted();
+    await this.#manifests.tag(descriptor, checkReference(reference), options.signal);
   }
 
   /**
@@ -214,26 +194,17 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
    * @throws {RegistryError} `UNSUPPORTED` when the registry does not allow deletion
    */
   async delete(descriptor: Descriptor, options: ContentOptions = {}): Promise<void> {
-    options.signal?.throwIfAborted();
-    const { digest } = descriptor;
     const { signal } = options;
-    const referral = isManifest(descriptor) ? await this.#referral(descriptor, signal) : undefined;
-    this.#manifests.delete(digest);
+    signal?.throwIfAborted();
+    if (isManifest(descriptor)) return this.#manifests.delete(descriptor, signal);
     const response = await this.#parts.origin.call({
       method: 'DELETE',
-      path: isManifest(descriptor) ? manifestPath(this.#name, digest) : blobPath(this.#name, digest),
+      path: blobPath(this.#name, descriptor.digest),
       scopes: [repositoryScope(this.#name, 'delete')],
       expect: [202, 200, 204, 404],
       signal,
     });
     await discard(response);
-    if (referral === undefined) return;
-    const call = { scopes: this.#push, signal };
-    if (await hasReferrersApi(this.#parts.origin, this.#name, referral.subject.digest, call)) return;
-    await this.#updateReferrers(referral, call, (listed) => {
-      const others = listed.filter((entry) => entry.digest !== digest);
-      return others.length === listed.length ? undefined : others;
-    });
   }
 
   /**
@@ -244,14 +215,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
   async untag(tag: string, options: ContentOptions = {}): Promise<void> {
     options.signal?.throwIfAborted();
     if (!isTag(tag)) throw invalidReference(tag, 'is no tag');
-    const response = await this.#parts.origin.call({
-      method: 'DELETE',
-      path: manifestPath(this.#name, tag),
-      scopes: [repositoryScope(this.#name, 'delete')],
-      expect: [202, 200, 204, 404],
-      signal: options.signal,
-    });
-    await discard(response);
+    await this.#manifests.remove(tag, options.signal);
   }
 
   /**
@@ -303,35 +267,6 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     return true;
   }
 
-  async #manifest(descriptor: Descriptor, signal: AbortSignal | undefined): Promise<Uint8Array> {
-    const kept = this.#manifests.get(descriptor.digest);
-    if (kept !== undefined) return kept;
-    const call = { scopes: this.#pull, signal };
-    const bytes = await this.#read((host) => fetchManifest(host, this.#name, descriptor, call), signal);
-    this.#keep(descriptor.digest, bytes);
-    return bytes;
-  }
-
-  async #pushManifest(
-    descriptor: Descriptor,
-    content: AsyncIterable<Uint8Array>,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { origin } = this.#parts;
-    const call = { scopes: this.#push, signal };
-    const bytes = await readBytes(content, MAX_DOCUMENT_BYTES);
-    signal?.throwIfAborted();
-    verifyBytes(descriptor, bytes);
-    this.#keep(descriptor.digest, bytes);
-    const put = await putManifest(origin, this.#name, descriptor.digest, { descriptor, bytes }, call);
-    const referral = put.subjectListed ? undefined : referralIn(descriptor, bytes);
-    if (referral === undefined) return;
-    const { referrer } = referral;
-    await this.#updateReferrers(referral, call, (listed) =>
-      listed.some(({ digest }) => digest === referrer.digest) ? undefined : [...listed, referrer],
-    );
-  }
-
   #pushBlob(
     descriptor: Descriptor,
     open: OpenContent,
@@ -353,37 +288,6 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
       ...(tell && { onRetry: (error, delayMs) => tell('retry', 0, { error, delayMs }) }),
     };
     return pushBlob(origin, push, open);
-  }
-
-  /** What a manifest that is about to be deleted refers to; what cannot be read any more is in no one's way. */
-  async #referral(descriptor: Descriptor, signal: AbortSignal | undefined): Promise<Referral | undefined> {
-    try {
-      return referralIn(descriptor, await this.#manifest(descriptor, signal));
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (!ContainerError.is(error)) throw error;
-      return undefined;
-    }
-  }
-
-  /** One after the other: two changes at once would each write a list without the other's entry. */
-  async #updateReferrers(
-    { subject }: Referral,
-    call: ManifestCall,
-    change: (listed: readonly Descriptor[]) => Descriptor[] | undefined,
-  ): Promise<void> {
-    const update = this.#referrersUpdate.then(() =>
-      updateReferrersTag(this.#parts.origin, this.#name, subject.digest, change, call),
-    );
-    this.#referrersUpdate = update.catch(() => {});
-    await update;
-  }
-
-  #keep(digest: Digest, bytes: Uint8Array): void {
-    this.#manifests.delete(digest);
-    this.#manifests.set(digest, bytes);
-    const oldest = this.#manifests.keys().next();
-    if (this.#manifests.size > MAX_KEPT_MANIFESTS && !oldest.done) this.#manifests.delete(oldest.value);
   }
 
   #teller(

@@ -344,3 +344,23 @@ describe('policy', () => {
     expect(redactUrl('nonsense with s3cret')).toBe('REDACTED');
   });
 });
+
+test('as many connections to a host are open at once as are allowed', async () => {
+  await using registry = await startTestRegistry();
+  const { layer } = addImage(registry, 'app', 'v1');
+  let open = 0;
+  let most = 0;
+  registry.intercept(/GET .*blobs/, async (_, response, serve) => {
+    most = Math.max(most, (open += 1));
+    response.once('close', () => (open -= 1));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await serve();
+  }, Infinity); // prettier-ignore
+  for (const connectionsPerHost of [1, 3]) {
+    most = 0;
+    await using client = quickClient({ connectionsPerHost });
+    const repository = client.repository(`${registry.host}/app`);
+    await Promise.all(Array.from({ length: 9 }, async () => collect(await repository.fetch(layer))));
+    expect(most).toBe(connectionsPerHost);
+  }
+});

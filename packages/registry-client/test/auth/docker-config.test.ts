@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { containersAuthCredentials, dockerConfigCredentials } from '../../src/index.ts';
+import {
+  containersAuthCredentials,
+  credentialFromHelper,
+  dockerConfigCredentials,
+  eraseFromHelper,
+  listHelper,
+  storeInHelper,
+} from '../../src/index.ts';
 
 let folder: string;
 
@@ -166,4 +173,28 @@ test("gives the nearest of auth.json's entries for a repository, and none of the
     username: 'a.example',
     password: 'p',
   });
+});
+
+test('has a helper keep, list and forget credentials, with the sign for identity tokens', async () => {
+  await helper(
+    'kept',
+    `kept="${'${0%/*}'}/kept.json"
+case "$1" in
+store) cat > "$kept" ;;
+get) cat "$kept" 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; } ;;
+erase) rm "$kept" 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; } ;;
+list) echo '{"https://a.example":"ann"}' ;;
+esac`,
+  );
+  for (const credentials of [{ username: 'ann', password: 's3cret' }, { identityToken: 'refresh' }]) {
+    await storeInHelper('kept', 'a.example', credentials);
+    expect(await credentialFromHelper('kept', 'a.example')).toEqual(credentials);
+  }
+  expect(await listHelper('kept')).toEqual({ 'https://a.example': 'ann' });
+  await eraseFromHelper('kept', 'a.example');
+  await eraseFromHelper('kept', 'a.example');
+  expect(await credentialFromHelper('kept', 'a.example')).toBeUndefined();
+  await helper('full', 'cat; exit 2');
+  const failed = storeInHelper('full', 'a.example', { username: 'ann', password: 's3cret' });
+  expect(inspect(await failed.catch((error: unknown) => error), { depth: 9 })).not.toContain('s3cret');
 });
