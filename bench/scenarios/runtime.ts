@@ -33,9 +33,12 @@ export const scenario: Scenario = {
     const directory = await mkdtemp(join(tmpdir(), 'tare-bench-'));
     bench.stack.defer(() => rm(directory, { recursive: true, force: true }));
     bench.stack.defer(() => sweepCgroups(CGROUPS));
+    // on a tmpfs, where every one of them has its state by default
+    const states = await mkdtemp('/run/tare-bench-');
+    bench.stack.defer(() => rm(states, { recursive: true, force: true }));
     const rootfs = await makeRootfs(directory);
-    const runtime = createNativeRuntime({ stateDirectory: join(directory, 'state') });
-    const peers = await startPeers(bench, directory, rootfs);
+    const runtime = createNativeRuntime({ stateDirectory: join(states, 'native') });
+    const peers = await startPeers(bench, { directory, states, rootfs });
 
     await bench.compare('`run` of a static no-op: create, start, wait, delete', [
       ours(runtime, rootfs),
@@ -229,7 +232,10 @@ interface PeerRuntime {
   run(args: string): Promise<void>;
 }
 
-async function startPeers(bench: Bench, directory: string, rootfs: string): Promise<PeerRuntime[]> {
+async function startPeers(
+  bench: Bench,
+  places: { directory: string; states: string; rootfs: string },
+): Promise<PeerRuntime[]> {
   const peers: PeerRuntime[] = [];
   for (const [name, program, library] of [
     ['crun', 'usr/bin/crun', 'libyajl2'],
@@ -238,7 +244,7 @@ async function startPeers(bench: Bench, directory: string, rootfs: string): Prom
     try {
       const path = join(await packageFolder(name), program);
       const libraries = library ? join(await packageFolder(library), 'usr/lib/x86_64-linux-gnu') : '';
-      peers.push(await startPeer(bench, { name, path, libraries, directory, rootfs }));
+      peers.push(await startPeer(bench, { name, path, libraries, ...places }));
     } catch (error) {
       bench.absent(name, (error as Error).message);
     }
@@ -251,11 +257,12 @@ interface PeerOptions {
   path: string;
   libraries: string;
   directory: string;
+  states: string;
   rootfs: string;
 }
 
 async function startPeer(bench: Bench, options: PeerOptions): Promise<PeerRuntime> {
-  const { name, path, libraries, directory, rootfs } = options;
+  const { name, path, libraries, directory, states, rootfs } = options;
   const bundles = { noop: join(directory, `${name}-noop`), sleeper: join(directory, `${name}-sleeper`) };
   for (const [folder, args] of [
     [bundles.noop, NO_OP],
@@ -283,7 +290,7 @@ async function startPeer(bench: Bench, options: PeerOptions): Promise<PeerRuntim
     return String((await lines.next()).value);
   };
   if (existsSync('/sys/fs/cgroup/unified')) await ask('mount -t tmpfs none /sys/fs/cgroup/unified; echo');
-  const command = `${path} --root ${join(directory, name)}`;
+  const command = `${path} --root ${join(states, name)}`;
   const version = await ask(`${path} --version | head -n 1`);
   const failure = join(directory, `${name}.err`);
   return {

@@ -54,6 +54,8 @@ export function spawnProcess(options: SpawnOptions): SpawnedProcess {
   return load().spawn(exeFd, [...argv], [...env], [stdin, stdout, stderr, ...fds]);
 }
 
+let sealedHelper: number | undefined;
+
 /**
  * The static helper as a sealed, executable memory file: what runs from it cannot be overwritten through
  * `/proc/<pid>/exe`. Made at the first call, once per process, and never closed.
@@ -61,7 +63,7 @@ export function spawnProcess(options: SpawnOptions): SpawnedProcess {
  * @throws {Error} `NATIVE_MISSING` before the helper is compiled
  */
 export function helperFd(): number {
-  return load().sealedExecutable(helperPath());
+  return (sealedHelper ??= load().sealedExecutable(helperPath()));
 }
 
 /**

@@ -1,4 +1,6 @@
 /** Seccomp filters in containers: what they forbid is forbidden, and a bad one leaves nothing. */
+import { readFileSync } from 'node:fs';
+
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
 import { defaultSeccompProfile } from '../src/seccomp.ts';
@@ -65,6 +67,32 @@ describeContainers('a container with a seccomp profile', () => {
       changed.process!.args = ['mkdir', '/tmp/never'];
     });
     expect(await runToEnd(lab.runtime, 'c', { spec })).toMatchObject({ exitCode: 128 + 31, signal: 31 });
+  });
+
+  it('may be forbidden what the way to its program takes', async () => {
+    // the filter is loaded before the start gate only when it lets the process wait there and go on
+    for (const names of [
+      ['recvfrom', 'recvmsg'],
+      ['sendto', 'sendmsg'],
+      ['capset', 'prctl'],
+    ]) {
+      const spec = shellSpec(lab.rootfs, 'true', (changed) => {
+        changed.process!.args = ['true'];
+        changed.linux!.seccomp = {
+          defaultAction: 'SCMP_ACT_ALLOW',
+          syscalls: [{ names, action: 'SCMP_ACT_ERRNO' }],
+        };
+      });
+      const created = await lab.runtime.create('c', { spec });
+      const loaded = /^Seccomp:\t(\d)$/m.exec(readFileSync(`/proc/${created.pid}/status`, 'utf8'))![1];
+      expect(loaded, names.join()).toBe('0');
+      await created.delete({ force: true });
+    }
+    const container = await lab.runtime.create('c', { spec: shellSpec(lab.rootfs, 'true', withDefault) });
+    expect(readFileSync(`/proc/${container.pid}/status`, 'utf8')).toMatch(/^Seccomp:\t2$/m);
+    await container.start();
+    expect((await container.wait()).exitCode).toBe(0);
+    await container.delete();
   });
 
   it('filters an exec too, unless it is told not to', async () => {

@@ -108,8 +108,6 @@ static void search(char **arguments, char **environment)
 
 void reset_signals(void)
 {
-	for (int number = 1; number < NSIG; number++)
-		(void)signal(number, SIG_DFL);
 	sigset_t none;
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);

@@ -50,8 +50,21 @@ int make_in_root(const struct init *init, const char *path, enum node node, uint
 	}
 	memcpy(prefix, path, length + 1);
 
-	int parent = open_in_root(init, "/", O_PATH | O_DIRECTORY, 0);
-	char *name = prefix;
+	/* up to what is there … */
+	size_t at = length;
+	int parent;
+	do {
+		while (at > 0 && prefix[at - 1] == '/')
+			at--;
+		while (at > 0 && prefix[at - 1] != '/')
+			at--;
+		prefix[at] = 0;
+		parent = open_in_root(init, at > 0 ? prefix : "/", O_PATH | O_DIRECTORY, resolve);
+		prefix[at] = path[at];
+	} while (parent < 0 && errno == ENOENT && at > 0);
+
+	/* … and down again, with what is missing made */
+	char *name = prefix + at;
 	while (parent >= 0) {
 		name += strspn(name, "/");
 		if (!*name)
@@ -60,12 +73,10 @@ int make_in_root(const struct init *init, const char *path, enum node node, uint
 		bool last = end[strspn(end, "/")] == 0;
 		char kept = *end;
 		*end = 0;
-		int child = open_in_root(init, prefix, O_PATH, resolve);
-		if (child < 0 && errno == ENOENT) {
-			/* EEXIST: a dangling link, or another process was faster; opening again tells which */
-			if (make_node(parent, name, last ? node : NODE_DIRECTORY) == 0 || errno == EEXIST)
-				child = open_in_root(init, prefix, O_PATH, resolve);
-		}
+		/* EEXIST: a dangling link, or another process was faster; opening it tells which */
+		int child = -1;
+		if (make_node(parent, name, last ? node : NODE_DIRECTORY) == 0 || errno == EEXIST)
+			child = open_in_root(init, prefix, O_PATH, resolve);
 		close_fd(&parent);
 		*end = kept;
 		parent = child;

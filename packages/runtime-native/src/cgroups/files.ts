@@ -47,6 +47,33 @@ export function write(path: string, value: string): void {
   }
 }
 
+/** A file that takes several values, one write(2) each. */
+export interface CgroupFile extends Disposable {
+  /** @throws {RuntimeError} `CGROUP_FAILED` when the kernel refuses the value */
+  write(value: string): void;
+}
+
+/** @throws {RuntimeError} `UNSUPPORTED` when the kernel has no such file */
+export function openFile(path: string): CgroupFile {
+  let fd: number;
+  try {
+    fd = openSync(path, constants.O_WRONLY);
+  } catch (error) {
+    if (!isMissing(error)) throw failure('write to', path, error);
+    throw new RuntimeError('UNSUPPORTED', `this kernel has no ${path}`, { path });
+  }
+  return {
+    write(value) {
+      try {
+        writeSync(fd, value);
+      } catch (error) {
+        throw failure(`write '${value}' to`, path, error);
+      }
+    },
+    [Symbol.dispose]: () => closeSync(fd),
+  };
+}
+
 /** Like {@link write}; false when the kernel has no such file. */
 export function writeOptional(path: string, value: string): boolean {
   let fd: number;

@@ -1,7 +1,8 @@
 /** Limits of the runtime spec as files of cgroup version 1. One function a controller; each gets the cgroup's folder. */
 import { RuntimeError } from '../errors.ts';
 import type { LinuxResources } from '../spec/index.ts';
-import { read, readOptional, write, writeOptional } from './files.ts';
+import { read, readOptional, write, writeOptional, openFile } from './files.ts';
+import type { CgroupFile } from './files.ts';
 
 type Apply = (folder: string, resources: LinuxResources) => void;
 
@@ -130,11 +131,18 @@ function blkio(folder: string, { blockIO }: LinuxResources): void {
 }
 
 function devices(folder: string, { devices }: LinuxResources): void {
+  const open = new Map<boolean, CgroupFile>();
+  using stack = new DisposableStack();
   for (const rule of devices ?? []) {
-    const file = `${folder}/devices.${rule.allow ? 'allow' : 'deny'}`;
+    let file = open.get(rule.allow);
+    if (!file)
+      open.set(
+        rule.allow,
+        (file = stack.use(openFile(`${folder}/devices.${rule.allow ? 'allow' : 'deny'}`))),
+      );
     const access = rule.access === undefined || rule.access === '' ? 'rwm' : rule.access;
-    if (rule.type === undefined || rule.type === 'a') write(file, 'a');
-    else write(file, `${rule.type} ${number(rule.major)}:${number(rule.minor)} ${access}`);
+    if (rule.type === undefined || rule.type === 'a') file.write('a');
+    else file.write(`${rule.type} ${number(rule.major)}:${number(rule.minor)} ${access}`);
   }
 }
 

@@ -24,6 +24,8 @@ export interface SeccompFilter {
   flags: number;
   /** Classic BPF, 8 bytes an instruction. */
   program: Uint8Array;
+  /** Whether a process can wait at the gate with it: it lets through whatever comes until the program is executed. */
+  early?: boolean;
 }
 
 /** Which security modules of the kernel are on: labels of others are refused. */

@@ -22,6 +22,7 @@ export const STDIO = {
 } as const;
 
 const RLIM_INFINITY = 0xffff_ffff_ffff_ffffn;
+const GATE: Operation = ['GATE'];
 const CAP_SYS_ADMIN = 1n << 21n;
 
 /** Numbers of `<asm-generic/resource.h>`, which every architecture that we build for shares. */
@@ -114,10 +115,13 @@ export function* processOperations(
   yield ['CAPABILITIES', effective | lends, permitted | lends, inheritable];
   if (ambient) yield ['AMBIENT', ambient];
   if (context.lookUp) yield ['PROGRAM', process.args[0]!, searchPath(process.env ?? [])];
-  yield ['GATE'];
-  yield* context.started;
-  if (noNewPrivileges) yield ['NO_NEW_PRIVILEGES'];
-  if (seccomp) yield ['SECCOMP', seccomp.flags, seccomp.program];
-  if (lends) yield ['CAPABILITIES', effective, permitted, inheritable];
+  const filter: Operation[] = [];
+  if (noNewPrivileges) filter.push(['NO_NEW_PRIVILEGES']);
+  if (seccomp) filter.push(['SECCOMP', seccomp.flags, seccomp.program]);
+  if (lends) filter.push(['CAPABILITIES', effective, permitted, inheritable]);
+  const started = [...context.started];
+  // compiling a filter takes the kernel longer than everything else from the gate on
+  const early = seccomp?.early && started.length === 0;
+  yield* early ? [...filter, GATE] : [GATE, ...started, ...filter];
   yield ['EXEC', process.args, process.env ?? []];
 }

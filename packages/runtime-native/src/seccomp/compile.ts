@@ -143,6 +143,20 @@ export function seccompFlags(seccomp: LinuxSeccomp): number {
     : asked & ~FLAGS.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
 }
 
+/** Whether programs of this machine may make all these calls, whatever their arguments. Calls it has not are none. */
+export function allowsAll(seccomp: LinuxSeccomp, names: readonly string[], arch = process.arch): boolean {
+  const [native] = architecturesOf(arch);
+  const numbers = syscallNumbers(native!);
+  const fallback = actionOf(seccomp.defaultAction, seccomp.defaultErrnoRet, 'linux.seccomp.defaultErrnoRet');
+  const ranges = rangesOf(seccomp, native!, fallback);
+  return names
+    .map((name) => numbers.get(name))
+    .every((number) => {
+      if (number === undefined) return true;
+      return ranges.findLast(({ first }) => first <= number)?.verdict === ACTIONS.SCMP_ACT_ALLOW;
+    });
+}
+
 /** Whether a rule asks an agent. */
 export function notifies({ syscalls = [] }: LinuxSeccomp): boolean {
   return syscalls.some(({ action }) => action === 'SCMP_ACT_NOTIFY');
