@@ -284,18 +284,18 @@ describeContainers('a container in a user namespace', () => {
       made.hostname = 'inside';
       made.linux!.namespaces!.push({ type: 'time' });
       made.linux!.timeOffsets = { boottime: { secs: 100_000_000, nanosecs: 0 } };
-      made.linux!.sysctl = { 'net.ipv4.ip_forward': '1' };
+      made.linux!.sysctl = { 'net.ipv4.ip_forward': '1', 'kernel.domainname': 'example.com' };
       made.process!.oomScoreAdj = 500;
       made.process!.rlimits = [{ type: 'RLIMIT_NOFILE', soft: 100, hard: 200 }];
       made.process!.ioPriority = { class: 'IOPRIO_CLASS_BE', priority: 7 };
       made.process!.scheduler = { policy: 'SCHED_BATCH', nice: 5 };
     };
-    const script = `hostname; cut -d. -f1 /proc/uptime; cat /proc/sys/net/ipv4/ip_forward /proc/self/oom_score_adj
+    const script = `hostname; cut -d. -f1 /proc/uptime; cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/domainname /proc/self/oom_score_adj
       ulimit -n; ulimit -Hn; cut -d" " -f19,41 /proc/self/stat`;
     const [hostname, uptime, ...rest] = (await out(script, change)).split('\n');
     expect(hostname).toBe('inside');
     expect(Number(uptime)).toBeGreaterThan(100_000_000);
-    expect(rest).toEqual(['1', '500', '100', '200', '5 3']);
+    expect(rest).toEqual(['1', 'example.com', '500', '100', '200', '5 3']);
   });
 
   it('is in its cgroups with its limits, paused and resumed', async () => {

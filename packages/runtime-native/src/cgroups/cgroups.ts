@@ -69,8 +69,13 @@ export interface Cgroup {
    * Undefined where there is no version 2, or when the process is gone.
    */
   leafOf(pid: number): string | undefined;
-  /** Stops every process until {@link thaw}; resolves when they have stopped. @throws {RuntimeError} `CGROUP_FAILED` */
-  freeze(options?: { signal?: AbortSignal }): Promise<void>;
+  /**
+   * Stops every process until {@link thaw}; resolves when they have stopped. Those that do not within `timeoutMs`
+   * (default ten seconds), or before the signal aborts, go on with all others.
+   *
+   * @throws {RuntimeError} `CGROUP_FAILED` when the time is up
+   */
+  freeze(options?: { signal?: AbortSignal; timeoutMs?: number }): Promise<void>;
   thaw(): Promise<void>;
   frozen(): boolean;
   /** Sends a signal to every process. SIGKILL (the default) reaches also frozen ones and those being forked. */
@@ -303,9 +308,10 @@ class HostCgroup implements Cgroup {
     return (this.#byController.get('pids') ?? this.#folders[0]!).folder;
   }
 
-  async freeze(options: { signal?: AbortSignal } = {}): Promise<void> {
+  async freeze(options: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
+    const { timeoutMs = FREEZE_TIMEOUT_MS } = options;
     this.#setFrozen(true);
-    const deadline = performance.now() + FREEZE_TIMEOUT_MS;
+    const deadline = performance.now() + timeoutMs;
     try {
       for (let wait = 1; !this.frozen(); wait = Math.min(wait * 2, 100)) {
         if (performance.now() > deadline) {

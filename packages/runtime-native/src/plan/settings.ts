@@ -26,7 +26,8 @@ export function* sysctlOperations(spec: Spec, namespaces: Namespaces): Generator
     const field = `linux.sysctl[${JSON.stringify(key)}]`;
     if (!owner) throw invalid(field, 'is not of any namespace: it would change the host');
     if (!namespaces.has(owner)) throw invalid(field, `needs a ${owner} namespace of the container's own`);
-    yield ['SYSCTL', name, value];
+    // the file is the host's root's alone, the call is for the root of any user namespace
+    yield owner === 'uts' ? ['DOMAINNAME', value] : ['SYSCTL', name, value];
   }
 }
 

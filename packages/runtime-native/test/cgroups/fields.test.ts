@@ -2,12 +2,14 @@
  * Limits whose controllers few machines have, in directories that look like cgroups: what is written, and where. Those
  * that can be had are tested on the real thing.
  */
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
+import { openCgroup } from '../../src/cgroups/cgroups.ts';
+import type { Cgroup } from '../../src/cgroups/cgroups.ts';
 import { applyV1 } from '../../src/cgroups/v1.ts';
 import { applyV2 } from '../../src/cgroups/v2.ts';
 import type { LinuxResources } from '../../src/spec/index.ts';
@@ -112,5 +114,37 @@ describe('a limit of the spec', () => {
     expect(() => written(applyV1, 'net_cls', { network: { classID: 1 } }, [])).toThrow(
       expect.objectContaining({ code: 'UNSUPPORTED', path: join(folder, 'net_cls.classid') }),
     );
+  });
+});
+
+describe('a cgroup whose processes do not freeze', () => {
+  let mountPoint: string;
+  beforeEach(() => {
+    mountPoint = mkdtempSync(join(tmpdir(), 'tare-cgroup-'));
+    // as the kernel has it while one of them is in a system call that nothing interrupts
+    mkdirSync(join(mountPoint, 'x'));
+    writeFileSync(join(mountPoint, 'x/cgroup.freeze'), '0');
+    writeFileSync(join(mountPoint, 'x/cgroup.events'), 'populated 1\nfrozen 0\n');
+  });
+  afterEach(() => rmSync(mountPoint, { recursive: true, force: true }));
+
+  const stuck = (): Cgroup =>
+    openCgroup('/x', { layout: { kind: 'v2', hierarchies: [{ version: 2, mountPoint, controllers: [] }] } });
+  const wanted = (): string => readFileSync(join(mountPoint, 'x/cgroup.freeze'), 'utf8');
+
+  it('goes on when the time is up', async () => {
+    const freezing = stuck().freeze({ timeoutMs: 20 });
+    expect(wanted()).toBe('1');
+    await expect(freezing).rejects.toMatchObject({ code: 'CGROUP_FAILED', path: '/x' });
+    expect(wanted()).toBe('0');
+  });
+
+  it('goes on when the caller has changed his mind', async () => {
+    const abort = new AbortController();
+    const freezing = stuck().freeze({ signal: abort.signal });
+    expect(wanted()).toBe('1');
+    abort.abort(new Error('enough'));
+    await expect(freezing).rejects.toThrow('enough');
+    expect(wanted()).toBe('0');
   });
 });
