@@ -31,7 +31,7 @@ const run = promisify(execFile);
 /** A small Debian, with what its users have at hand. */
 const PACKAGES = (
   'systemd-sysv base-files base-passwd bash coreutils diffutils findutils gawk grep gzip hostname iproute2 kmod ' +
-  'libc-bin login mount passwd procps sed tar util-linux'
+  'libc-bin libstdc++6 login mount passwd procps sed tar util-linux'
 ).split(' ');
 /** For the scripts of packages, which are not run. */
 const LEFT_OUT = /perl|^(?:debconf|dpkg|usrmerge|init-system-helpers)$/;

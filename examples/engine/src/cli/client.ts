@@ -179,7 +179,11 @@ export class DaemonClient {
       reject(options.signal?.aborted ? options.signal.reason : this.#connectionError(error)),
     );
     if (options.body) {
-      pipeline(options.body, request).catch((error: unknown) => reject(this.#connectionError(error)));
+      const { body } = options;
+      pipeline(body, request).catch((error: unknown) =>
+        // what could not be read here is no fault of the connection
+        reject(body.errored === error ? error : this.#connectionError(error)),
+      );
     } else request.end(options.json === undefined ? undefined : stringifyJson(options.json));
     return promise;
   }

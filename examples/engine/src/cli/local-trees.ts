@@ -3,9 +3,22 @@ import { closeSync, constants, lstatSync, openSync, readdirSync } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
-import { extractTar, nodeLayerFs, packTree } from '@tare/layer-store';
+import { extractTar, nodeLayerFs, packTree, type LayerFs } from '@tare/layer-store';
 
 type Bytes = AsyncIterable<Uint8Array>;
+
+/** With the attributes of files where native code can be loaded, else without. */
+async function localFs(): Promise<LayerFs> {
+  try {
+    const { AT_FDCWD, layerFs } = await import('@tare/runtime-native/syscalls');
+    // loads it: the import alone does not
+    layerFs.listxattrat(AT_FDCWD, '/');
+    return layerFs;
+  } catch {
+    // a client on another system copies content, modes and times
+    return { ...nodeLayerFs, listxattrat: () => [], getxattrat: () => undefined };
+  }
+}
 
 /**
  * Unpacks an archive into a directory. Nothing is written outside of it, and no link in it is followed.
@@ -14,7 +27,7 @@ type Bytes = AsyncIterable<Uint8Array>;
  */
 export async function extractInto(directory: string, archive: Bytes, keepOwners: boolean): Promise<void> {
   await extractTar(archive, directory, {
-    fs: nodeLayerFs,
+    fs: await localFs(),
     ownership: keepOwners ? 'keep' : 'caller',
     replace: 'same-kind',
     unsupported: 'skip',
@@ -55,10 +68,11 @@ export function packLocal(
   const isDirectory = lstatSync(path).isDirectory();
   const place = isDirectory ? path : dirname(path);
   async function* archive(): Bytes {
+    const fs = await localFs();
     const directory = openSync(place, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
       yield* packTree(directory, {
-        fs: nodeLayerFs,
+        fs,
         as: latin1(as),
         ...(isDirectory ? {} : { name: latin1(basename(path)) }),
         ...(owner && { owner }),

@@ -34,8 +34,8 @@ export function statArchive(
 /**
  * Gives the archive of `path` to `send`, with what is there.
  *
- * Its member is named by the path's last component; with a dot at the end of the path, a directory's content by bare
- * names.
+ * Its member is named by the path's last component; with a dot at the end of the path, a directory's content by names
+ * that begin with `./`, as dockerd has them.
  *
  * @throws {EngineError} `NOT_FOUND`
  */
@@ -48,8 +48,8 @@ export async function readArchive(
 ): Promise<void> {
   await withRoot(world, container, async (root) => {
     const stat = statPath(world, container, root, path);
-    // of the root itself there is nothing but its content
-    const as = stat.name === '/' ? '.' : stat.name;
+    // of the root itself there is nothing but its content; what ends with a dot, clients rename by that dot
+    const as = stat.name === '/' ? '.' : stat.name === '.' ? './' : stat.name;
     await send(stat, world.trees.pack(root, absolute(path), as, { signal }));
   });
   world.store.publish(container, 'archive-path');

@@ -29,7 +29,10 @@ export interface PackOptions {
    * content is then listed by bare names.
    */
   name?: ByteString;
-  /** What the archive calls it. Default: as it is called; the directory itself is not listed, unless it is called `.`. */
+  /**
+   * What the archive calls it. Default: as it is called; the directory itself is not listed, unless it is called `.`. With
+   * `./` it is listed, and every name in it begins with that.
+   */
   as?: ByteString;
   /**
    * `'none'` (default): the tree is taken as it is. `'trusted'` or `'user'`: it is a layer of the overlay file system
@@ -122,12 +125,13 @@ class Packer implements Disposable {
     const top: Directory = { fd: directory, path: '' };
     if (name === undefined) {
       const { as, contentOnly } = this.#options;
+      const prefix = as === undefined || as.endsWith('/') ? (as ?? '') : `${as}/`;
       if (as !== undefined && contentOnly !== true)
-        this.#put(encodeTarHeader(this.#describe(top, '.', `${as}/`)));
+        this.#put(encodeTarHeader(this.#describe(top, '.', prefix)));
       const merged = [directory, ...(this.#options.below ?? [])];
       this.#enter(
         merged.map((fd) => ({ fd: reopen(fd), path: '' })),
-        as === undefined || as === '.' ? '' : `${as}/`,
+        as === '.' ? '' : prefix,
       );
     } else {
       const file = this.#member([top], name, this.#options.as ?? name, true);

@@ -137,7 +137,7 @@ async function copyOut(cli: Cli, from: Place, to: Place, options: Options, meter
   const { extractFile, extractInto, makeDirectory } = await import('../local-trees.ts');
   if (stat?.isDirectory()) {
     const archive = await openArchive(cli, from.container, path);
-    return extractInto(target, meter.through(archive), options.archive);
+    return extractInto(realpathSync(target), meter.through(archive), options.archive);
   }
   if (isDirectory) {
     const archive = await openArchive(cli, from.container, meansContent(path) ? path : `${path}/.`);
@@ -191,7 +191,7 @@ async function copyIn(cli: Cli, from: Place, to: Place, options: Options, meter:
   if (target.exists && !target.isDirectory && stat.isDirectory()) {
     throw new CliError(`cannot copy a directory over a file`);
   }
-  const followed = options.followLink ? realpathSync(source) : source;
+  const followed = options.followLink || endsAsDirectory(from.path) ? realpathSync(source) : source;
   const { packLocal } = await import('../local-trees.ts');
   const own = options.archive ? undefined : { uid: 0, gid: 0 };
   const packed = (as: string): Readable => packLocal(followed, as, own, (bytes) => meter.through(bytes));

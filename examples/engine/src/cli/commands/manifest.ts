@@ -200,6 +200,7 @@ export const push = defineCommand({
   },
   async run({ cli, flags, args }) {
     const target = parseImageName(args[0]!);
+    const { repository } = target;
     const store = lists(cli);
     if (!store.has(target.canonical)) throw new CliError(`${target.canonical} not found`);
     const manifests = store.all(target.canonical);
@@ -215,6 +216,7 @@ export const push = defineCommand({
     const sink = client.repository(target.canonical);
     for (const { Ref, Descriptor: descriptor } of manifests) {
       await copyGraph(client.repository(Ref), sink, descriptor);
+      cli.print(`Pushed ref ${repository}@${descriptor.digest} with digest: ${descriptor.digest}`);
     }
     const index = indexOf(manifests) as { mediaType: string };
     const bytes = Buffer.from(JSON.stringify(index, null, 3));
