@@ -92,7 +92,9 @@ if (bridgePlugin !== undefined) {
       const { driver, config, id } = await setUp(lab);
       const lan = await lab.lan({ routed: false });
       // what iptables made for portmap, it keeps
-      lab.defer(async () => spawnSync('nft', ['delete', 'table', 'ip', 'nat']));
+      for (const family of ['ip', 'ip6']) {
+        lab.defer(async () => spawnSync('nft', ['delete', 'table', family, 'nat']));
+      }
       const portmap = { type: 'portmap', capabilities: { portMappings: true } };
       await driver.createNetwork({
         ...config,

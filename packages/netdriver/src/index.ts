@@ -51,6 +51,7 @@ export { nativeKernel } from './native-kernel.ts';
 export type { NetlinkTransport } from './netlink/connection.ts';
 export type { NetlinkEventSource } from './netlink/events.ts';
 export { bringUpLoopback } from './none.ts';
+export { openUplink, type Uplink, type UplinkOptions, type UplinkProgram } from './uplink.ts';
 export {
   createIpvlanDriver,
   createMacvlanDriver,
