@@ -76,7 +76,18 @@ export class Lifecycle implements AsyncDisposable {
     }
     using _lock = await container.lock.acquire();
     if (container.handle !== handle) return;
-    await this.ended(container, status);
+    try {
+      await this.ended(container, status);
+    } catch (error) {
+      // what could not be written down, on a full disk for example, has happened all the same: nobody waits for ever
+      this.#world.log.error(
+        { err: error, container: container.id },
+        `container ${container.id}: its end could not be recorded: ${messageOf(error)}`,
+      );
+      const { exitCode } = status;
+      Object.assign(container.state, { running: false, restarting: false, paused: false, pid: 0, exitCode });
+      container.notifyExit();
+    }
   }
 
   /** Records an exit and does what follows from it. The caller holds the lock. */

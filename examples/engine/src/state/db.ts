@@ -11,6 +11,10 @@ export interface Migration {
   sql: string;
 }
 
+/** SQLite's own default. */
+const PAGE_BYTES = 4096;
+const RESERVE_BYTES = 1024 * 1024;
+
 /**
  * An open database.
  *
@@ -48,6 +52,7 @@ export class StateDb implements Disposable {
       `);
       const state = new StateDb(db);
       state.#migrate(path, migrations);
+      state.#reserve();
       return state;
     } catch (error) {
       db?.close();
@@ -56,6 +61,18 @@ export class StateDb implements Disposable {
       }
       throw error;
     }
+  }
+
+  /** Space inside of the files, for what has to be written when the disk is full: that something has ended, and goes. */
+  #reserve(): void {
+    const free = this.prepare('PRAGMA freelist_count').get()!['freelist_count'] as number;
+    if (free * PAGE_BYTES >= RESERVE_BYTES / 2) return;
+    this.#db.exec(`
+      CREATE TABLE reserve (bytes BLOB);
+      INSERT INTO reserve VALUES (zeroblob(${RESERVE_BYTES}));
+      DROP TABLE reserve;
+      PRAGMA wal_checkpoint(RESTART);
+    `);
   }
 
   #migrate(path: string, migrations: readonly Migration[]): void {
