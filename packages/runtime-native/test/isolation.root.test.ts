@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 
 import { capabilitySets } from '../src/spec/index.ts';
-import type { Spec } from '../src/spec/index.ts';
+import type { NamespaceSpec, Spec } from '../src/spec/index.ts';
 import { runToEnd, shellSpec } from '../src/testing/index.ts';
 import type { RunResult } from '../src/testing/index.ts';
 import type { Mount } from '../src/runtime.ts';
@@ -301,6 +301,45 @@ describeContainers('a container', () => {
     expect(await out('ps | grep -c "[s]leep 1000"', change)).toBe('1');
     await other.delete({ force: true });
   });
+
+  it.each(['of the host’s root', 'of another user'] as const)(
+    'joins a container in every one of its namespaces, file systems too, %s',
+    async (owner) => {
+      const kinds = ['pid', 'net', 'mnt', 'ipc', 'uts', 'cgroup', 'time'];
+      const types: Record<string, NamespaceSpec['type']> = { net: 'network', mnt: 'mount' };
+      if (owner === 'of another user') kinds.push('user');
+      const maps = [{ containerID: 0, hostID: 100_000, size: 65_536 }];
+      const hostSpec = shellSpec(lab.rootfs, 'echo mine > /dev/shm/file; exec sleep 1000', ({ linux }) => {
+        linux!.namespaces!.push({ type: 'time' });
+        if (!kinds.includes('user')) return;
+        linux!.namespaces!.push({ type: 'user' });
+        Object.assign(linux!, { uidMappings: maps, gidMappings: maps });
+      });
+      const host = await lab.runtime.create('host', { spec: hostSpec });
+      await host.start();
+      const at = (kind: string): string => `/proc/${host.pid}/ns/${kind}`;
+      const script = `until [ -s /dev/shm/file ]; do :; done; cat /dev/shm/file; id -u
+        for k in ${kinds.join(' ')}; do readlink /proc/self/ns/$k; done; echo x > /dev/null`;
+      const spec = shellSpec(lab.rootfs, script, (made) => {
+        delete made.root;
+        delete made.mounts;
+        made.linux = {
+          namespaces: kinds.map((kind) => ({
+            type: types[kind] ?? (kind as NamespaceSpec['type']),
+            path: at(kind),
+          })),
+        };
+      });
+      const { stdout, stderr } = await runToEnd(lab.runtime, 'c', { spec });
+      expect(stderr).toBe('');
+      expect(stdout.trim().split('\n')).toEqual([
+        'mine',
+        '0',
+        ...kinds.map((kind) => readlinkSync(at(kind))),
+      ]);
+      await host.delete({ force: true });
+    },
+  );
 
   it('may share the namespaces of the host', async () => {
     const change = (spec: Spec): void => {

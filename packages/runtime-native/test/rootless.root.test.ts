@@ -172,6 +172,18 @@ describeContainers('a caller without root', () => {
     expect(loopback).toBe('1');
   });
 
+  test('puts containers into the namespaces of one of them', async () => {
+    const script =
+      'until ps | grep -q "[0-9] *sleep 1000$"; do :; done; id -u; readlink /proc/self/ns/user; readlink /proc/1/ns/user';
+    const spec = shellSpec(lab.rootfs, script, ({ linux }) => linux!.namespaces!.push({ type: 'user' }));
+    const { neighbour, error } = await go('sleep 1000', undefined, { neighbour: { spec } });
+    expect(error).toBeUndefined();
+    const [uid, own, first] = neighbour!.stdout.split('\n');
+    expect(uid).toBe('0');
+    expect(own).toMatch(/^user:/);
+    expect(own).toBe(first);
+  });
+
   test('uses an overlay of its own directories', async () => {
     for (const name of ['upper', 'work']) mkdirSync(join(home, name));
     giveAway(home, lab.directory);

@@ -4,7 +4,8 @@
  */
 import { createNativeRuntime } from '../../src/native-runtime.ts';
 import type { CreateOptions, ExecOptions } from '../../src/runtime.ts';
-import { collect } from '../../src/testing/index.ts';
+import { collect, runToEnd } from '../../src/testing/index.ts';
+import type { RunResult } from '../../src/testing/index.ts';
 
 /** What to do. */
 export interface RootlessInput {
@@ -13,6 +14,8 @@ export interface RootlessInput {
   container: CreateOptions;
   /** Executed while the container runs, which is then killed. */
   exec?: ExecOptions;
+  /** A second container, in the namespaces of the first one, which runs meanwhile and is then killed. */
+  neighbour?: CreateOptions;
   /** Calls of the container whose outcome is wanted. */
   calls?: ('pause' | 'resume' | 'pids' | 'stats')[];
 }
@@ -25,6 +28,7 @@ export interface RootlessOutcome {
   stderr?: string;
   exitCode?: number;
   exec?: { stdout: string; exitCode: number };
+  neighbour?: RunResult;
   calls: Record<string, unknown>;
   list: number;
 }
@@ -47,13 +51,21 @@ async function outcomeOf(input: RootlessInput): Promise<RootlessOutcome> {
         const { stdout } = await collect(await process.attach());
         outcome.exec = { stdout, exitCode: (await process.wait()).exitCode };
       }
+      if (input.neighbour) {
+        const { spec } = input.neighbour;
+        for (const namespace of spec.linux!.namespaces!) {
+          const name = namespace.type === 'network' ? 'net' : namespace.type;
+          if (name !== 'mount' && name !== 'cgroup') namespace.path = `/proc/${container.pid}/ns/${name}`;
+        }
+        outcome.neighbour = await runToEnd(runtime, 'neighbour', { spec });
+      }
       for (const call of input.calls ?? []) {
         outcome.calls[call] = await container[call]().then(
           (value) => (call === 'stats' ? Object.keys(value as object) : (value ?? 'done')),
           (error: { code: string }) => error.code,
         );
       }
-      if (input.exec ?? input.calls) await container.kill(9);
+      if (input.exec ?? input.calls ?? input.neighbour) await container.kill(9);
       Object.assign(outcome, await collect(attachment));
       outcome.exitCode = (await container.wait()).exitCode;
     } finally {
