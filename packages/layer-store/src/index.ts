@@ -25,6 +25,7 @@ export {
 } from './layer-store.ts';
 export { nodeLayerFs } from './node-fs.ts';
 export { CopySnapshotter, openCopySnapshotter } from './snapshot/copy.ts';
+export { ErofsSnapshotter, openErofsSnapshotter, type ErofsOptions, type Mounter } from './snapshot/erofs.ts';
 export { OverlaySnapshotter, openOverlaySnapshotter, type OverlayOptions } from './snapshot/overlay.ts';
 export type { ByteString, TarEntry, TarEntryType } from './tar/entry.ts';
 export { parseEntryPath } from './tar/entry-path.ts';

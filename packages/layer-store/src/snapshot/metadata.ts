@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, linkSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { digestSchema } from '@tare/image-spec';
 import { z } from 'zod';
 import { syncDirectory } from '../content/ingest.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
@@ -21,6 +22,8 @@ const recordSchema = z.object({
   createdAt: z.iso.datetime(),
   /** What it takes, when that is known without looking. */
   usage: z.object({ sizeBytes: z.int().nonnegative(), inodes: z.int().nonnegative() }).optional(),
+  /** The file system image that it is in. */
+  image: z.object({ digest: digestSchema, size: z.int().nonnegative() }).optional(),
 });
 
 /** What is kept of one snapshot. */
