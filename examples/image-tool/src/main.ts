@@ -3,8 +3,13 @@ import { pipeline } from 'node:stream/promises';
 import { CommanderError } from 'commander';
 import { runTool } from './tool.ts';
 
+const stop = new AbortController();
+for (const name of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(name, () => stop.abort(new Error(`ended by ${name}`)));
+}
 try {
   const well = await runTool(process.argv.slice(2), {
+    signal: stop.signal,
     write: (bytes) => pipeline(bytes, process.stdout, { end: false }),
   });
   if (!well) process.exitCode = 1;

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { formatReference, parseReference, withDefaultTag, type Descriptor } from '@tare/image-spec';
-import { copyGraph, type ContentSource, type CopyOptions } from '@tare/image-spec/content';
+import { copyGraph, type ContentSource } from '@tare/image-spec/content';
 import { openFileContent, type FileContent } from '@tare/layer-store';
 import {
   openImageLayout,
@@ -23,12 +23,8 @@ export interface Place {
   readonly repository?: Repository;
   /** The image's descriptor, and where its content can be read. */
   open(): Promise<{ descriptor: Descriptor; source: ContentSource }>;
-  /** Puts an image there, under the name of the place. */
-  store(
-    source: ContentSource,
-    descriptor: Descriptor,
-    options: CopyOptions & { from?: Place },
-  ): Promise<void>;
+  /** Puts an image there, under the name of this place or else of the one it is from. */
+  store(source: ContentSource, descriptor: Descriptor, from: Place): Promise<void>;
 }
 
 /** What places need. */
@@ -36,6 +32,7 @@ export interface PlaceContext {
   client: RegistryClient;
   stack: AsyncDisposableStack;
   onTransfer?: OnTransfer;
+  signal?: AbortSignal;
 }
 
 /**
@@ -52,15 +49,16 @@ export function placeOf(text: string, context: PlaceContext): Place {
   return registryPlace(text, context);
 }
 
-function registryPlace(text: string, { client, onTransfer }: PlaceContext): Place {
+function registryPlace(text: string, { client, onTransfer, signal }: PlaceContext): Place {
+  const options = signal ? { signal } : {};
   const reference = parseReference(text);
   const repository = client.repository(reference, { ...(onTransfer && { onTransfer }) });
   return {
     name: formatReference(withDefaultTag(reference)),
     repository,
-    open: async () => ({ descriptor: await repository.resolve(), source: repository }),
-    async store(source, descriptor, { from, ...options }) {
-      const other = from?.repository?.reference;
+    open: async () => ({ descriptor: await repository.resolve(undefined, options), source: repository }),
+    async store(source, descriptor, from) {
+      const other = from.repository?.reference;
       const mountFrom = other?.registry === reference.registry ? [other.repository] : [];
       const target = client.repository(reference, { mountFrom, ...(onTransfer && { onTransfer }) });
       await copyGraph(source, target, descriptor, options);
@@ -69,41 +67,36 @@ function registryPlace(text: string, { client, onTransfer }: PlaceContext): Plac
   };
 }
 
-function layoutPlace(directory: string, name: string | undefined, { stack }: PlaceContext): Place {
+function layoutPlace(directory: string, name: string | undefined, { stack, signal }: PlaceContext): Place {
   return {
     name,
     async open() {
       const layout = stack.use(await openImageLayout(directory));
       return { descriptor: await layout.resolve(name), source: layout };
     },
-    async store(source, descriptor, options) {
+    async store(source, descriptor) {
       const layout = stack.use(await openImageLayout(directory, { create: true }));
-      await copyGraph(source, layout, descriptor, options);
+      await copyGraph(source, layout, descriptor, signal ? { signal } : {});
       await (name === undefined ? layout.add(descriptor) : layout.tag(descriptor, name));
     },
   };
 }
 
 function archivePlace(file: string, name: string | undefined, context: PlaceContext): Place {
+  const options = context.signal ? { signal: context.signal } : {};
   return {
     name,
     async open() {
       const store = await temporaryStore(context);
-      return {
-        descriptor: pick(await readImageArchive(createReadStream(file), store), name, file),
-        source: store,
-      };
+      const images = await readImageArchive(createReadStream(file), store, options);
+      return { descriptor: pick(images, name, file), source: store };
     },
-    async store(source, descriptor, { from, select, signal }) {
-      const named = name ?? from?.name;
+    async store(source, descriptor, from) {
+      const named = name ?? from.name;
       const images = [{ descriptor, names: named === undefined ? [] : [named] }];
-      const archive = writeImageArchive(source, images, {
-        ...(select && { select }),
-        ...(signal && { signal }),
-      });
       const unfinished = `${file}.unfinished`;
       try {
-        await pipeline(archive, createWriteStream(unfinished), { ...(signal && { signal }) });
+        await pipeline(writeImageArchive(source, images, options), createWriteStream(unfinished), options);
         await rename(unfinished, file);
       } finally {
         await rm(unfinished, { force: true });

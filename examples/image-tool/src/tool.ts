@@ -7,6 +7,7 @@ import {
   parsePlatform,
   parseReference,
   platformOfProcess,
+  type Descriptor,
   type Platform,
 } from '@tare/image-spec';
 import { copyGraph, type ContentSource } from '@tare/image-spec/content';
@@ -17,6 +18,7 @@ import { Command } from 'commander';
 import { changeImage, documentOf, manifestFor, openImage, toOci, validate, type Change } from './image.ts';
 import { placeOf, temporaryStore, type Place, type PlaceContext } from './place.ts';
 
+/** As commander gives them. */
 interface MutateOptions {
   label: string[];
   env: string[];
@@ -42,7 +44,11 @@ class Tool {
   readonly onlyPlatform: boolean;
   readonly context: PlaceContext;
 
-  constructor(stack: AsyncDisposableStack, { insecure, platform, quiet }: GlobalOptions) {
+  constructor(
+    stack: AsyncDisposableStack,
+    { insecure, platform, quiet }: GlobalOptions,
+    signal: AbortSignal | undefined,
+  ) {
     this.client = stack.use(new RegistryClient({ credentials: containersAuthCredentials(), insecure }));
     this.onlyPlatform = platform !== undefined;
     this.platform = platform ?? platformOfProcess(process);
@@ -53,40 +59,53 @@ class Tool {
       );
     });
     const shown = !quiet && process.stderr.isTTY;
-    this.context = { client: this.client, stack, ...(shown && { onTransfer: meter.onTransfer }) };
+    this.context = {
+      client: this.client,
+      stack,
+      ...(signal && { signal }),
+      ...(shown && { onTransfer: meter.onTransfer }),
+    };
   }
 
   place(text: string): Place {
     return placeOf(text, this.context);
   }
 
-  /** @param oci - with OCI's media types in place of Docker's, which changes the digest */
-  async copy(from: string, to: string, oci: boolean): Promise<void> {
-    const place = this.place(from);
+  /** What is at a place: of an index, the image of the platform that was asked for, if one was. */
+  async open(text: string): Promise<{ place: Place; source: ContentSource; descriptor: Descriptor }> {
+    const place = this.place(text);
     const { source, descriptor } = await place.open();
     const chosen = this.onlyPlatform ? await manifestFor(source, descriptor, this.platform) : descriptor;
-    if (!oci) return this.place(to).store(source, chosen, { from: place });
+    return { place, source, descriptor: chosen };
+  }
+
+  /** @param oci - with OCI's media types in place of Docker's, which changes the digest */
+  async copy(from: string, to: string, oci: boolean): Promise<void> {
+    const { place, source, descriptor } = await this.open(from);
+    if (!oci) return this.place(to).store(source, descriptor, place);
     const store = await temporaryStore(this.context);
-    const converted = await toOci(source, chosen, store);
-    await this.place(to).store(layered(store, source), converted, { from: place });
+    const converted = await toOci(source, descriptor, store);
+    await this.place(to).store(layered(store, source), converted, place);
   }
 
   /** Changes the image at `from` and stores it at `to`; returns its digest. */
   async change(from: string, to: string, changeOf: (store: Store) => Promise<Change>): Promise<string> {
-    const place = this.place(from);
-    const { source, descriptor } = await place.open();
+    const { place, source, descriptor } = await this.open(from);
     const store = await temporaryStore(this.context);
     const image = await openImage(source, descriptor, this.platform);
     const changed = await changeImage(image, await changeOf(store), store);
-    await this.place(to).store(layered(store, source), changed, { from: place });
+    await this.place(to).store(layered(store, source), changed, place);
     return changed.digest;
   }
 }
 type Store = Awaited<ReturnType<typeof temporaryStore>>;
 
-/** Where the commands print to. */
-export interface Output {
+/** What is around the commands. */
+export interface Surroundings {
+  /** Prints. */
   write(bytes: AsyncIterable<Uint8Array>): Promise<void>;
+  /** Ends a command before its time; what it has begun is cleared away. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -95,7 +114,7 @@ export interface Output {
  * @returns whether all is well: `validate` may find faults without failing
  * @throws what went wrong
  */
-export async function runTool(argv: readonly string[], { write }: Output): Promise<boolean> {
+export async function runTool(argv: readonly string[], { write, signal }: Surroundings): Promise<boolean> {
   let failed = false;
   const say = (line: string): Promise<void> => write(once(Buffer.from(`${line}\n`)));
   const program = new Command('image-tool')
@@ -124,7 +143,7 @@ export async function runTool(argv: readonly string[], { write }: Output): Promi
         const args = given.slice(0, -2).flat() as string[];
         await using stack = new AsyncDisposableStack();
         await run(
-          new Tool(stack, program.opts<GlobalOptions>()),
+          new Tool(stack, program.opts<GlobalOptions>(), signal),
           args,
           given.at(-2) as Record<string, unknown>,
         );
@@ -163,20 +182,22 @@ export async function runTool(argv: readonly string[], { write }: Output): Promi
   command('delete <image>', 'delete a tag, or the manifest with a digest', async ({ client }, [name]) => {
     const repository = client.repository(name!);
     const { digest, tag } = repository.reference;
-    if (digest === undefined && tag === undefined) throw new Error(`${name} names neither a tag nor a digest`);
+    if (digest === undefined && tag === undefined)
+      throw new Error(`${name} names neither a tag nor a digest`);
     // only what is there can be deleted, and it says so
     const descriptor = await repository.resolve();
     if (digest !== undefined) return repository.delete(descriptor);
     await repository.untag(tag!).catch((error: unknown) => {
-      // registries that delete whole manifests alone
       if (!ContainerError.is(error) || !['UNSUPPORTED', 'REFUSED'].includes(error.code)) throw error;
-      return repository.delete(descriptor);
+      const manifest = `${familiarName(repository.reference)}@${descriptor.digest}`;
+      throw new Error(`this registry deletes no tags, only manifests with all their tags: ${manifest}`, {
+        cause: error,
+      });
     });
-  }); // prettier-ignore
+  });
 
   command('digest <image>', 'print the digest of an image', async (tool, [name], { fullRef }) => {
-    const { source, descriptor } = await tool.place(name!).open();
-    const { digest } = tool.onlyPlatform ? await manifestFor(source, descriptor, tool.platform) : descriptor;
+    const { digest } = (await tool.open(name!)).descriptor;
     await say(fullRef ? `${familiarName(parseReference(name!))}@${digest}` : digest);
   }).option('--full-ref', 'with the name of the repository');
 
@@ -184,14 +205,13 @@ export async function runTool(argv: readonly string[], { write }: Output): Promi
     'manifest <image>',
     'print the manifest or index of an image, byte for byte',
     async (tool, [name]) => {
-      const { source, descriptor } = await tool.place(name!).open();
-      const chosen = tool.onlyPlatform ? await manifestFor(source, descriptor, tool.platform) : descriptor;
-      await write(once(await documentOf(source, chosen)));
+      const { source, descriptor } = await tool.open(name!);
+      await write(once(await documentOf(source, descriptor)));
     },
   );
 
   command('config <image>', 'print the config of an image, byte for byte', async (tool, [name]) => {
-    const { source, descriptor } = await tool.place(name!).open();
+    const { source, descriptor } = await tool.open(name!);
     await write(once((await openImage(source, descriptor, tool.platform)).configBytes));
   });
 
@@ -199,11 +219,11 @@ export async function runTool(argv: readonly string[], { write }: Output): Promi
     'export <image> [file]',
     'write the file system of an image as one archive',
     async (tool, [name, file]) => {
-      const { source, descriptor } = await tool.place(name!).open();
+      const { source, descriptor } = await tool.open(name!);
       const store = await temporaryStore(tool.context);
       // layers are read twice
       const { descriptor: manifest, layers } = await openImage(source, descriptor, tool.platform);
-      await copyGraph(source, store, manifest);
+      await copyGraph(source, store, manifest, signal ? { signal } : {});
       const archive = flattenLayers(layers.map((layer) => () => store.fetch(layer.descriptor)));
       if (file === undefined || file === '-') await write(archive);
       else await pipeline(archive, createWriteStream(file));
@@ -228,7 +248,7 @@ export async function runTool(argv: readonly string[], { write }: Output): Promi
     const digest = await tool.change(image!, to!, async () => {
       const { label, env, annotation, entrypoint, cmd, user, workdir } = options as unknown as MutateOptions;
       return {
-        annotations: pairs(annotation),
+        ...(annotation.length > 0 && { annotations: pairs(annotation) }),
         createdBy: 'image-tool mutate',
         config(config) {
           if (label.length > 0)
@@ -258,9 +278,8 @@ export async function runTool(argv: readonly string[], { write }: Output): Promi
     'validate <image>',
     'check documents, digests, sizes and layers of an image',
     async (tool, [name]) => {
-      const { source, descriptor } = await tool.place(name!).open();
-      const chosen = tool.onlyPlatform ? await manifestFor(source, descriptor, tool.platform) : descriptor;
-      for await (const wrong of validate(source, chosen)) {
+      const { source, descriptor } = await tool.open(name!);
+      for await (const wrong of validate(source, descriptor)) {
         await say(wrong);
         failed = true;
       }

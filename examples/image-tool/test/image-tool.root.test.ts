@@ -123,6 +123,18 @@ describe('on its own', () => {
     } // prettier-ignore
   });
 
+  test('clears away what it began when it is stopped', async () => {
+    const stop = new AbortController();
+    stop.abort(new Error('enough'));
+    const before = (await readdir(tmpdir())).filter((name) => name.startsWith('image-tool-'));
+    for (const target of ['oci:stopped:v1', './stopped.tar', `${host}/stopped:v1`]) {
+      const args = ['copy', `${host}/app:v1`, target].map(inWork);
+      await expect(runTool(args, { write: async () => {}, signal: stop.signal })).rejects.toThrow('enough');
+    }
+    expect((await readdir(tmpdir())).filter((name) => name.startsWith('image-tool-'))).toEqual(before);
+    expect((await readdir(work)).filter((name) => name.endsWith('unfinished'))).toEqual([]);
+  });
+
   test('takes one platform of an index where it is asked to', async () => {
     await tool('--platform', 'linux/s390x', 'copy', `${host}/multi:v1`, 'oci:layout:z');
     expect(JSON.parse(await tool('manifest', 'oci:layout:z')).layers.length).toBe(1);

@@ -2,7 +2,6 @@
 import {
   ANNOTATION_IMAGE_NAME,
   ANNOTATION_REF_NAME,
-  DEFAULT_TAG,
   LAYOUT_FILE,
   LAYOUT_INDEX_FILE,
   LAYOUT_VERSION,
@@ -79,14 +78,18 @@ class Writing {
     for (const { descriptor, names } of images) {
       const found: Runnable[] = [];
       yield* this.#graph(descriptor, found, 0);
-      const references = names.map((name) => withDefaultTag(parseReference(name)));
+      // what `docker load` gives to an image are tags; a digest it has anyway
+      const references = names.flatMap((name) => {
+        const { registry, repository, tag } = withDefaultTag(parseReference(name));
+        return tag === undefined ? [] : [{ registry, repository, tag }];
+      });
       const entry = { ...descriptor, ...(await this.#platformOf(descriptor, found)) };
       if (references.length === 0) manifests.push(entry);
       for (const reference of references) {
         const annotations = {
           ...entry.annotations,
           [ANNOTATION_IMAGE_NAME]: formatReference(reference),
-          [ANNOTATION_REF_NAME]: reference.tag ?? reference.digest ?? DEFAULT_TAG,
+          [ANNOTATION_REF_NAME]: reference.tag,
         };
         manifests.push({ ...entry, annotations });
       }

@@ -116,6 +116,15 @@ describe('an archive that was written', () => {
     });
   });
 
+  test('gives tags as names, and none for a digest', async () => {
+    const source = new MemoryContent();
+    const descriptor = await imageOf(source, 'one');
+    const names = [`a/b@${descriptor.digest}`, `a/b:v1@${descriptor.digest}`];
+    const archive = await collect(writeImageArchive(source, [{ descriptor, names }]));
+    const [image] = await readImageArchive(pieces(archive), await open());
+    expect(image!.names).toEqual(['docker.io/a/b:v1']);
+  });
+
   test('has of an index what was selected, and is read without the rest', async () => {
     const source = new MemoryContent();
     const descriptor = await indexOf(source);
