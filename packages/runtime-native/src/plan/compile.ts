@@ -13,7 +13,7 @@ import { createHookOperations, startHookOperations } from './hooks.ts';
 import { listenerOperations } from './seccomp-listener.ts';
 import { MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE } from './mount-options.ts';
 import { MountPlan, normalize } from './mount-plan.ts';
-import { planMounts, planRoot } from './mounts.ts';
+import { planMounts } from './mounts.ts';
 import {
   CLONE_FLAGS,
   hostId,
@@ -25,6 +25,7 @@ import {
 import type { Namespaces, UserNamespace } from './namespaces.ts';
 import type { Operation, Plan } from './operations.ts';
 import { STDIO, isTerminal, limitRoom, processOperations, stdioOperation } from './process.ts';
+import { planRoot } from './root.ts';
 import {
   affinityOperations,
   oomOperations,

@@ -1,9 +1,12 @@
 /** What the mount part of a plan is collected in, and the words that its parts share. */
 import { posix } from 'node:path';
 
+import type { Spec } from '../spec/config.ts';
 import type { IdMapping } from '../spec/linux.ts';
+import type { MountOptions } from './mount-options.ts';
 import { mapLines } from './namespaces.ts';
 import type { Operation } from './operations.ts';
+import { invalid, unsupported } from './validate.ts';
 
 /** Flags of MOUNT and BIND. */
 export const FLAG = { NO_SYMLINKS: 1, ONTO_FILE: 2, OVER_PROC: 4, COPY_UP: 8, PROC: 16 } as const;
@@ -73,4 +76,25 @@ export class MountPlan {
   add(operation: Operation): void {
     this.#steps.push(operation);
   }
+}
+
+/** @throws {RuntimeError} `UNSUPPORTED` for the first option that this version cannot do */
+export function refuse(options: MountOptions, field: string): void {
+  if (options.unsupported.length > 0)
+    throw unsupported(`${field}.options ${JSON.stringify(options.unsupported[0])}`);
+}
+
+/** Mappings of the mount's own, or with `idmap` alone the container's. */
+export function idMapsOf(mount: Partial<IdMaps>, spec: Spec, field: string): IdMaps {
+  let { uidMappings = [], gidMappings = [] } = mount;
+  if (uidMappings.length === 0 && gidMappings.length === 0) {
+    ({ uidMappings = [], gidMappings = [] } = spec.linux ?? {});
+    if (uidMappings.length === 0) {
+      throw invalid(`${field}.options`, 'idmap needs uidMappings and gidMappings, of the mount or of linux');
+    }
+  }
+  for (const [name, mappings] of Object.entries({ uidMappings, gidMappings })) {
+    if (mappings.length === 0) throw invalid(`${field}.${name}`, 'must be given when the other one is');
+  }
+  return { uidMappings, gidMappings };
 }

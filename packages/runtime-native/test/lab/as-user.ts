@@ -1,5 +1,13 @@
 /** Programs of the tests that run as an ordinary user, with what such a user has: directories, sometimes a cgroup. */
-import { chmodSync, chownSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import { run } from '../../../../test/lab/process.ts';
@@ -32,9 +40,16 @@ export interface Delegation {
 }
 
 export function delegate(path: string): Delegation {
-  const { mountPoint } = detectCgroups().hierarchies.find(({ version }) => version === 2)!;
+  const { kind, hierarchies } = detectCgroups();
+  const { mountPoint } = hierarchies.find(({ version }) => version === 2)!;
   const folder = mountPoint + path;
   const leaf = join(folder, 'caller');
+  if (kind === 'v2') {
+    // version 1 beside it has them all
+    for (const controller of readFileSync(join(mountPoint, 'cgroup.controllers'), 'utf8').trim().split(' ')) {
+      writeFileSync(join(mountPoint, 'cgroup.subtree_control'), `+${controller}`);
+    }
+  }
   mkdirSync(leaf, { recursive: true });
   for (const one of [folder, leaf]) {
     for (const file of ['.', 'cgroup.procs', 'cgroup.threads', 'cgroup.subtree_control']) {
