@@ -16,12 +16,14 @@ import {
   AT_FDCWD,
   connectUnix,
   createNetworkNamespace,
+  createUserNamespace,
   defaultSeccompProfile,
   mount,
   openMount,
   mountTable,
   parseSeccompProfile,
   removeNetworkNamespace,
+  removeUserNamespace,
   RESOLVE,
   sendMessage,
   unmount,
@@ -30,6 +32,7 @@ import {
 import type { RootSyscalls } from './containers/root-files.ts';
 import type { TreePart, Trees } from './containers/trees.ts';
 import { withoutForeign } from './foreign-compression.ts';
+import type { UserNamespaces } from './containers/user-namespaces.ts';
 import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
 import type { SendDatagram } from './system/service-manager.ts';
 import type { OpenUnixDatagrams } from './logs/sinks.ts';
@@ -37,9 +40,16 @@ import type { HostMounts } from './volumes/volumes.ts';
 
 /** Network namespaces bound to files. */
 export const nativeSandboxes: Sandboxes = {
-  create: createNetworkNamespace,
+  create: (path, userNamespace) =>
+    createNetworkNamespace(path, userNamespace === undefined ? {} : { userNamespace }),
   bringUpLoopback,
   remove: removeNetworkNamespace,
+};
+
+/** User namespaces bound to files. */
+export const nativeUserNamespaces: UserNamespaces = {
+  create: createUserNamespace,
+  remove: removeUserNamespace,
 };
 
 /** System-call filters of the runtime's own making. */

@@ -1,5 +1,6 @@
 /** What the daemon can be told: the keys of daemon.json, the flags, and the defaults. */
 import { z } from 'zod';
+import type { IdMaps } from './containers/user-namespaces.ts';
 import { LOG_DRIVERS } from './logs/drivers.ts';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
@@ -71,6 +72,8 @@ export interface Config {
   labels: string[];
   /** What containers get that do not say otherwise. */
   containerDefaults: ContainerDefaults;
+  /** Whose ids the root of containers has; undefined for those of the host. */
+  usernsRemap: IdMaps | undefined;
   /** Where metrics are served to Prometheus: `address:port`; undefined for the API's own addresses alone. */
   metricsAddress: string | undefined;
   /** Bytes that the build cache may take; undefined for a tenth of the file system, Infinity for no limit. */
@@ -116,6 +119,7 @@ export const DEFAULTS: Config = {
     dnsSearch: [],
     hostGateways: [],
   },
+  usernsRemap: undefined,
   metricsAddress: undefined,
   buildCacheBytes: undefined,
 };
@@ -184,6 +188,7 @@ export const fileSchema = z.strictObject({
   'dns-search': z.array(z.string()).optional(),
   'host-gateway-ips': z.array(z.string()).max(2).optional(),
   'host-gateway-ip': z.string().optional(),
+  'userns-remap': z.string().optional(),
   'metrics-addr': z
     .string()
     .regex(/^.+:\d{1,5}$/, 'expected address:port')
@@ -244,6 +249,7 @@ export const FLAGS = {
   'dns-opt': { key: 'dns-opts', kind: 'list' },
   'dns-search': { key: 'dns-search', kind: 'list' },
   'host-gateway-ip': { key: 'host-gateway-ips', kind: 'list' },
+  'userns-remap': { key: 'userns-remap', kind: 'text' },
   'metrics-addr': { key: 'metrics-addr', kind: 'text' },
   'live-restore': { key: 'live-restore', kind: 'switch' },
   'storage-driver': { key: 'storage-driver', kind: 'text', short: 's' },

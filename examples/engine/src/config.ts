@@ -14,6 +14,7 @@ import {
   type TcpSecurity,
 } from './config-keys.ts';
 import { invalid } from './errors.ts';
+import { remapOf } from './containers/user-namespaces.ts';
 import { checkLogOptions } from './logs/drivers.ts';
 
 /** What the command line asks for. */
@@ -209,6 +210,7 @@ function toConfig(given: FileConfig): Config {
     labels: given.labels ?? DEFAULTS.labels,
     mirrors: given.mirrors ?? DEFAULTS.mirrors,
     containerDefaults: containerDefaults(given),
+    usernsRemap: given['userns-remap'] ? remapOf(given['userns-remap']) : undefined,
     metricsAddress: given['metrics-addr'],
     buildCacheBytes:
       given.builder?.gc?.enabled === false ? Number.POSITIVE_INFINITY : given.builder?.gc?.defaultKeepStorage,

@@ -92,6 +92,7 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
     paths: {
       containers: join(dataRoot, 'containers'),
       sandboxes,
+      userNamespaces: join(execRoot, 'userns'),
       mounts: join(execRoot, 'mounts'),
     },
     logForwarders: new LogForwarders(seams.log),

@@ -82,6 +82,7 @@ export interface EngineParts {
     | 'cgroupParent'
     | 'init'
     | 'openUnixDatagrams'
+    | 'userNamespaces'
   >;
   /** Told when configuration in force has changed, for what the maker of the parts has made of it. */
   reconfigured(config: Config): void;
@@ -168,6 +169,7 @@ export class Engine implements AsyncDisposable {
       jobs,
       log,
       defaults: config.containerDefaults,
+      userNamespacePolicy: { remap: config.usernsRemap },
       dataRoot: config.dataRoot,
       execRoot: config.execRoot,
     });

@@ -14,6 +14,7 @@ import {
   nativeSeccomp,
   nativeTrees,
   nativeUnixDatagrams,
+  nativeUserNamespaces,
 } from './adapters.ts';
 import { loadConfig } from './config.ts';
 import { DAEMON_USAGE, type Config } from './config-keys.ts';
@@ -170,6 +171,7 @@ async function openParts(
       cgroupParent: CGROUP_PARENT,
       init: { program: initProgram, always: config.init },
       openUnixDatagrams: nativeUnixDatagrams,
+      userNamespaces: nativeUserNamespaces,
       cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,
     },
   };

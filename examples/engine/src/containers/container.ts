@@ -55,6 +55,8 @@ export interface ContainerState {
   restarting: boolean;
   oomKilled: boolean;
   removing: boolean;
+  /** Its removal takes the volumes along that were made for it alone. */
+  removingVolumes?: boolean;
   dead: boolean;
   pid: number;
   exitCode: number;

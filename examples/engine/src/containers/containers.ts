@@ -364,11 +364,11 @@ export class Containers implements AsyncDisposable {
       .map(({ id, state }) => ({ containerId: id, running: state.running }));
   }
 
-  /** Ids of the containers that have a volume. */
+  /** Ids of the containers that have a volume, those that are going away excepted. */
   usersOfVolume(name: string): string[] {
     return this.#world.store
       .allClaimed()
-      .filter(({ record }) => record.mounts.some((mount) => mount.name === name))
+      .filter(({ record, state }) => !state.removing && record.mounts.some((mount) => mount.name === name))
       .map(({ id }) => id);
   }
 

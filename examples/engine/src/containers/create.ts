@@ -26,6 +26,7 @@ import { removeAnonymousVolumes } from './remove.ts';
 import { adaptRequest } from './request-versions.ts';
 import { rlimits, parseDeviceRule } from './resources.ts';
 import { parseSecurityOptions } from './security.ts';
+import { checkUserNamespace } from './user-namespaces.ts';
 import { validateConfig, validateHostConfig } from './validate.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
 
@@ -59,6 +60,7 @@ export async function createContainer(
   validateConfig(ownConfig);
   const wanted = withDefaults(world, hostRequest, options.apiVersion);
   validateHostConfig(wanted, ownConfig, world.hostFacts);
+  checkUserNamespace(wanted, world.userNamespacePolicy);
   const discarded = discardUnsupported(wanted, world.supportedLimits);
   const hostConfig = discarded.limits;
   refuseUnsupported(hostConfig);

@@ -30,7 +30,9 @@ export async function removeContainer(
     );
   }
   if (state.removing) throw removalInProgress(container);
-  state.removing = true;
+  Object.assign(state, { removing: true, removingVolumes: options.volumes === true });
+  // the next engine finishes what this one may not live to
+  world.store.saveState(container);
   world.store.removing(container);
   try {
     await runAll([
@@ -39,13 +41,18 @@ export async function removeContainer(
       () => rm(containerFiles(world.paths, container.id).directory, { recursive: true, force: true }),
     ]);
   } catch (error) {
-    Object.assign(state, { removing: false, dead: true, error: (error as Error).message });
+    Object.assign(state, {
+      removing: false,
+      removingVolumes: false,
+      dead: true,
+      error: (error as Error).message,
+    });
     world.store.saveState(container);
     container.notifyRemoved((error as Error).message);
     throw error;
   }
-  world.store.forget(container);
   if (options.volumes) await removeAnonymousVolumes(world, record.mounts);
+  world.store.forget(container);
   world.store.publish(container, 'destroy');
   for (const client of container.clients) client.end();
   container.notifyRemoved();

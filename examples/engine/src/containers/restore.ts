@@ -22,6 +22,7 @@ const CONTAINER_ID = /^[0-9a-f]{64}$/;
 export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecycle): Promise<void> {
   await mkdir(world.paths.containers, { recursive: true, mode: 0o710 });
   await mkdir(world.paths.sandboxes, { recursive: true, mode: 0o700 });
+  await mkdir(world.paths.userNamespaces, { recursive: true, mode: 0o700 });
   const unfinished = world.store.load();
   const attempt = async (what: string, work: () => Promise<unknown>): Promise<void> => {
     try {
@@ -63,9 +64,8 @@ export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecy
   }
   for (const { phase, container } of unfinished) {
     await attempt(`sweeping container ${container.id}`, async () => {
-      await sweepContainer(world, container);
-      // whether the client of an interrupted removal wanted the volumes gone, nobody knows: they stay
-      if (phase === 'creating') await removeAnonymousVolumes(world, container.record.mounts);
+      const volumes = phase === 'creating' || container.state.removingVolumes === true;
+      await sweepContainer(world, container, volumes);
     });
   }
   await attempt('sweeping sandboxes', () => sweepSandboxes(world));
@@ -114,14 +114,23 @@ async function sweepRuntime(world: ContainerWorld): Promise<void> {
   }
 }
 
-async function sweepContainer(world: ContainerWorld, container: LiveContainer): Promise<void> {
+async function sweepContainer(
+  world: ContainerWorld,
+  container: LiveContainer,
+  volumes: boolean,
+): Promise<void> {
   await tearDown(world, container);
   await removeSnapshots(world, container.record);
   await rm(containerFiles(world.paths, container.id).directory, { recursive: true, force: true });
+  if (volumes) await removeAnonymousVolumes(world, container.record.mounts);
   world.store.forget(container);
 }
 
 async function sweepSandboxes(world: ContainerWorld): Promise<void> {
+  for (const name of await readdir(world.paths.userNamespaces)) {
+    if (world.store.get(name)?.handle) continue;
+    await world.userNamespaces.remove(join(world.paths.userNamespaces, name));
+  }
   for (const name of await readdir(world.paths.sandboxes)) {
     if (world.store.get(name)?.handle) continue;
     await world.sandboxes.remove(join(world.paths.sandboxes, name));

@@ -13,6 +13,7 @@ import { processEnv } from './merge-config.ts';
 import { depth, tmpfsOptions } from './mounts.ts';
 import { cgroupResources, deviceRules, rlimits, type DeviceNumbers } from './resources.ts';
 import type { SecurityOptions } from './security.ts';
+import type { IdMaps } from './user-namespaces.ts';
 import type { ResolvedUser } from './user.ts';
 
 /** What the spec needs besides the container's record. */
@@ -28,6 +29,10 @@ export interface SpecInputs {
   namespaces: Partial<Record<'network' | 'pid' | 'ipc' | 'uts' | 'cgroup', { path: string } | 'host'>>;
   /** Sources of mounts by their destination, where they are not the mount's own. */
   mountSources: ReadonlyMap<string, string>;
+  /** The ids of the container's user namespace; undefined for the host's. */
+  ids: IdMaps | undefined;
+  /** Path of that namespace. */
+  userNamespace: string;
   /** Where on the host the container's shared memory is; undefined for a mount of its own. */
   sharedMemory: string | undefined;
   /** Variables that tell of linked containers; the container's own win over them. */
@@ -89,6 +94,7 @@ export function runtimeSpec(record: ContainerRecord, inputs: SpecInputs): Spec {
     ...(host.Annotations ? { annotations: host.Annotations } : {}),
     linux: {
       namespaces: specNamespaces(inputs),
+      ...inputs.ids,
       devices: inputs.devices.map(({ access: _access, ...device }) => device),
       cgroupsPath: `${host.CgroupParent || inputs.cgroupParent}/${record.id}`,
       resources: {
@@ -131,6 +137,7 @@ function joined(namespace: { path: string } | 'host' | undefined): string | unde
 
 function specNamespaces(inputs: SpecInputs): NamespaceSpec[] {
   const result: NamespaceSpec[] = [{ type: 'mount' }];
+  if (inputs.ids) result.push({ type: 'user', path: inputs.userNamespace });
   for (const type of ['pid', 'network', 'ipc', 'uts', 'cgroup'] as const) {
     const shared = inputs.namespaces[type];
     if (shared === 'host') continue;
@@ -163,11 +170,15 @@ function specMounts(record: ContainerRecord, inputs: SpecInputs): MountSpec[] {
 /** The mounts that are the container's own, parents before what is below them. */
 function ownMounts(
   record: ContainerRecord,
-  inputs: Pick<SpecInputs, 'etcFiles' | 'mountSources'> & Partial<Pick<SpecInputs, 'init'>>,
+  inputs: Pick<SpecInputs, 'etcFiles' | 'mountSources'> & Partial<Pick<SpecInputs, 'init' | 'ids'>>,
 ): MountSpec[] {
   const { hostConfig: host } = record;
   const own: MountSpec[] = [
-    ...record.mounts.map((mount) => mountSpec(mount, inputs.mountSources.get(mount.destination))),
+    ...record.mounts.map((mount) => {
+      const spec = mountSpec(mount, inputs.mountSources.get(mount.destination));
+      // what is the engine's has the ids of the container on the disk; what is the host's keeps its own
+      return inputs.ids && mount.type !== 'bind' && mount.type !== 'tmpfs' ? mapped(spec) : spec;
+    }),
     ...Object.entries(host.Tmpfs ?? {}).map(([destination, options]) => ({
       destination,
       type: 'tmpfs',
@@ -183,7 +194,8 @@ function ownMounts(
       type: 'bind',
       source,
       options: ['rbind', 'rprivate', ...(host.ReadonlyRootfs ? ['ro'] : [])],
-    }));
+    }))
+    .map((mount) => (inputs.ids ? mapped(mount) : mount));
   const init: MountSpec[] = inputs.init
     ? [{ destination: INIT_PATH, type: 'bind', source: inputs.init, options: ['bind', 'ro'] }]
     : [];
@@ -214,6 +226,11 @@ function systemMounts(record: ContainerRecord, inputs: SpecInputs): MountSpec[] 
     } else result.push(mount);
   }
   return result;
+}
+
+/** The same with the ids of the container's user namespace. */
+function mapped(mount: MountSpec): MountSpec {
+  return { ...mount, options: [...(mount.options ?? []), 'idmap'] };
 }
 
 function mountSpec(mount: MountPoint, source = mount.source): MountSpec {

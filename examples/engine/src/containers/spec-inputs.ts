@@ -15,6 +15,7 @@ import type { SpecInputs } from './runtime-spec.ts';
 import { memoryOwner, sharedMemoryOf } from './shared-memory.ts';
 import { parseSecurityOptions } from './security.ts';
 import type { LiveContainer } from './store.ts';
+import { idMapsOf } from './user-namespaces.ts';
 import { resolveUser } from './user.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
 
@@ -61,6 +62,8 @@ export function specInputs(
       '/etc/hosts': fileOwner.hosts,
     },
     mountSources,
+    ids: idMapsOf(host, world.userNamespacePolicy),
+    userNamespace: containerFiles(world.paths, record.id).userNamespace,
     sharedMemory: sharedMemoryOf(world, record),
     linkEnv: linksOf(world, record),
     namespaces: namespaces(world, record, owner),

@@ -16,6 +16,7 @@ import { closeSharedMemory, openSharedMemory } from './shared-memory.ts';
 import { consoleSizeOf, runtimeSpec } from './runtime-spec.ts';
 import { networkOwner, specInputs } from './spec-inputs.ts';
 import type { LiveContainer } from './store.ts';
+import { idMapsOf } from './user-namespaces.ts';
 import { containerFiles, logOf, openLogSink, type ContainerWorld } from './world.ts';
 
 /** Called for every container that began to run; it waits for the exit. */
@@ -87,10 +88,15 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   const ownSandbox = host.NetworkMode !== 'host' && !networkOwner(world, host);
   await using undo = new AsyncDisposableStack();
 
-  const [rootfs] = await allSettled([
-    world.snapshotter.mounts(record.id),
-    ownSandbox ? step('sandbox', () => world.sandboxes.create(files.sandbox)) : undefined,
-  ]);
+  const ids = idMapsOf(host, world.userNamespacePolicy);
+  const makeSandbox = async (): Promise<void> => {
+    if (ids) await world.userNamespaces.create(files.userNamespace, ids);
+    undo.defer(() => world.userNamespaces.remove(files.userNamespace));
+    if (ownSandbox) await world.sandboxes.create(files.sandbox, ids && files.userNamespace);
+  };
+  const [layers] = await allSettled([world.snapshotter.mounts(record.id), step('sandbox', makeSandbox)]);
+  // the ids on the disk stay as they are
+  const rootfs = ids ? layers.map((mount) => ({ ...mount, options: ['idmap', ...mount.options] })) : layers;
   if (ownSandbox) undo.defer(() => world.sandboxes.remove(files.sandbox));
   writeEtcFiles(world, container);
 
@@ -98,7 +104,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   await openSharedMemory(world, record);
   undo.defer(() => world.volumes.release(record.id));
   await using sources = await step('mounts', () => openMountSources(world, record));
-  const spec = runtimeSpec(record, specInputs(world, record, rootfs, sources.byDestination));
+  const spec = runtimeSpec(record, specInputs(world, record, layers, sources.byDestination));
   spec.process?.env?.push(...container.lentEnv);
   undo.defer(() => detachNetworks(world, container));
   undo.defer(() => world.nameServers.close(container.id));
@@ -174,7 +180,8 @@ export async function tearDown(world: ContainerWorld, container: LiveContainer):
     world.nameServers
       .close(container.id)
       .finally(() => detachNetworks(world, container))
-      .finally(() => world.sandboxes.remove(files.sandbox)),
+      .finally(() => world.sandboxes.remove(files.sandbox))
+      .finally(() => world.userNamespaces.remove(files.userNamespace)),
   ]);
   for (const result of results) {
     if (result.status === 'rejected') {

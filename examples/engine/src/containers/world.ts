@@ -20,12 +20,16 @@ import type { NameServers } from './name-servers.ts';
 import type { RootSyscalls } from './root-files.ts';
 import type { ContainerStore } from './store.ts';
 import type { Trees } from './trees.ts';
+import type { UserNamespacePolicy, UserNamespaces } from './user-namespaces.ts';
 import type { HostFacts } from './validate.ts';
 
 /** Network namespaces that outlive the processes in them, each bound to a file. */
 export interface Sandboxes {
-  /** Makes a namespace bound to `path`, which must not exist. Leaves nothing behind when it fails. */
-  create(path: string): Promise<void>;
+  /**
+   * Makes a namespace bound to `path`, which must not exist; root of `userNamespace` has power over it. Leaves nothing
+   * behind when it fails.
+   */
+  create(path: string, userNamespace?: string): Promise<void>;
   /** Brings up `lo`, which attaching to a network does too. */
   bringUpLoopback(path: string): Promise<void>;
   /** Removes it; one that is gone is fine. */
@@ -46,6 +50,8 @@ export interface ContainerPaths {
   containers: string;
   /** Holds one network namespace file per running container. */
   sandboxes: string;
+  /** Holds one user namespace file per running container that has its own. */
+  userNamespaces: string;
   /** Holds what is mounted on the host for one container: while it starts, or as long as it runs. */
   mounts: string;
 }
@@ -61,6 +67,8 @@ export interface ContainerWorld {
   volumes: Volumes;
   images: ImageResolver;
   sandboxes: Sandboxes;
+  userNamespaces: UserNamespaces;
+  userNamespacePolicy: UserNamespacePolicy;
   nameServers: NameServers;
   seccomp: SeccompProfiles;
   syscalls: RootSyscalls;
@@ -96,6 +104,7 @@ export function containerFiles(
   hostname: string;
   resolvConf: string;
   sandbox: string;
+  userNamespace: string;
   mounts: string;
 } {
   const directory = join(paths.containers, id);
@@ -105,6 +114,7 @@ export function containerFiles(
     hostname: join(directory, 'hostname'),
     resolvConf: join(directory, 'resolv.conf'),
     sandbox: join(paths.sandboxes, id),
+    userNamespace: join(paths.userNamespaces, id),
     mounts: join(paths.mounts, id),
   };
 }

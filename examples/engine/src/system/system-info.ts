@@ -159,6 +159,7 @@ export class SystemInfo implements SystemService {
       InitCommit: { ID: '' },
       SecurityOptions: [
         'name=seccomp,profile=builtin',
+        ...(config.usernsRemap ? ['name=userns'] : []),
         ...(this.#host.cgroupNamespaces ? ['name=cgroupns'] : []),
       ],
       FirewallBackend: { Driver: 'nftables' },

@@ -459,6 +459,8 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
       isOpaque: () => false,
     },
     hostMounts: host.hostMounts,
+    userNamespaces: { create: () => Promise.resolve(), remove: () => Promise.resolve() },
+    userNamespacePolicy: { remap: undefined },
     defaults: DEFAULTS.containerDefaults,
     openUnixDatagrams: () => {
       throw coded('ENOENT');

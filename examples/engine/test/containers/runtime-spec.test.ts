@@ -43,6 +43,8 @@ const inputs: SpecInputs = {
   init: undefined,
   cgroupParent: '/tare',
   sharedMemory: undefined,
+  ids: undefined,
+  userNamespace: '',
   linkEnv: [],
 };
 const spec = (changes: Partial<ContainerRecord> = {}, other: Partial<SpecInputs> = {}) =>
