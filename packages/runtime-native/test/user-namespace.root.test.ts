@@ -16,6 +16,8 @@ import { detectCgroups } from '../src/cgroups/layout.ts';
 import { createNetworkNamespace, removeNetworkNamespace } from '../src/network-namespace.ts';
 import type { Container, Mount } from '../src/runtime.ts';
 import { createUserNamespace, removeUserNamespace } from '../src/user-namespace.ts';
+import { defaultSeccompProfile } from '../src/seccomp.ts';
+import { DEFAULT_CAPABILITIES } from '../src/spec/index.ts';
 import type { Spec } from '../src/spec/index.ts';
 import { collect, runToEnd, shellSpec } from '../src/testing/index.ts';
 import type { RunResult } from '../src/testing/index.ts';
@@ -296,6 +298,49 @@ describeContainers('a container in a user namespace', () => {
     expect(hostname).toBe('inside');
     expect(Number(uptime)).toBeGreaterThan(100_000_000);
     expect(rest).toEqual(['1', 'example.com', '500', '100', '200', '5 3']);
+  });
+
+  it('runs under a filter, with and without no_new_privs', async () => {
+    for (const noNewPrivileges of [true, false]) {
+      const change = ({ linux, process }: Spec): void => {
+        linux!.seccomp = defaultSeccompProfile({ capabilities: DEFAULT_CAPABILITIES });
+        process!.noNewPrivileges = noNewPrivileges;
+      };
+      const script = 'grep -E "^(NoNewPrivs|Seccomp|CapEff):" /proc/self/status';
+      expect(await out(script, change)).toBe(
+        `CapEff:\t00000000a80425fb\nNoNewPrivs:\t${noNewPrivileges ? 1 : 0}\nSeccomp:\t2`,
+      );
+    }
+  });
+
+  it('has hooks, those of its namespaces as root of it', async () => {
+    const directory = join(lab.directory, 'hooks');
+    mkdirSync(directory);
+    chmodSync(directory, 0o777);
+    // hooks of the container's namespaces go there as its root
+    chmodSync(lab.directory, 0o711);
+    const hook = (name: string, path: string): { path: string; args: string[] } => ({
+      path: '/bin/sh',
+      args: ['sh', '-c', `cat > ${path}/${name}; id -u >> ${path}/${name}`],
+    });
+    await using container = await started('cat /tmp/started; sleep 1000', (made) => {
+      made.mounts!.push({ destination: '/tmp', type: 'bind', source: directory, options: ['rbind'] });
+      made.hooks = {
+        createRuntime: [hook('runtime', directory)],
+        createContainer: [hook('created', directory)],
+        startContainer: [hook('started', '/tmp')],
+      };
+    });
+    const read = (name: string): [pid: number, uid: string] => {
+      const [state = '', uid = ''] = readFileSync(join(directory, name), 'utf8').trim().split('\n');
+      return [(JSON.parse(state) as { pid: number }).pid, uid];
+    };
+    expect(read('runtime')).toEqual([container.pid, '0']);
+    expect(read('created')).toEqual([1, '0']);
+    expect(read('started')).toEqual([1, '0']);
+    expect(statSync(join(directory, 'runtime')).uid).toBe(0);
+    expect(statSync(join(directory, 'created')).uid).toBe(FIRST);
+    await container.delete({ force: true });
   });
 
   it('is in its cgroups with its limits, paused and resumed', async () => {
