@@ -204,11 +204,23 @@ describe.skipIf(!isRoot)('a layer store', () => {
 
   test('a hard link to what no layer has, has removed, or has as a directory is refused', async () => {
     await using store = await open();
-    const base = await pushLayer(store.content, new TarBuilder().file('f').directory('d').file('gone'));
+    const base = await pushLayer(
+      store.content,
+      new TarBuilder()
+        .file('f')
+        .directory('d')
+        .file('gone')
+        .symlink('out', '/etc')
+        .symlink('up', '../../../../../../../../etc')
+        .symlink('round', 'round'),
+    );
     for (const layer of [
       new TarBuilder().hardlink('l', 'nothing'),
       new TarBuilder().hardlink('l', 'd'),
       new TarBuilder().hardlink('l', 'f/below'),
+      new TarBuilder().hardlink('l', 'out/passwd'),
+      new TarBuilder().hardlink('l', 'up/passwd'),
+      new TarBuilder().hardlink('l', 'round/passwd'),
       new TarBuilder().file('.wh.gone').hardlink('l', 'gone'),
       new TarBuilder().directory('d').file('d/.wh..wh..opq').hardlink('l', 'd/f'),
     ]) {
