@@ -1,5 +1,4 @@
 /** `~/.docker/config.json`: credentials and defaults, shared with the docker CLI. */
-import { execFile } from 'node:child_process';
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -267,6 +266,8 @@ async function fromHelper(
 /** Runs `docker-credential-<helper> <verb>` with `input` on its stdin. */
 function runHelper(helper: string, verb: string, input: string, environment: Environment): Promise<string> {
   const program = `docker-credential-${helper}`;
+  // loaded only here: most command lines need no credentials
+  const { execFile } = process.getBuiltinModule('node:child_process');
   return new Promise((resolve, reject) => {
     const child = execFile(program, [verb], { env: environment }, (error, stdout) => {
       if (!error) resolve(stdout);

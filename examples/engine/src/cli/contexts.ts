@@ -1,5 +1,4 @@
 /** Contexts: named daemons, kept where the docker CLI keeps them, so that both know the same ones. */
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { CliError, messageOf } from './errors.ts';
@@ -126,6 +125,8 @@ export function contextTls(
 }
 
 function idOf(name: string): string {
+  // loaded only here: most command lines name no context
+  const { createHash } = process.getBuiltinModule('node:crypto');
   return createHash('sha256').update(name).digest('hex');
 }
 

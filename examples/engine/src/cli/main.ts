@@ -114,7 +114,15 @@ async function runAlias(cli: Cli, name: string, args: readonly string[]): Promis
   return runPlugin(cli, path, [name, ...args]);
 }
 
+/** Docker's commands for swarms. */
+const swarm = ['config', 'node', 'secret', 'service', 'stack', 'swarm'];
+
 async function unknown(table: Table, path: string, verb: string): Promise<never> {
+  if (path === 'tare' && swarm.includes(verb)) {
+    throw new CliError(
+      'This node is not a swarm manager, and cannot become one: Tare runs containers of one machine. Use compose for an application there, or Kubernetes for many machines',
+    );
+  }
   const { suggestion } = await import('./suggest.ts');
   const meant = suggestion(verb, Object.keys(table));
   const hint = meant === undefined ? '' : `\n\nDid you mean '${path} ${meant}'?`;

@@ -157,7 +157,13 @@ async function openArchive(cli: Cli, container: string, path: string): Promise<I
 }
 
 async function statInside(cli: Cli, container: string, path: string): Promise<PathStat> {
-  const response = await cli.client.call('HEAD', `/containers/${container}/archive`, { query: { path } });
+  const response = await cli.client
+    .call('HEAD', `/containers/${container}/archive`, { query: { path } })
+    .catch(async (error: unknown) => {
+      // an answer to HEAD has no words; the same question by GET has
+      (await openArchive(cli, container, path)).destroy();
+      throw error;
+    });
   response.resume();
   const header = String(response.headers['x-docker-container-path-stat']);
   return JSON.parse(Buffer.from(header, 'base64').toString()) as PathStat;
