@@ -93,8 +93,7 @@ export async function detachEndpoint(
 ): Promise<void> {
   const addresses = addressesOf(endpoint).map(({ address }) => address);
   await firewall.removeEndpoint(endpoint.id, network.settings.bridgeName);
-  await links.bury([{ index: hostIndex }]);
-  await links.forgetAddresses(network.bridgeIndex, addresses);
+  await links.bury([{ index: hostIndex }], { bridgeIndex: network.bridgeIndex, addresses });
   held.release();
   for (const address of addresses) spaceOf(network, address)?.release(address);
 }

@@ -43,6 +43,12 @@ import { hasIpv6, writeSysctl } from './sysctl.ts';
 /** A thousand times what it takes; only a bridge that somebody took down comes to it. */
 const FORWARDING_TIMEOUT_MS = 2000;
 
+/**
+ * How long cut-off links are gathered before they are deleted. Meanwhile the kernel's lock, which a deletion holds for
+ * 20 ms, is free for others: the next endpoint need not wait behind the last one.
+ */
+const GATHER_MS = 100;
+
 /** Flows that are deleted in one piece: their acknowledgements fit every receive buffer. */
 const DELETIONS_AT_ONCE = 64;
 
@@ -75,6 +81,9 @@ export class BridgeLinks {
   readonly #added = new Map<number, { address: string; prefixLength: number }[]>();
   #deletesByFilter = true;
   #buried = false;
+  /** How many wait for the deletions under way. */
+  #hurried = 0;
+  #wake: (() => void) | undefined;
   #reaping: Promise<void> | undefined;
 
   constructor(kernel: Pick<NetworkKernel, 'openNetlink'>, driverName: string) {
@@ -193,7 +202,7 @@ export class BridgeLinks {
     } catch (error) {
       if (!isRefusal(error, 'EEXIST')) throw error;
       // the interface name may be that of a pair which was cut off but is not yet deleted
-      await this.settled();
+      await this.sweep();
       await this.#connect().send(request);
     }
   }
@@ -228,19 +237,33 @@ export class BridgeLinks {
     await this.#connect().send(setBridgePort(index, settings));
   }
 
-  /** Cuts links off at once; they are deleted a little later (see {@link settled}). Links that are gone are fine. */
-  async bury(links: readonly Pick<Link, 'index'>[]): Promise<void> {
+  /**
+   * Cuts links off at once; they are deleted a little later (see {@link settled}). Links that are gone are fine.
+   *
+   * @param gone addresses that are no longer where they were, whose flows and neighbours are to be forgotten
+   */
+  async bury(
+    links: readonly Pick<Link, 'index'>[],
+    gone: { bridgeIndex: number; addresses: readonly string[] } = { bridgeIndex: 0, addresses: [] },
+  ): Promise<void> {
+    const { bridgeIndex: linkIndex, addresses } = gone;
     if (links.length === 0) return;
     await this.#connect().send(
-      links.flatMap(({ index }) => [
-        setLink({ index }, { group: this.#graveyard }),
-        // last: any other change of the link makes the bridge look at it again and open the port
-        setBridgePort(index, { state: PORT_STATE.DISABLED }),
-      ]),
-      // a container that ended took its end of the pair, and with it ours
-      { ignore: ['ENODEV', 'EINVAL', 'EOPNOTSUPP'] },
+      [
+        ...links.flatMap(({ index }) => [
+          setLink({ index }, { group: this.#graveyard }),
+          // last: any other change of the link makes the bridge look at it again and open the port
+          setBridgePort(index, { state: PORT_STATE.DISABLED }),
+        ]),
+        ...addresses.map((address) => deleteNeighbour({ linkIndex, address })),
+      ],
+      // a container that ended took its end of the pair, and with it ours; nobody may have known its address
+      { ignore: ['ENODEV', 'EINVAL', 'EOPNOTSUPP', 'ENOENT', 'ENXIO'] },
     );
     this.#reap();
+    await this.#forgetFlows(
+      addresses.flatMap((address) => [deleteFlowsOf(address, 'began'), deleteFlowsOf(address, 'answers')]),
+    );
   }
 
   /** Deletes the bridge of a network and waits for it; from one that is somebody else's, only our addresses. */
@@ -263,7 +286,13 @@ export class BridgeLinks {
 
   /** Resolves once every link that was cut off is deleted. */
   async settled(): Promise<void> {
-    await this.#reaping;
+    this.#hurried += 1;
+    this.#wake?.();
+    try {
+      await this.#reaping;
+    } finally {
+      this.#hurried -= 1;
+    }
   }
 
   /** Deletes what an earlier process cut off, and waits for it. */
@@ -278,19 +307,6 @@ export class BridgeLinks {
     await this.#connect().send([deleteLinkGroup(this.#group), deleteLinkGroup(this.#graveyard)], {
       ignore: ['ENODEV'],
     });
-  }
-
-  /** Forgets connections and neighbours of addresses that are no longer where they were. */
-  async forgetAddresses(bridgeIndex: number, addresses: readonly string[]): Promise<void> {
-    await Promise.all([
-      this.#forgetFlows(
-        addresses.flatMap((address) => [deleteFlowsOf(address, 'began'), deleteFlowsOf(address, 'answers')]),
-      ),
-      this.#connect().send(
-        addresses.map((address) => deleteNeighbour({ linkIndex: bridgeIndex, address })),
-        { ignore: ['ENOENT', 'ENODEV', 'ENXIO'] },
-      ),
-    ]);
   }
 
   /** Forgets connections to host ports that now lead elsewhere. */
@@ -347,9 +363,20 @@ export class BridgeLinks {
     // a connection of its own: whatever else there is to do need not wait behind it
     this.#reaper ??= new NetlinkConnection(this.#kernel.openNetlink({ protocol: 'route' }));
     while (this.#buried) {
+      if (this.#hurried === 0) await this.#gather();
       this.#buried = false;
       await this.#reaper.send(deleteLinkGroup(this.#graveyard), { ignore: ['ENODEV'] });
     }
+  }
+
+  /** Waits for more to be buried, until somebody waits. */
+  async #gather(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const timer = setTimeout(resolve, GATHER_MS);
+    await promise;
+    clearTimeout(timer);
+    this.#wake = undefined;
   }
 
   #connect(): NetlinkConnection {
