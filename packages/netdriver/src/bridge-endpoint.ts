@@ -2,31 +2,33 @@
 
 import { randomBytes } from 'node:crypto';
 
-import { parseCidr } from './address-range.ts';
-import type { SpaceAddress } from './address-space.ts';
 import { checkInterfaceName } from './bridge-config.ts';
 import { randomMac, type BridgeLinks } from './bridge-links.ts';
 import type { Attachment, BridgeNetwork } from './bridge-network.ts';
-import type { DefaultRoute, Endpoint, EndpointConfig, PortMapping, PublishedPort } from './driver.ts';
+import type { DefaultRoute, Endpoint, EndpointConfig } from './driver.ts';
+import {
+  addressesOf,
+  describeAddresses,
+  gatewaysOf,
+  giveBack,
+  spaceOf,
+  takeAddresses,
+  withPrefix,
+} from './endpoint-addresses.ts';
+import { forgetStaleFlows, holdAgain, portRequests, translated, type PortTools } from './endpoint-ports.ts';
 import { NetworkError } from './errors.ts';
-import type { Firewall, FirewallEndpoint } from './firewall.ts';
+import type { FirewallEndpoint } from './firewall.ts';
 import { configured } from './ipam.ts';
 import type { NetworkKernel } from './kernel.ts';
 import { macBytes, type Link } from './netlink/link.ts';
 import { Rollback, settleAll } from './operation-order.ts';
-import { HeldPorts, type PortAllocator, type PortRequest } from './port-allocator.ts';
-import { ANY_IPV4, ANY_IPV6, checkPortMapping, familyOf, PROTOCOL_NUMBER } from './ports.ts';
+import type { HeldPorts } from './port-allocator.ts';
 import { Sandbox, sysctlPaths } from './sandbox.ts';
-import { filtersBridgedPackets, hasIpv6 } from './sysctl.ts';
+import { filtersBridgedPackets } from './sysctl.ts';
 
 /** What endpoints are made with. */
-export interface EndpointTools {
+export interface EndpointTools extends PortTools {
   readonly kernel: NetworkKernel;
-  readonly links: BridgeLinks;
-  readonly firewall: Firewall;
-  readonly ports: PortAllocator;
-  /** Whether this process may forward where the kernel cannot. */
-  readonly userlandProxy: boolean;
 }
 
 /** Attaches a sandbox; when it resolves, the interface is up and the ports are reachable. Fails without a trace. */
@@ -92,8 +94,12 @@ export async function detachEndpoint(
   { endpoint, hostIndex, held }: Attachment,
 ): Promise<void> {
   const addresses = addressesOf(endpoint).map(({ address }) => address);
-  await firewall.removeEndpoint(endpoint.id, network.settings.bridgeName);
-  await links.bury([{ index: hostIndex }], { bridgeIndex: network.bridgeIndex, addresses });
+  await settleAll('detaching', [
+    firewall.removeEndpoint(endpoint.id, network.settings.bridgeName),
+    links.bury([{ index: hostIndex }], { bridgeIndex: network.bridgeIndex, addresses }),
+  ]);
+  // only now does nothing lead there any more that could make new ones
+  await links.forgetFlows(addresses);
   held.release();
   for (const address of addresses) spaceOf(network, address)?.release(address);
 }
@@ -142,40 +148,6 @@ export async function adoptEndpoint(
   }
 }
 
-/** Publishes more ports of an endpoint, all of them or none. */
-export async function publishPorts(
-  tools: EndpointTools,
-  network: BridgeNetwork,
-  { endpoint, held }: Attachment,
-  mappings: readonly PortMapping[],
-): Promise<PublishedPort[]> {
-  const more = tools.ports.hold(portRequests(tools, network, endpoint, mappings));
-  const ports = [...more.ports];
-  try {
-    const add = translated(endpoint, ports);
-    await tools.firewall.changePorts(endpoint.id, network.settings.bridgeName, { add });
-  } catch (error) {
-    more.release();
-    throw error;
-  }
-  held.absorb(more);
-  await forgetStaleFlows(tools.links, ports);
-  return ports;
-}
-
-/** Takes ports of an endpoint back. */
-export async function unpublishPorts(
-  { links, firewall }: EndpointTools,
-  network: BridgeNetwork,
-  { endpoint, held }: Attachment,
-  ports: readonly PublishedPort[],
-): Promise<void> {
-  const remove = translated(endpoint, ports);
-  await firewall.changePorts(endpoint.id, network.settings.bridgeName, { remove });
-  await forgetStaleFlows(links, ports);
-  held.release(ports);
-}
-
 /** Leads the sandbox's default route through the endpoint, or no longer. */
 export async function setEndpointRoute(
   { kernel }: EndpointTools,
@@ -184,10 +156,7 @@ export async function setEndpointRoute(
   route: DefaultRoute,
 ): Promise<Endpoint> {
   const { endpoint } = attachment;
-  const [ipv4, ipv6] = ([4, 6] as const).map((family) => {
-    const own = addressesOf(endpoint).find(({ address }) => familyOf(address) === family)?.address;
-    return own === undefined ? undefined : spaceOf(network, own)?.describe(own);
-  });
+  const [ipv4, ipv6] = describeAddresses(network, endpoint);
   const wanted = gatewaysOf(network, route, ipv4, ipv6);
   using sandbox = await Sandbox.open(kernel, attachment.sandbox, { ready: false });
   await sandbox.setDefaultRoutes(endpoint.interfaceName, [
@@ -212,107 +181,6 @@ export function firewallEndpoint({ settings }: BridgeNetwork, endpoint: Endpoint
     ipv6Address: bare(ipv6Address),
     ports: translated(endpoint, ports),
   };
-}
-
-/** Those that the packet filter leads to the endpoint: of a family that it has. */
-function translated(endpoint: Endpoint, ports: readonly PublishedPort[]): PublishedPort[] {
-  return ports.filter(({ hostIp }) =>
-    familyOf(hostIp) === 4 ? endpoint.ipv4Address !== undefined : endpoint.ipv6Address !== undefined,
-  );
-}
-
-/**
- * What is to be held for the mappings of an endpoint.
- *
- * @throws {NetworkError} `INVALID_CONFIG`
- */
-function portRequests(
-  { userlandProxy }: EndpointTools,
-  { settings }: BridgeNetwork,
-  endpoint: Endpoint,
-  mappings: readonly PortMapping[],
-): PortRequest[] {
-  const addresses = addressesOf(endpoint).map(({ address }) => address);
-  const own4 = addresses.find((address) => familyOf(address) === 4);
-  const own6 = addresses.find((address) => familyOf(address) === 6);
-  const ipv6 = hasIpv6();
-  return mappings.flatMap((mapping) => {
-    const { protocol, containerPort, hostIp = settings.hostBinding, hostPorts } = checkPortMapping(mapping);
-    // nothing comes into an internal network, so nothing is published from it
-    if (settings.internal) return [];
-    const hosts: { hostIp: string; proxy?: string }[] = [];
-    const direct: string[] = [];
-    const wanted = hostIp === undefined ? [ANY_IPV4, ...(ipv6 ? [ANY_IPV6] : [])] : [hostIp];
-    for (const host of wanted) {
-      const family = familyOf(host);
-      const own = family === 4 ? own4 : own6;
-      const mode = family === 4 ? settings.gatewayMode4 : settings.gatewayMode6;
-      if (own !== undefined && mode === 'routed') {
-        direct.push(own);
-      } else if (own !== undefined) {
-        // ::1 cannot be translated where bridged packets are filtered
-        const deaf = family === 6 && (host === ANY_IPV6 || host === '::1') && filtersBridgedPackets(6);
-        hosts.push(
-          deaf && userlandProxy && protocol !== 'sctp' ? { hostIp: host, proxy: own } : { hostIp: host },
-        );
-      } else if (userlandProxy && protocol !== 'sctp') {
-        const other = own4 ?? own6;
-        if (other !== undefined) hosts.push({ hostIp: host, proxy: other });
-      } else if (hostIp !== undefined) {
-        throw new NetworkError(
-          'INVALID_CONFIG',
-          `port ${containerPort} cannot be published on ${host}: endpoint ${endpoint.id} has no IPv${family} address`,
-        );
-      }
-    }
-    return [{ protocol, containerPort, hostPorts, hosts, direct }];
-  });
-}
-
-function takeAddresses(
-  network: BridgeNetwork,
-  { id, ipv4Address, ipv6Address }: EndpointConfig,
-): [SpaceAddress | undefined, SpaceAddress | undefined] {
-  const { addresses4, addresses6 } = network;
-  for (const [family, address, space] of [
-    [4, ipv4Address, addresses4],
-    [6, ipv6Address, addresses6],
-  ] as const) {
-    if (address === undefined) continue;
-    configured(`address of endpoint ${id}`, () => {
-      if (familyOf(address) !== family) throw new RangeError(`${address} is not an IPv${family} address`);
-      if (!space) throw new RangeError(`network ${network.settings.id} has no IPv${family} for ${address}`);
-    });
-  }
-  const ipv4 = addresses4?.allocate(ipv4Address, id);
-  try {
-    return [ipv4, addresses6?.allocate(ipv6Address, id)];
-  } catch (error) {
-    giveBack(network, [ipv4]);
-    throw error;
-  }
-}
-
-function giveBack(network: BridgeNetwork, addresses: readonly (SpaceAddress | undefined)[]): void {
-  for (const taken of addresses) if (taken) spaceOf(network, taken.address)?.release(taken.address);
-}
-
-function gatewaysOf(
-  { settings }: BridgeNetwork,
-  route: DefaultRoute,
-  ipv4: SpaceAddress | undefined,
-  ipv6: SpaceAddress | undefined,
-): Pick<Endpoint, 'gateway' | 'gateway6'> {
-  if (settings.internal) return {};
-  const wants = typeof route === 'boolean' ? { ipv4: route, ipv6: route } : route;
-  return {
-    ...(wants.ipv4 && ipv4?.router !== undefined ? { gateway: ipv4.router } : {}),
-    ...(wants.ipv6 && ipv6?.router !== undefined ? { gateway6: ipv6.router } : {}),
-  };
-}
-
-function spaceOf({ addresses4, addresses6 }: BridgeNetwork, address: string) {
-  return familyOf(address) === 4 ? addresses4 : addresses6;
 }
 
 /** Makes the veth pair of an endpoint and returns the index of the host's end. */
@@ -357,35 +225,6 @@ async function bringUp(
   await sandbox.announce(interfaceName, macAddress);
 }
 
-/** The addresses of an endpoint, those of IPv4 first. */
-export function addressesOf({
-  ipv4Address,
-  ipv6Address,
-}: Pick<Endpoint, 'ipv4Address' | 'ipv6Address'>): { address: string; prefixLength: number }[] {
-  return [ipv4Address, ipv6Address].flatMap((text) =>
-    text === undefined
-      ? []
-      : { address: text.split('/')[0]!, prefixLength: parseCidr(text).range.prefixLength },
-  );
-}
-
-function withPrefix({ address, prefixLength }: SpaceAddress): string {
-  return `${address}/${prefixLength}`;
-}
-
-/** A datagram flow that was there before its port was published would go on to be answered by the host. */
-async function forgetStaleFlows(links: BridgeLinks, ports: readonly PublishedPort[]): Promise<void> {
-  const stale = ports.filter(({ protocol }) => protocol === 'udp');
-  if (stale.length === 0) return;
-  await links.forgetPorts(
-    stale.map(({ protocol, hostIp, hostPort }) => ({
-      family: familyOf(hostIp),
-      protocol: PROTOCOL_NUMBER[protocol],
-      port: hostPort,
-    })),
-  );
-}
-
 async function openStanding(kernel: NetworkKernel, path: string): Promise<Sandbox | undefined> {
   try {
     return await Sandbox.open(kernel, path);
@@ -393,26 +232,4 @@ async function openStanding(kernel: NetworkKernel, path: string): Promise<Sandbo
     if (error instanceof NetworkError && error.code === 'NOT_FOUND') return undefined;
     throw error;
   }
-}
-
-/** Without its ports a container is still a container. */
-function holdAgain(
-  tools: EndpointTools,
-  network: BridgeNetwork,
-  endpoint: Endpoint,
-  failures: unknown[],
-): HeldPorts {
-  const held = new HeldPorts();
-  const own = addressesOf(endpoint).map(({ address }) => address);
-  for (const { hostIp, ...port } of endpoint.ports) {
-    const family = familyOf(hostIp);
-    // one that is reached at the endpoint's own address is held nowhere
-    const mapping = { ...port, hostIp: own.includes(hostIp) ? (family === 4 ? ANY_IPV4 : ANY_IPV6) : hostIp };
-    try {
-      held.absorb(tools.ports.hold(portRequests(tools, network, endpoint, [mapping])));
-    } catch (error) {
-      failures.push(error);
-    }
-  }
-  return held;
 }

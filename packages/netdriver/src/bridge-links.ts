@@ -10,6 +10,7 @@ import { createHash, randomBytes } from 'node:crypto';
 
 import type { Network } from './driver.ts';
 import { NetdriverError } from './errors.ts';
+import { Flows } from './flows.ts';
 import type { NetworkKernel } from './kernel.ts';
 import {
   addAddress,
@@ -19,7 +20,6 @@ import {
   type InterfaceAddress,
 } from './netlink/address.ts';
 import { NetlinkConnection } from './netlink/connection.ts';
-import { deleteFlow, deleteFlowsOf, deleteFlowsToPort, listFlows } from './netlink/conntrack.ts';
 import { AF } from './netlink/ip-address.ts';
 import {
   createBridge,
@@ -35,7 +35,6 @@ import {
   setLink,
   type Link,
 } from './netlink/link.ts';
-import type { NetlinkRequest } from './netlink/message.ts';
 import { deleteNeighbour } from './netlink/neighbour.ts';
 import { addLoopbackRoute, decodeRoute, dumpRoutes, MAIN_TABLE, type Route } from './netlink/route.ts';
 import { hasIpv6, writeSysctl } from './sysctl.ts';
@@ -44,13 +43,11 @@ import { hasIpv6, writeSysctl } from './sysctl.ts';
 const FORWARDING_TIMEOUT_MS = 2000;
 
 /**
- * How long cut-off links are gathered before they are deleted. Meanwhile the kernel's lock, which a deletion holds for
- * 20 ms, is free for others: the next endpoint need not wait behind the last one.
+ * Cut-off links are deleted once no more came for a moment, or after so long. Meanwhile the kernel's lock, which a deletion
+ * holds for 20 ms, is free for others: the next endpoint need not wait behind the last one.
  */
 const GATHER_MS = 100;
-
-/** Flows that are deleted in one piece: their acknowledgements fit every receive buffer. */
-const DELETIONS_AT_ONCE = 64;
+const GATHER_MOST_MS = 2000;
 
 /** What the alias of each of our bridges begins with. */
 const ALIAS_PREFIX = 'tare ';
@@ -76,11 +73,11 @@ export class BridgeLinks {
   readonly #graveyard: number;
   #route: NetlinkConnection | undefined;
   #reaper: NetlinkConnection | undefined;
-  #netfilter: NetlinkConnection | undefined;
   /** Addresses that were added to somebody else's bridges, by the bridge's index. */
   readonly #added = new Map<number, { address: string; prefixLength: number }[]>();
-  #deletesByFilter = true;
+  readonly #flows: Flows;
   #buried = false;
+  #burials = 0;
   /** How many wait for the deletions under way. */
   #hurried = 0;
   #wake: (() => void) | undefined;
@@ -89,6 +86,7 @@ export class BridgeLinks {
   constructor(kernel: Pick<NetworkKernel, 'openNetlink'>, driverName: string) {
     this.#kernel = kernel;
     this.#driverName = driverName;
+    this.#flows = new Flows(kernel);
     // even and never 0, the group of everything that nobody put into one
     const hash = createHash('sha256').update(`@tare/netdriver ${driverName}`).digest().readUInt32LE(0);
     this.#group = ((hash & 0x7ffffffe) | 0x40000000) >>> 0;
@@ -240,7 +238,7 @@ export class BridgeLinks {
   /**
    * Cuts links off at once; they are deleted a little later (see {@link settled}). Links that are gone are fine.
    *
-   * @param gone addresses that are no longer where they were, whose flows and neighbours are to be forgotten
+   * @param gone addresses that are no longer where they were, whose neighbour entries are to be forgotten
    */
   async bury(
     links: readonly Pick<Link, 'index'>[],
@@ -261,9 +259,11 @@ export class BridgeLinks {
       { ignore: ['ENODEV', 'EINVAL', 'EOPNOTSUPP', 'ENOENT', 'ENXIO'] },
     );
     this.#reap();
-    await this.#forgetFlows(
-      addresses.flatMap((address) => [deleteFlowsOf(address, 'began'), deleteFlowsOf(address, 'answers')]),
-    );
+  }
+
+  /** Forgets connections of addresses that are no longer where they were. */
+  async forgetFlows(addresses: readonly string[]): Promise<void> {
+    await this.#flows.forgetAddresses(addresses);
   }
 
   /** Deletes the bridge of a network and waits for it; from one that is somebody else's, only our addresses. */
@@ -311,39 +311,15 @@ export class BridgeLinks {
 
   /** Forgets connections to host ports that now lead elsewhere. */
   async forgetPorts(ports: readonly { family: 4 | 6; protocol: number; port: number }[]): Promise<void> {
-    await this.#forgetFlows(
-      ports.map(({ family, protocol, port }) =>
-        deleteFlowsToPort({ family: family === 4 ? AF.INET : AF.INET6, protocol, port }),
-      ),
-    );
-  }
-
-  /** Deletes flows by a filter, or one by one where the kernel can only list by it. */
-  async #forgetFlows(deletions: readonly NetlinkRequest[]): Promise<void> {
-    const connection = this.#connectNetfilter();
-    if (this.#deletesByFilter) {
-      const errors = (await connection.sendEach(deletions)).filter(
-        (error) => error && error.code !== 'ENOENT',
-      );
-      if (errors.length === 0) return;
-      if (errors[0]!.code !== 'EINVAL') throw errors[0]!;
-      this.#deletesByFilter = false;
-    }
-    for (const deletion of deletions) {
-      const flows = await connection.ask(listFlows(deletion));
-      for (let at = 0; at < flows.length; at += DELETIONS_AT_ONCE) {
-        await connection.send(flows.slice(at, at + DELETIONS_AT_ONCE).map(deleteFlow), {
-          ignore: ['ENOENT'],
-        });
-      }
-    }
+    await this.#flows.forgetPorts(ports);
   }
 
   /** Waits for deletions under way and closes the sockets. */
   async close(): Promise<void> {
     await this.settled();
-    for (const connection of [this.#route, this.#reaper, this.#netfilter]) connection?.close();
-    this.#route = this.#reaper = this.#netfilter = undefined;
+    for (const connection of [this.#route, this.#reaper]) connection?.close();
+    this.#route = this.#reaper = undefined;
+    this.#flows.close();
   }
 
   #alias(networkId: string): string {
@@ -352,6 +328,7 @@ export class BridgeLinks {
 
   #reap(): void {
     this.#buried = true;
+    this.#burials += 1;
     this.#reaping ??= this.#emptyGraveyard().finally(() => {
       this.#reaping = undefined;
     });
@@ -369,24 +346,23 @@ export class BridgeLinks {
     }
   }
 
-  /** Waits for more to be buried, until somebody waits. */
+  /** Waits until no more are being buried, or somebody waits for those that are. */
   async #gather(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#wake = resolve;
-    const timer = setTimeout(resolve, GATHER_MS);
-    await promise;
-    clearTimeout(timer);
-    this.#wake = undefined;
+    const deadline = performance.now() + GATHER_MOST_MS;
+    for (let count = -1; count !== this.#burials && performance.now() < deadline && this.#hurried === 0;) {
+      count = this.#burials;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#wake = resolve;
+      const timer = setTimeout(resolve, GATHER_MS);
+      await promise;
+      clearTimeout(timer);
+      this.#wake = undefined;
+    }
   }
 
   #connect(): NetlinkConnection {
     this.#route ??= new NetlinkConnection(this.#kernel.openNetlink({ protocol: 'route' }));
     return this.#route;
-  }
-
-  #connectNetfilter(): NetlinkConnection {
-    this.#netfilter ??= new NetlinkConnection(this.#kernel.openNetlink({ protocol: 'netfilter' }));
-    return this.#netfilter;
   }
 }
 

@@ -11,9 +11,7 @@ import {
   attachEndpoint,
   detachEndpoint,
   firewallEndpoint,
-  publishPorts,
   setEndpointRoute,
-  unpublishPorts,
   type EndpointTools,
 } from './bridge-endpoint.ts';
 import { BridgeLinks } from './bridge-links.ts';
@@ -35,6 +33,7 @@ import type {
   PortMapping,
   PublishedPort,
 } from './driver.ts';
+import { publishPorts, unpublishPorts } from './endpoint-ports.ts';
 import { NetworkError } from './errors.ts';
 import { createNftablesFirewall } from './firewall-nftables.ts';
 import type { Firewall, FirewallState } from './firewall.ts';

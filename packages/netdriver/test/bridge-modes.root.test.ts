@@ -1,32 +1,9 @@
-/** How networks meet the world outside: gateway modes, source addresses, trusted interfaces, and administrators' own rules. */
+/** How networks meet the world outside: gateway modes, source addresses, trusted interfaces, ways between the families. */
 
 import { openNetlink } from '@tare/runtime-native/netlink';
 import { expect, it } from 'vitest';
 
-import { ACCEPT_MARK, createBridgeDriver, type BridgeNetworkConfig, type Endpoint } from '../src/index.ts';
 import { addAddress, decodeLink, getLink, NetlinkConnection } from '../src/netlink/index.ts';
-import {
-  addChain,
-  addRule,
-  addTable,
-  batch,
-  compare,
-  decodeChain,
-  decodeRule,
-  decodeTable,
-  deleteTable,
-  dumpChains,
-  dumpRules,
-  dumpTables,
-  HOOK,
-  ifnameBytes,
-  meta,
-  NFPROTO,
-  PRIORITY,
-  setMark,
-  verdict,
-  type TableId,
-} from '../src/nftables/index.ts';
 import {
   addressOf,
   describeInNamespace,
@@ -36,55 +13,8 @@ import {
   uniqueName,
   uniqueSubnet,
   uniqueSubnet6,
-  type Agent,
 } from './lab/namespaces.ts';
-
-const SERVED = 80;
-const UNPUBLISHED = 81;
-const PORTS = [{ protocol: 'tcp' as const, containerPort: SERVED }];
-
-/** A container on a network of its own that serves a published and an unpublished port, and two neighbours who route to it. */
-async function world(lab: Lab, settings: (trusted: string) => Partial<BridgeNetworkConfig>) {
-  const name = uniqueName();
-  const driver = createBridgeDriver({ name });
-  lab.defer(() => driver.destroy());
-  const lan = await lab.lan({ routed: true });
-  const other = await lab.lan({ routed: true });
-  const network = await driver.createNetwork({
-    id: 'n',
-    bridgeName: uniqueName(),
-    ipv6: true,
-    subnets: [{ subnet: uniqueSubnet() }, { subnet: uniqueSubnet6() }],
-    ...settings(lan.name),
-  });
-  const attach = async (id: string, ports: typeof PORTS): Promise<{ endpoint: Endpoint; agent: Agent }> => {
-    const sandbox = await lab.sandbox();
-    const endpoint = await driver.attach('n', { id, sandbox, ports });
-    const agent = await lab.agent(sandbox);
-    await agent.serve(id, SERVED);
-    return { endpoint, agent };
-  };
-  const web = await attach('web', PORTS);
-  await web.agent.serve('hidden', UNPUBLISHED);
-  const neighbour = await lab.agent(lan.path);
-  await neighbour.serve('lan', SERVED);
-  return {
-    name,
-    driver,
-    network,
-    lan,
-    other,
-    neighbour,
-    stranger: await lab.agent(other.path),
-    ...web,
-    attach,
-  };
-}
-
-async function netfilter<T>(use: (connection: NetlinkConnection) => Promise<T>): Promise<T> {
-  using connection = new NetlinkConnection(openNetlink({ protocol: 'netfilter' }));
-  return await use(connection);
-}
+import { SERVED, UNPUBLISHED, world } from './lab/world.ts';
 
 describeInNamespace('a network in gateway mode', () => {
   it('routed is reached at its own addresses, by published ports alone, and keeps them on the way out', async () => {
@@ -199,79 +129,5 @@ describeInNamespace('the host around bridge networks', () => {
     expect(await host.udp('::1', published!.hostPort)).toMatch(/^web /);
     await driver.unpublish('n', 'web', [published!]);
     await host.noUdp('::1', published!.hostPort);
-  });
-
-  it('has a chain for administrators, whose drops and marks count, and which outlives the driver when it is used', async () => {
-    await using lab = await Lab.open();
-    const { name, driver, endpoint, neighbour, stranger, lan, other } = await world(lab, () => ({}));
-    const user: TableId = { family: NFPROTO.INET, name: `${name}-user` };
-    const port = endpoint.ports[0]!.hostPort;
-    expect(await stranger.tcp(other.hostAddress, port)).toMatch(/^web /);
-    await neighbour.noTcp(addressOf(endpoint), UNPUBLISHED);
-    const from = (interfaceName: string) => [meta('iifname'), compare('eq', ifnameBytes(interfaceName))];
-    await netfilter((connection) =>
-      connection.transact(
-        batch([
-          addRule(user, 'forward', [...from(other.name), verdict({ code: 'drop' })]),
-          addRule(user, 'forward', [...from(lan.name), ...setMark(ACCEPT_MARK)]),
-        ]),
-      ),
-    );
-    await stranger.noTcp(other.hostAddress, port);
-    expect(await neighbour.tcp(addressOf(endpoint), UNPUBLISHED)).toMatch(/^hidden /);
-    await driver.destroy();
-    const rules = await netfilter((connection) => connection.ask(dumpRules(user)));
-    expect(rules.length).toBe(2);
-    await netfilter((connection) => connection.transact(batch([deleteTable(user)])));
-  });
-
-  it('keeps the tables of dockerd, podman and firewalld as they are, and works beside them', async () => {
-    await using lab = await Lab.open();
-    // the names, hooks and priorities that they use
-    const foreign: [TableId, string, number, number][] = [
-      [{ family: NFPROTO.IPV4, name: 'filter' }, 'FORWARD', HOOK.FORWARD, PRIORITY.FILTER],
-      [{ family: NFPROTO.INET, name: 'netavark' }, 'FORWARD', HOOK.FORWARD, PRIORITY.FILTER],
-      [{ family: NFPROTO.INET, name: 'firewalld' }, 'filter_FORWARD', HOOK.FORWARD, PRIORITY.FILTER + 10],
-    ];
-    const unique = foreign.map(
-      ([table, ...rest]) => [{ ...table, name: `${table.name}${uniqueName()}` }, ...rest] as const,
-    );
-    await netfilter((connection) =>
-      connection.transact(
-        batch(
-          unique.flatMap(([table, name, number, priority]) => [
-            addTable(table),
-            addChain(table, { name, hook: { type: 'filter', number, priority } }),
-            addRule(
-              table,
-              name,
-              [meta('iifname'), compare('eq', ifnameBytes('docker0')), verdict({ code: 'drop' })],
-              'theirs',
-            ),
-          ]),
-        ),
-      ),
-    );
-    const theirs = async () =>
-      await netfilter(async (connection) => {
-        const isTheirs = (table: string | undefined) => unique.some(([{ name }]) => name === table);
-        const tables = (await connection.ask(dumpTables()))
-          .map(decodeTable)
-          .filter((table) => isTheirs(table?.name));
-        const chains = (await connection.ask(dumpChains()))
-          .map(decodeChain)
-          .filter((chain) => isTheirs(chain?.table));
-        const rules = [];
-        for (const [table] of unique) rules.push((await connection.ask(dumpRules(table))).map(decodeRule));
-        return { tables, chains, rules };
-      });
-    const before = await theirs();
-    expect(before.rules.flat().map((rule) => rule?.comment)).toEqual(['theirs', 'theirs', 'theirs']);
-    const { driver, endpoint, neighbour, lan } = await world(lab, () => ({}));
-    expect(await neighbour.tcp(lan.hostAddress, endpoint.ports[0]!.hostPort)).toMatch(/^web /);
-    await driver.reconcile({ networks: [], endpoints: [] });
-    await driver.destroy();
-    expect(await theirs()).toEqual(before);
-    await netfilter((connection) => connection.transact(batch(unique.map(([table]) => deleteTable(table)))));
   });
 });

@@ -17,8 +17,7 @@ import {
   type Network,
 } from '../src/index.ts';
 import { decodeLink, deleteLink, dumpLinks, NetlinkConnection, type Link } from '../src/netlink/index.ts';
-import { batch, deleteTable, getTable, NFPROTO, NFT_MSG } from '../src/nftables/index.ts';
-import { eventually } from '../../../test/lab/process.ts';
+import { getTable, NFPROTO, NFT_MSG } from '../src/nftables/index.ts';
 import { addressOf, describeInNamespace, host, Lab, uniqueName, uniqueSubnet } from './lab/namespaces.ts';
 import type { Orders } from './lab/doomed.ts';
 
@@ -138,50 +137,6 @@ describeInNamespace('recovery of bridge networks', () => {
     expect(await driver.endpoints('n')).toEqual(endpoints);
     expect(await host.tcp('127.0.0.1', ports[0]!)).toMatch(/^e0 /);
     expect(await host.tcp('127.0.0.1', ports[1]!)).toMatch(/^e1 /);
-  });
-
-  it('keeps its table when the ruleset is flushed, and lets nobody else change it', async () => {
-    await using lab = await Lab.open();
-    const { driver, name, endpoint } = await publish(lab);
-    const { hostPort } = endpoint.ports[0]!;
-    await flushRuleset();
-    if (await tableExists(name)) {
-      expect(await host.tcp('127.0.0.1', hostPort)).toMatch(/^web /);
-      const second = createBridgeDriver({ name });
-      const late = { id: 'late', bridgeName: uniqueName(), subnets: [{ subnet: uniqueSubnet() }] };
-      await expect(second.createNetwork(late)).rejects.toMatchObject({ code: 'IN_USE' });
-      await second[Symbol.asyncDispose]();
-    } else {
-      console.warn('this kernel has no owned and persistent tables (6.9); the flush took the rules');
-    }
-    await driver.destroy();
-    expect(await tableExists(name)).toBe(false);
-  });
-
-  it('rebuilds a table that is not protected after `nft flush ruleset`', async () => {
-    await using lab = await Lab.open();
-    const { driver, endpoint, sandbox, network } = await publish(lab, { owned: false });
-    const { hostPort } = endpoint.ports[0]!;
-    expect(await host.tcp('127.0.0.1', hostPort)).toMatch(/^web /);
-    // nobody has to say so: the driver hears of it
-    await flushRuleset();
-    await eventually('the port is back', async () => {
-      const answer = await host.tcp('127.0.0.1', hostPort).catch(() => undefined);
-      return answer?.startsWith('web ') || undefined;
-    });
-    await flushRuleset();
-    const intended = { networks: [network], endpoints: [{ networkId: 'n', endpoint, sandbox }] };
-    await driver.reconcile(intended);
-    expect(await host.tcp('127.0.0.1', hostPort)).toMatch(/^web /);
-    expect(await driver.endpoints('n')).toEqual([endpoint]);
-
-    // without a reconcile the next change brings all of it back
-    await flushRuleset();
-    await driver.attach('n', { id: 'next', sandbox: await lab.sandbox() });
-    expect(await host.tcp('127.0.0.1', hostPort)).toMatch(/^web /);
-    await flushRuleset();
-    await driver.detach('n', 'next');
-    expect(await host.tcp('127.0.0.1', hostPort)).toMatch(/^web /);
   });
 
   it('takes an endpoint up without the port that another program took meanwhile, and says so', async () => {
@@ -372,13 +327,6 @@ async function linksOf(driverName: string): Promise<string[]> {
 
 async function linkIsUp(name: string): Promise<boolean> {
   return (await links()).some((link) => link.name === name && (link.flags & 1) === 1);
-}
-
-/** What `nft flush ruleset` sends: delete every table of every family. */
-async function flushRuleset(): Promise<void> {
-  using connection = new NetlinkConnection(openNetlink({ protocol: 'netfilter' }));
-  const everything = { ...deleteTable({ family: NFPROTO.UNSPEC, name: '' }), payload: new Uint8Array(4) };
-  await connection.transact(batch([everything]));
 }
 
 async function tableExists(name: string): Promise<boolean> {
