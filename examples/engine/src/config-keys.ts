@@ -275,17 +275,23 @@ Options:
       --init                          Run an init in every container that does not say otherwise
       --insecure-registry list        Registry that may be reached without verified TLS
       --label list                    Label of this engine: key=value
+      --log-driver string             Log driver of containers (default "json-file")
   -l, --log-level string              ${LOG_LEVELS.join(', ')} (default "${DEFAULTS.logLevel}")
+      --log-opt map                   Options of the default log driver: key=value
       --max-concurrent-downloads int  Layers of one pull fetched at once (default ${DEFAULTS.maxConcurrentDownloads})
       --max-concurrent-uploads int    Layers of all pushes sent at once (default ${DEFAULTS.maxConcurrentUploads})
       --max-download-attempts int     Attempts at one download (default ${DEFAULTS.maxDownloadAttempts})
+      --metrics-addr string           Where Prometheus finds /metrics: address:port
+      --no-new-privileges             Containers' processes gain no privileges
   -p, --pidfile string                PID file (default "${DEFAULTS.pidfile}")
       --registry-mirror list          Mirror of Docker Hub, asked first
+      --seccomp-profile string        Profile of containers: a file, builtin or unconfined (default "builtin")
       --shutdown-timeout int          Seconds a graceful shutdown may take (default ${DEFAULTS.shutdownTimeoutS})
       --tls                           Encrypt tcp sockets; --tls=false: serve them in the clear, to everybody
       --tlscacert string              CA that clients' certificates must come from (default "${TLS_FILES.ca}")
       --tlscert string                Certificate of this engine (default "${TLS_FILES.cert}")
       --tlskey string                 Its key (default "${TLS_FILES.key}")
       --tlsverify                     Encrypt tcp sockets and let in only clients with a certificate of the CA
+      --userns-remap string           Ids of containers: default, user[:group], or first inside:first outside:how many
       --validate                      Check the configuration and leave
 `;

@@ -2,11 +2,12 @@
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 
-import { invalid, notFound } from '../errors.ts';
+import { conflict, invalid, notFound } from '../errors.ts';
 import { readFromRoot } from './root-files.ts';
 import { withRoot } from './root.ts';
 import type { LiveContainer } from './store.ts';
 import { followLinks, type FileStat } from './trees.ts';
+import { idMapsOf } from './user-namespaces.ts';
 import { resolveUser } from './user.ts';
 import type { ContainerWorld } from './world.ts';
 
@@ -77,6 +78,7 @@ export async function writeArchive(
   archive: Readable,
   options: WriteArchiveOptions,
 ): Promise<void> {
+  refuseMapped(world, container);
   await withRoot(world, container, async (root) => {
     const { mode } = statPath(world, container, root, `${absolute(path)}/.`, path);
     if ((mode & S_IFMT) !== S_IFDIR) throw notDirectory();
@@ -148,4 +150,12 @@ function writeError(container: LiveContainer, error: unknown): unknown {
   }
   const theirs = ['INVALID_TAR', 'UNSAFE_ENTRY', 'LIMIT_EXCEEDED', 'ALREADY_EXISTS', 'UNSUPPORTED'];
   return theirs.includes(code ?? '') ? invalid(message, { cause: error }) : error;
+}
+
+/** Through the mapped root of a container that runs, the engine can write as nobody that the container knows. */
+function refuseMapped(world: ContainerWorld, { record, state, name }: LiveContainer): void {
+  if (!state.running || !idMapsOf(record.hostConfig, world.userNamespacePolicy)) return;
+  throw conflict(
+    `cannot copy into container ${name} while it runs: it is in a user namespace of its own; stop it first, or use docker exec -i ${name} tar x`,
+  );
 }

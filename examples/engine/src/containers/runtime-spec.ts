@@ -29,6 +29,8 @@ export interface SpecInputs {
   namespaces: Partial<Record<'network' | 'pid' | 'ipc' | 'uts' | 'cgroup', { path: string } | 'host'>>;
   /** Sources of mounts by their destination, where they are not the mount's own. */
   mountSources: ReadonlyMap<string, string>;
+  /** The AppArmor profile; undefined for none. */
+  appArmorProfile: string | undefined;
   /** The ids of the container's user namespace; undefined for the host's. */
   ids: IdMaps | undefined;
   /** Path of that namespace. */
@@ -86,6 +88,7 @@ export function runtimeSpec(record: ContainerRecord, inputs: SpecInputs): Spec {
       capabilities: isRoot ? sets : { bounding: sets.bounding ?? [] },
       rlimits: rlimits(host, inputs.openFilesMax),
       noNewPrivileges: inputs.security.noNewPrivileges,
+      ...(inputs.appArmorProfile === undefined ? {} : { apparmorProfile: inputs.appArmorProfile }),
       ...(host.OomScoreAdj ? { oomScoreAdj: host.OomScoreAdj } : {}),
     },
     ...(inputs.namespaces.uts === 'host' ? {} : { hostname: inputs.hostname }),

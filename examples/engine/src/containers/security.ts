@@ -4,13 +4,14 @@ import { invalid } from '../errors.ts';
 /** Parsed `SecurityOpt`. */
 export interface SecurityOptions {
   noNewPrivileges: boolean;
+  /** Name of a profile, or `unconfined`; undefined when nothing is said. */
+  apparmor?: string;
   /** `default` is the engine's choice, `builtin` its own profile. */
   seccomp: 'default' | 'builtin' | 'unconfined' | { profile: string };
 }
 
 /**
- * Parses the options. AppArmor and SELinux ones are accepted and without effect, since this engine sets no profile of
- * theirs.
+ * Parses the options. Those of SELinux are accepted and without effect, since this engine sets no labels.
  *
  * @throws {EngineError} `INVALID` in dockerd's words
  */
@@ -42,6 +43,8 @@ export function parseSecurityOptions(
         else result.seccomp = { profile: value };
         break;
       case 'apparmor':
+        result.apparmor = value;
+        break;
       case 'label':
         break;
       default:

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { DeviceSpec, LinuxSeccomp } from '@tare/runtime-native/spec';
 
 import { conflict, invalid, notFound, systemError } from '../errors.ts';
+import { appArmorProfile } from './apparmor.ts';
 import { containerCapabilities } from './capabilities.ts';
 import type { ContainerRecord } from './container.ts';
 import type { HostConfig } from './host-config.ts';
@@ -62,6 +63,7 @@ export function specInputs(
       '/etc/hosts': fileOwner.hosts,
     },
     mountSources,
+    appArmorProfile: appArmorProfile(security.apparmor, host.Privileged === true),
     ids: idMapsOf(host, world.userNamespacePolicy),
     userNamespace: containerFiles(world.paths, record.id).userNamespace,
     sharedMemory: sharedMemoryOf(world, record),

@@ -33,7 +33,10 @@ export async function updateContainer(
   }
   if (container.handle && state.running && !state.restarting) {
     const resources = cgroupResources(changed, () => ({ major: 0, minor: 0 }));
-    delete resources.blockIO;
+    // devices keep their limits; the weight is the container's own
+    const { weight } = resources.blockIO ?? {};
+    if (limits.BlkioWeight && weight !== undefined) resources.blockIO = { weight };
+    else delete resources.blockIO;
     if (Object.keys(resources).length > 0) await container.handle.update(resources);
   }
   container.record = { ...record, hostConfig: changed };
@@ -53,12 +56,13 @@ const NUMBERS = [
   'CpuRealtimePeriod',
   'CpuRealtimeRuntime',
   'BlkioWeight',
-  'PidsLimit',
 ] as const;
 
 function mergeLimits(host: HostConfig, limits: Omit<UpdateRequest, 'RestartPolicy'>): HostConfig {
   const merged: HostConfig = { ...host };
   for (const key of NUMBERS) if (limits[key]) merged[key] = limits[key];
+  // zero and below lift this limit
+  if (limits.PidsLimit !== undefined) merged.PidsLimit = limits.PidsLimit;
   if (limits.CpusetCpus) merged.CpusetCpus = limits.CpusetCpus;
   if (limits.CpusetMems) merged.CpusetMems = limits.CpusetMems;
   if (limits.NanoCpus && (host.CpuQuota || host.CpuPeriod)) {

@@ -43,6 +43,7 @@ const inputs: SpecInputs = {
   init: undefined,
   cgroupParent: '/tare',
   sharedMemory: undefined,
+  appArmorProfile: undefined,
   ids: undefined,
   userNamespace: '',
   linkEnv: [],

@@ -109,6 +109,25 @@ describe.skipIf(missing !== undefined)(`userns-remap${missing ? ` (skipped: ${mi
     }
   });
 
+  test('files go out at any time, and in while it is stopped', async () => {
+    await lab.ok(['run', '-d', '--name', 'files', lab.busybox, 'sh', '-c', 'echo out > /out; sleep 600']);
+    const folder = await mkdtemp(join(tmpdir(), 'userns-'));
+    try {
+      await writeFile(join(folder, 'in'), 'in');
+      await lab.ok(['exec', 'files', 'sh', '-c', 'until [ -e /out ]; do sleep 0.05; done']);
+      await lab.ok(['cp', 'files:/out', folder]);
+      expect(readFileSync(join(folder, 'out'), 'utf8')).toBe('out\n');
+      const { stderr } = await lab.docker(['cp', join(folder, 'in'), 'files:/in']);
+      expect(stderr).toContain('user namespace of its own; stop it first');
+      await lab.ok(['stop', '-t', '0', 'files']);
+      await lab.ok(['cp', join(folder, 'in'), 'files:/in']);
+      await lab.ok(['start', 'files']);
+      expect(await lab.ok(['exec', 'files', 'sh', '-c', 'cat /in; stat -c %u /in'])).toBe('in0');
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+
   test('leaves no namespace behind', async () => {
     await lab.ok(['run', '--rm', lab.busybox, 'true']);
     const running = (await lab.ok(['ps', '-q', '--no-trunc'])).split('\n');
