@@ -214,17 +214,37 @@ export async function copyDigest(
 }
 
 function copyOwner(
-  { syscalls }: CopyParts,
+  parts: CopyParts,
   { chown, from, instruction }: CopyRequest,
   { target }: CopyPlace,
-): { uid: number; gid: number } | undefined {
+): Owner | undefined {
+  if (chown !== undefined) return ownerNamed(parts, chown, target, instruction);
   // what comes from another file system keeps its owners, what comes from a client has none that mean anything here
-  if (chown === undefined) return from === undefined ? { uid: 0, gid: 0 } : undefined;
-  const read = (path: string): string | undefined => readFromRoot(target, path, syscalls);
+  return from === undefined ? { uid: 0, gid: 0 } : undefined;
+}
+
+/** Whom a file belongs to. */
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
+/**
+ * `user[:group]`, names looked up in a file system. A number alone is also the group's.
+ *
+ * @param root - leads into the file system
+ * @throws {DockerfileError} for a name that it does not have
+ */
+export function ownerNamed(
+  { syscalls }: Pick<CopyParts, 'syscalls'>,
+  text: string,
+  root: string,
+  instruction: Instruction,
+): Owner {
+  const read = (path: string): string | undefined => readFromRoot(root, path, syscalls);
   try {
-    const user = resolveUser(chown, [], { passwd: read('/etc/passwd'), group: read('/etc/group') });
-    // a number alone is also the group's
-    return { uid: user.uid, gid: /^\d+$/.test(chown) ? user.uid : user.gid };
+    const user = resolveUser(text, [], { passwd: read('/etc/passwd'), group: read('/etc/group') });
+    return { uid: user.uid, gid: /^\d+$/.test(text) ? user.uid : user.gid };
   } catch (error) {
     if (error instanceof EngineError) throw new DockerfileError(error.message, instruction, { cause: error });
     throw error;

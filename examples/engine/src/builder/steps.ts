@@ -3,7 +3,7 @@ import type { ContainerConfig } from '@tare/image-spec';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { copyDigest, copyParts, parseCopy, type CopyRequest } from './copy-step.ts';
+import { copyDigest, copyParts, ownerNamed, parseCopy, type CopyRequest } from './copy-step.ts';
 import { applyToConfig, CONFIG_KEYWORDS } from './dockerfile/config-instructions.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
 import type { Instruction } from './dockerfile/parser.ts';
@@ -15,6 +15,7 @@ import { parseRun, runKey, runStep } from './run-step.ts';
 import type { SolverParts } from './seams.ts';
 import type { Source, Sources } from './sources.ts';
 import { describe, expandHeredocs, withHistory, type StageRun } from './stage-run.ts';
+import { kindOf, statIn } from './stat.ts';
 import { withStageRoot, type StageState } from './state.ts';
 
 /** What steps work with. */
@@ -39,6 +40,8 @@ export interface Work {
 
 /** A layer of files, and where its step is told of. */
 export type CopiedLayer = KeyedLayer & { output: StepOutput };
+
+const ROOT = { uid: 0, gid: 0 };
 
 /** Key of what does not depend on the file system it goes on. */
 const ANYWHERE = 'anywhere';
@@ -140,23 +143,20 @@ export class Steps {
     const { parts, results, signal } = this.#place;
     const path = state.config.WorkingDir ?? '/';
     const below = state.chain.at(-1);
-    const missing = await withStageRoot(parts, below, async (root) => {
-      const names = path.split('/').filter((name) => name !== '');
-      return names
+    const names = path.split('/').filter((name) => name !== '');
+    const { missing, owner } = await withStageRoot(parts, below, (root) => {
+      const directories = names
         .map((_, i) => names.slice(0, i + 1).join('/'))
-        .filter((name) => {
-          try {
-            parts.trees.stat(root, `/${name}/.`);
-            return false;
-          } catch {
-            return true;
-          }
-        });
+        .filter((name) => kindOf(statIn(parts.trees.stat, root, `/${name}/.`)) !== 'directory');
+      const { User = '' } = state.config;
+      const named =
+        User === '' || directories.length === 0 ? ROOT : ownerNamed(parts, User, root, instruction);
+      return Promise.resolve({ missing: directories, owner: named });
     });
     if (missing.length === 0) return state;
     const mtimeNs = results.timeNs;
-    const directories = missing.map((name) => ({ kind: 'directory' as const, name, mtimeNs }));
-    const key = results.key(below ?? 'scratch', { directories: missing });
+    const directories = missing.map((name) => ({ kind: 'directory' as const, name, mtimeNs, owner }));
+    const key = results.key(below ?? 'scratch', { directories: missing, owner });
     const layer = await results.cached(key, { stageName: stage.name, instruction, output }, () =>
       parts.layers.importLayer(parts.trees.layer(directories, signal), { signal }),
     );

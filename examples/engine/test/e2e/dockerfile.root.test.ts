@@ -495,11 +495,12 @@ RUN id -u > /tmp/u; id -g > /tmp/g
 USER worker:2000
 RUN id -g > /tmp/g2
 COPY f /owned
+WORKDIR /of/worker
 `,
       { f: '' },
     );
-    expect(await sh('cat /pwd /data/f /tmp/u /tmp/g /tmp/g2; stat -c %u /owned')).toBe(
-      '/a/c\nkept\n1000\n1000\n2000\n0',
+    expect(await sh('cat /pwd /data/f /tmp/u /tmp/g /tmp/g2; stat -c %u:%g /owned /of /of/worker /a/c')).toBe(
+      '/a/c\nkept\n1000\n1000\n2000\n0:0\n1000:2000\n1000:2000\n0:0',
     );
   });
 
