@@ -6,8 +6,12 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { MEDIA_TYPES, digestOf } from '@tare/image-spec';
+import { MemoryContent } from '@tare/image-spec/content';
+import { writeImageArchive } from '@tare/layer-store/archive';
 import { TarBuilder } from '@tare/layer-store/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { pushImage } from '../../../../test/lab/images.ts';
 import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
 
 const missing = missingForEndToEnd();
@@ -191,6 +195,31 @@ describe.skipIf(missing !== undefined)(`image files${missing ? ` (skipped: ${mis
     await lab.ok(['cp', 'old:/hello', at('hello')]);
     expect(await readFile(at('hello'), 'utf8')).toBe('from the old days');
     await lab.ok(['rm', 'old']);
+  });
+
+  test("of an archive for several platforms the machine's image is loaded, under its name", async () => {
+    const store = new MemoryContent();
+    const own = process.arch === 'arm64' ? 'arm64' : 'amd64';
+    const manifests = [];
+    for (const architecture of ['s390x', own]) {
+      const layers = [[{ path: architecture, content: architecture }]];
+      manifests.push({
+        ...(await pushImage(store, architecture, { layers })),
+        platform: { os: 'linux', architecture },
+      });
+    }
+    const bytes = Buffer.from(
+      JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.ociIndex, manifests }),
+    );
+    const descriptor = { mediaType: MEDIA_TYPES.ociIndex, digest: await digestOf(bytes), size: bytes.length };
+    await store.push(descriptor, (async function* () { yield bytes; })()); // prettier-ignore
+    const archive = writeImageArchive(store, [{ descriptor, names: ['several:v1'] }]);
+    await writeFile(at('several.tar'), Buffer.concat(await Array.fromAsync(archive)));
+    expect(await lab.ok(['load', '-i', at('several.tar')])).toBe('Loaded image: several:v1');
+    await lab.ok(['create', '--name', 'several', 'several:v1', 'x']);
+    await lab.ok(['cp', `several:/${own}`, at('own')]);
+    expect(await readFile(at('own'), 'utf8')).toBe(own);
+    await lab.ok(['rm', 'several']);
   });
 
   test('archives that are no images, or lie, are refused and leave nothing', async () => {
