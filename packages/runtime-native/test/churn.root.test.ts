@@ -45,9 +45,15 @@ describeContainers('a caller that makes and deletes containers all the time', ()
   it('has no more descriptors, mounts and memory after 200 of them', { timeout: 120_000 }, async () => {
     // code is compiled, and buffers reach their size
     for (let i = 0; i < 50; i++) await once();
-    const before = await use();
-    for (let i = 0; i < 200; i++) await once();
-    const after = await use();
+    let before = await use();
+    let after = before;
+    // code that is compiled late and memory that malloc keeps make for a step; what leaks grows every time
+    for (let attempt = 0; attempt < 3; attempt++) {
+      before = after;
+      for (let i = 0; i < 200; i++) await once();
+      after = await use();
+      if (after.memory - before.memory < NOISE_BYTES) break;
+    }
     expect(after.descriptors).toBeLessThanOrEqual(before.descriptors);
     expect(after.mounts).toEqual(before.mounts);
     expect(after.memory - before.memory).toBeLessThan(NOISE_BYTES);
