@@ -1,6 +1,6 @@
 /** Registry client and content store together: what was downloaded before a failure is not downloaded again. */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MEDIA_TYPES, parseDigest, type Descriptor } from '@tare/image-spec';
@@ -9,6 +9,7 @@ import { openFileContent } from '@tare/layer-store';
 import { RegistryClient } from '@tare/registry-client';
 import { startTestRegistry, type TestRegistry } from '@tare/registry-client/testing';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { eventually } from '../../../../test/lab/process.ts';
 
 const LAYER_BYTES = 4_000_000;
 const CUT_AT = 3_000_000;
@@ -40,7 +41,20 @@ test('a copy that failed goes on from the byte where it broke off, in another pr
   await using client = new RegistryClient({ retry: { attempts: 1 } });
   const repository = client.repository(`${registry.host}/app`);
   const blob = new RegExp(`GET .*${layer.digest}`);
-  registry.intercept(blob, (_request, _response, serve) => serve({ cutAfterBytes: CUT_AT }), 1);
+  registry.intercept(blob, async (_request, response) => {
+    response.writeHead(200, { 'content-length': LAYER_BYTES });
+    response.write(registry.blobs.get(layer.digest)!.subarray(0, CUT_AT));
+    // a reset connection loses what is on its way: some has to have arrived
+    await eventually('a part of the layer is on the disk', async () => {
+      const [name] = (await readdir(join(root, 'ingest'))).filter((file) =>
+        file.endsWith(layer.digest.slice(7)),
+      );
+      return name !== undefined && (await stat(join(root, 'ingest', name))).size >= 1_000_000
+        ? true
+        : undefined;
+    });
+    response.destroy();
+  });
   registry.intercept(blob, (request) => void request.destroy(), 20);
   const store = await openFileContent(root);
   await expect(copyGraph(repository, store, manifest)).rejects.toMatchObject({ code: 'UNREACHABLE' });
@@ -57,8 +71,7 @@ test('a copy that failed goes on from the byte where it broke off, in another pr
     .map(({ headers }) => headers.range);
   expect(ranges).toHaveLength(1);
   const begin = Number(/^bytes=(\d+)-$/.exec(ranges[0] ?? '')?.[1]);
-  // a reset connection loses what was on its way
-  expect(begin > 0 && begin <= CUT_AT).toBe(true);
+  expect(begin >= 1_000_000 && begin <= CUT_AT).toBe(true);
   expect(await readdir(join(root, 'ingest'))).toEqual([]);
 });
 

@@ -15,7 +15,8 @@ import { removeTree } from './housekeeping.ts';
 import type { SnapshotRecord } from './metadata.ts';
 import type { Mount } from './mount.ts';
 import type { SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
-import { openAll, openStoredRoot, sameRoot, StoredSnapshotter, type StoredOptions } from './stored.ts';
+import { openAll, openStoredRoot, sameRoot, type StoredOptions } from './stored-root.ts';
+import { StoredSnapshotter } from './stored.ts';
 import { copyTree, mergeLayer, treeChanges } from './trees.ts';
 import { lstatSync } from 'node:fs';
 

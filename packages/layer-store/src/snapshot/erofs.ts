@@ -17,7 +17,7 @@ import { removeTree } from './housekeeping.ts';
 import type { SnapshotRecord } from './metadata.ts';
 import type { Mount } from './mount.ts';
 import { OverlaySnapshotter, type OverlayOptions } from './overlay.ts';
-import { openStoredRoot, type StoredRoot } from './stored.ts';
+import { openStoredRoot, type StoredRoot } from './stored-root.ts';
 
 /** Makes and undoes mounts: `mountAt` and `unmount` of `@tare/runtime-native/syscalls`. */
 export interface Mounter {

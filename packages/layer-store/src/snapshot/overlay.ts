@@ -12,14 +12,8 @@ import { overlayChanges, type Change } from './changes.ts';
 import type { SnapshotRecord } from './metadata.ts';
 import type { Mount } from './mount.ts';
 import type { SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
-import {
-  openAll,
-  openStoredRoot,
-  sameRoot,
-  StoredSnapshotter,
-  type StoredOptions,
-  type StoredRoot,
-} from './stored.ts';
+import { openAll, openStoredRoot, sameRoot, type StoredOptions, type StoredRoot } from './stored-root.ts';
+import { StoredSnapshotter } from './stored.ts';
 import { directoryUsage } from './usage.ts';
 
 /** Options of {@link openOverlaySnapshotter}. */
