@@ -3,7 +3,7 @@
 import { openNetlink } from '@tare/runtime-native/netlink';
 import { expect, it } from 'vitest';
 
-import { addAddress, decodeLink, getLink, NetlinkConnection } from '../src/netlink/index.ts';
+import { addAddress, addressBytes, decodeLink, getLink, NetlinkConnection } from '../src/netlink/index.ts';
 import {
   addressOf,
   describeInNamespace,
@@ -14,6 +14,7 @@ import {
   uniqueSubnet,
   uniqueSubnet6,
 } from './lab/namespaces.ts';
+import { canSeeFrames, sctpInit, Wire } from './lab/frames.ts';
 import { SERVED, UNPUBLISHED, world } from './lab/world.ts';
 
 describeInNamespace('a network in gateway mode', () => {
@@ -129,5 +130,29 @@ describeInNamespace('the host around bridge networks', () => {
     expect(await host.udp('::1', published!.hostPort)).toMatch(/^web /);
     await driver.unpublish('n', 'web', [published!]);
     await host.noUdp('::1', published!.hostPort);
+  });
+
+  it.skipIf(!canSeeFrames())('leads SCTP to a published port, and nothing to another', async () => {
+    await using lab = await Lab.open();
+    const { driver, lan } = await world(lab, () => ({ ipv6: false, subnets: [{ subnet: uniqueSubnet() }] }));
+    const sandbox = await lab.sandbox();
+    const ports = [{ protocol: 'sctp' as const, containerPort: 3868, hostIp: '0.0.0.0', hostPort: 13_868 }];
+    const endpoint = await driver.attach('n', { id: 'signals', sandbox, ports });
+    await using wire = await Wire.open(sandbox);
+    await using neighbour = await Wire.open(lan.path, 'lan0');
+    using connection = new NetlinkConnection(openNetlink({ protocol: 'route' }));
+    const [message] = await connection.ask(getLink({ name: lan.name }));
+    const to = decodeLink(message!)!.macAddress!;
+    for (const [port, arrives] of [
+      [13_869, false],
+      [13_868, true],
+    ] as const) {
+      const ports = { from: 4000, to: port };
+      await neighbour.send(sctpInit('02:00:00:00:00:02', to, lan.address, lan.hostAddress, ports));
+      // as it comes to the container: from the neighbour itself, to its own address and port
+      const addresses = [...addressBytes(lan.address), ...addressBytes(addressOf(endpoint))];
+      const translated = Uint8Array.from([...addresses, 4000 >> 8, 4000 & 255, 3868 >> 8, 3868 & 255]);
+      expect(wire.heard(translated), `${port}`).toBe(arrives);
+    }
   });
 });

@@ -1,6 +1,6 @@
 /** A wire seen from one end: raw frames out, and what arrives. */
 
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -13,6 +13,13 @@ import { addressBytes, macBytes } from '../../src/netlink/index.ts';
 
 /** Long enough for a frame to cross a bridge on a busy machine. */
 const CROSSING_MS = 300;
+
+/** Whether raw frames can be had: a small program is compiled for them. Says so once when not. */
+export function canSeeFrames(): boolean {
+  const there = spawnSync('gcc', ['--version']).status === 0;
+  if (!there) console.warn('skipped: what is on the wire, frame by frame (needs gcc)');
+  return there;
+}
 
 let program: Promise<Buffer> | undefined;
 
@@ -78,6 +85,38 @@ export function ipv4(macAddress: string, to: string, source: string, destination
   header.set(addressBytes(destination), 16);
   header.writeUInt16BE(checksum(header), 10);
   return ethernet(macAddress, to, 0x0800, [header, Uint8Array.of(0, 9, 0, 9, 0, 8, 0, 0)]);
+}
+
+/** An SCTP association being asked for (INIT), by way of a router at `to`. */
+export function sctpInit(
+  macAddress: string,
+  to: string,
+  source: string,
+  destination: string,
+  ports: { from: number; to: number },
+): Uint8Array {
+  // INIT: tag 1, window 64 KiB, ten streams each way, first TSN 1
+  const chunk = [1, 0, 0, 20, 0, 0, 0, 1, 0, 1, 0, 0, 0, 10, 0, 10, 0, 0, 0, 1];
+  const message = Buffer.from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...chunk]);
+  message.writeUInt16BE(ports.from, 0);
+  message.writeUInt16BE(ports.to, 2);
+  message.writeUInt32LE(crc32c(message), 8);
+  const header = Buffer.alloc(20);
+  header.set([0x45, 0, 0, 20 + message.length, 0, 0, 0, 0, 64, 132]);
+  header.set(addressBytes(source), 12);
+  header.set(addressBytes(destination), 16);
+  header.writeUInt16BE(checksum(header), 10);
+  return ethernet(macAddress, to, 0x0800, [header, message]);
+}
+
+/** RFC 9260, appendix A. */
+function crc32c(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
+  }
+  return ~crc >>> 0;
 }
 
 /** An ICMPv6 message to all nodes. */
