@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -18,7 +19,15 @@ import {
 } from '../src/index.ts';
 import { decodeLink, deleteLink, dumpLinks, NetlinkConnection, type Link } from '../src/netlink/index.ts';
 import { getTable, NFPROTO, NFT_MSG } from '../src/nftables/index.ts';
-import { addressOf, describeInNamespace, host, Lab, uniqueName, uniqueSubnet } from './lab/namespaces.ts';
+import {
+  addressOf,
+  describeInNamespace,
+  host,
+  Lab,
+  uniqueName,
+  uniqueSubnet,
+  uniqueSubnet6,
+} from './lab/namespaces.ts';
 import type { Orders } from './lab/doomed.ts';
 
 const SERVED = 80;
@@ -157,6 +166,40 @@ describeInNamespace('recovery of bridge networks', () => {
     });
     expect(await next.endpoints('n')).toEqual([{ ...endpoint, ports: [] }]);
     server.close();
+  });
+
+  it('makes the networks again after a reboot, which ended every sandbox', async () => {
+    await using lab = await Lab.open();
+    const name = uniqueName();
+    const before = createBridgeDriver({ name });
+    const subnets = [{ subnet: uniqueSubnet() }, { subnet: uniqueSubnet6() }];
+    const network = { id: 'n', bridgeName: uniqueName(), ipv6: true, subnets };
+    const made = await before.createNetwork(network);
+    const sandbox = await lab.sandbox();
+    const ports = [{ protocol: 'tcp' as const, containerPort: SERVED }];
+    const endpoint = await before.attach('n', { id: 'web', sandbox, ports });
+    // what a reboot leaves: the records, and files where the sandboxes were bound
+    await before.destroy();
+    const driver = createBridgeDriver({ name });
+    lab.defer(() => driver.destroy());
+    const gone = `${sandbox}-gone`;
+    await writeFile(gone, '');
+    await driver.reconcile({
+      networks: [{ ...network, subnets: made.subnets }],
+      endpoints: [{ networkId: 'n', endpoint, sandbox: gone }],
+    });
+    expect(await driver.networks()).toEqual([made]);
+    expect(await driver.endpoints('n')).toEqual([]);
+    expect(await linkIsUp(network.bridgeName)).toBe(true);
+    // its address and its ports are free for whoever starts next
+    const { hostPort } = endpoint.ports[0]!;
+    const again = await driver.attach('n', {
+      id: 'web',
+      sandbox: await lab.sandbox(),
+      ipv4Address: addressOf(endpoint),
+      ports: [{ ...ports[0]!, hostPort }],
+    });
+    expect(again.ports).toEqual(endpoint.ports);
   });
 
   it('raises and removes fifty endpoints and leaves nothing', async () => {
