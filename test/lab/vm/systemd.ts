@@ -77,6 +77,8 @@ async function make(kernel: string, packages: readonly string[], folder: string)
     await makeRoot(root, packages);
     const busybox = join(await packageFolder('busybox-static'), 'bin/busybox');
     await copyModules(modules, root, version, MODULES, busybox);
+    // kmod reads indexes that busybox's depmod does not write
+    await run('chroot', [root, '/sbin/depmod', version], { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } });
     await makeFileSystem(join(work, 'disk'), (await sizeMiB(root)) + SPARE_MIB, root);
     await rm(root, { recursive: true });
     for (const name of outdated) await rm(join(parent, name), { recursive: true, force: true });

@@ -24,6 +24,7 @@ mount -t tmpfs tmpfs hidden
 mkdir hidden/etc hidden/work
 mount -t overlay -o lowerdir=/etc,upperdir=hidden/etc,workdir=hidden/work overlay /etc
 for folder in /run /usr/local /var/lib; do mount -t tmpfs tmpfs $folder; done
+mkdir /usr/local/bin /usr/local/lib
 ip link set lo up
 exec sh story.sh
 `;

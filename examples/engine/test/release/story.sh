@@ -13,9 +13,11 @@ die() {
 }
 has_systemd() { [ -d /run/systemd/system ]; }
 
-# Everything that installing might leave behind. What the system keeps of itself changes all the time.
+# Everything that installing might leave behind. What the system keeps of itself changes all the time; without systemd this
+# is a busy machine, of which only what is hidden from others is still.
+if has_systemd; then places='/etc /usr /var /run /root /opt'; else places='/etc /usr/local /var/lib /run'; fi
 everything() {
-  find /etc /usr /var /run /root /opt -xdev \( -path /run/systemd -o -path /run/udev -o -path /run/log \
+  find $places -xdev \( -path /run/systemd -o -path /run/udev -o -path /run/log \
     -o -path /var/log -o -path /var/lib/systemd -o -path /run/utmp -o -path /etc/.pwd.lock -o -path /var/tmp \
     -o -path /etc/.updated -o -path /var/.updated -o -path /var/cache -o -path /run/credentials \
     -o -path "$here" \) -prune -o -print 2>/dev/null | grep -v '/\(group\|gshadow\|passwd\|shadow\|subuid\|subgid\)-$' | LC_ALL=C sort
