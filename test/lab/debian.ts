@@ -150,14 +150,14 @@ export const COMPONENTS = {
   },
 } as const satisfies Record<string, Component>;
 
-/** The component's path if it is there (in the cache, or for `docker` on the PATH), else undefined. */
+/** The component's path if it is there (in the cache, or for Docker's two on the PATH), else undefined. */
 export function componentPath(component: Component): string | undefined {
   const cached = join(CACHE, component.package, component.path);
   if (existsSync(cached)) return cached;
   return (process.env.PATH ?? '')
     .split(':')
     .map((folder) => join(folder, component.name))
-    .find((path) => component.name === 'docker' && existsSync(path));
+    .find((path) => ['docker', 'dockerd'].includes(component.name) && existsSync(path));
 }
 
 /** The folders of a component's packages, its own first. */

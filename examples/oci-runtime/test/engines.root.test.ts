@@ -2,6 +2,7 @@
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { sweepCgroups } from '@tare/runtime-native';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { COMPONENTS, componentPath } from '../../../test/lab/debian.ts';
@@ -35,17 +36,21 @@ async function makeImage(directory: string): Promise<string> {
 describeContainers('our runtime', () => {
   let directory: string;
   let archive: string;
+  const cgroups = `/tare-test-engines-${process.pid}`;
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'oci-engines-'));
     archive = await makeImage(directory);
   });
-  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+  afterAll(() => {
+    sweepCgroups(cgroups);
+    rmSync(directory, { recursive: true, force: true });
+  });
 
   const WAITER = 'trap "exit 4" TERM; while :; do sleep 0.1; done';
 
   /** What both engines are asked; `limits` are options that this machine needs. */
   async function drive(engine: (...args: string[]) => Promise<Finished>, limits: string[]): Promise<void> {
-    const container = ['--network', 'none', ...limits];
+    const container = ['--network', 'none', '--cgroup-parent', cgroups, ...limits];
     const { stdout, code } = await engine(
       'run',
       '--rm',
@@ -96,7 +101,7 @@ describeContainers('our runtime', () => {
         `--${name}`,
         join(directory, 'docker', name),
       ]);
-      const network = ['--iptables=false', '--bridge=none'];
+      const network = ['--iptables=false', '--bridge=none', '--cgroup-parent', cgroups];
       const ours = ['--add-runtime', `ours=${COMMAND}`, '--default-runtime', 'ours'];
       const options = ['-H', socket, '--pidfile', join(directory, 'docker.pid'), '--storage-driver', 'vfs'];
       await using _server: Server = await startServer(

@@ -8,7 +8,7 @@ if (!source || command.length === 0) {
   process.exit(2);
 }
 
-const runtime = createNativeRuntime({ stateDirectory: '/run/run-a-process' });
+const runtime = createNativeRuntime({ stateDirectory: '/run/run-a-process', cgroupRoot: '/run-a-process' });
 const spec = defaultSpec(command);
 spec.linux!.seccomp = defaultSeccompProfile();
 

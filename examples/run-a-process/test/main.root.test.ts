@@ -1,5 +1,7 @@
 /** The example as it is run. */
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { sweepCgroups } from '@tare/runtime-native';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { run } from '../../../test/lab/process.ts';
@@ -12,7 +14,11 @@ describeContainers('the example', () => {
   beforeAll(() => {
     lab = makeLab();
   });
-  afterAll(() => lab.dispose());
+  afterAll(() => {
+    lab.dispose();
+    sweepCgroups('/run-a-process');
+    rmSync('/run/run-a-process', { recursive: true, force: true });
+  });
 
   it('runs a command in a directory, with our stdio and its exit code', async () => {
     const command = [...process.execArgv, main, lab.rootfs, 'sh', '-c', 'cat; echo $$ >&2; exit 7'];
