@@ -5,7 +5,7 @@
  * With `--full` the slow suites run too (see CONTRIBUTING.md).
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { COMPONENTS, componentPath, fetchComponents } from '../test/lab/debian.ts';
@@ -86,6 +86,8 @@ function stage(name, command, commandArgs) {
 function tests() {
   // short: unix socket paths below it must stay under 108 bytes
   const temporary = mkdtempSync(join(tmpdir(), 'tt-'));
+  // some tests become another user, who has a place of their own in there
+  chmodSync(temporary, 0o711);
   const report = `${temporary}.json`;
   const vitest = [
     'vitest',
