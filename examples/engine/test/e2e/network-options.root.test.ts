@@ -34,6 +34,9 @@ describe.skipIf(missing !== undefined)(`network options${missing ? ` (skipped: $
         return undefined;
       }
     });
+  /** Docker's 20.10 has no brackets around IPv6 addresses yet. */
+  const portsOf = async (container: string) =>
+    (await lab.ok(['port', container])).replaceAll('-> :::', '-> [::]:');
   const sh = (container: string, script: string) => lab.ok(['exec', container, 'sh', '-c', script]);
   const remove = async (network: string, ...containers: string[]) => {
     if (containers.length > 0) await lab.ok(['rm', '-f', ...containers]);
@@ -65,7 +68,7 @@ describe.skipIf(missing !== undefined)(`network options${missing ? ` (skipped: $
     for (const host of ['127.0.0.1', '[::1]', '10.91.0.1', '[fd00:aaaa::1]']) {
       expect(await page(`http://${host}:${port}/`), host).toBe('web\n');
     }
-    expect(await lab.ok(['port', 'web'])).toBe(`80/tcp -> 0.0.0.0:${port}\n80/tcp -> [::]:${port}`);
+    expect(await portsOf('web')).toBe(`80/tcp -> 0.0.0.0:${port}\n80/tcp -> [::]:${port}`);
     await serve('client', '--network', 'dual');
     expect(await sh('client', 'wget -qO- http://[fd00:aaaa::80]/')).toBe('web');
     expect(await sh('client', 'nslookup -type=aaaa web 127.0.0.11')).toContain('fd00:aaaa::80');
@@ -102,7 +105,7 @@ describe.skipIf(missing !== undefined)(`network options${missing ? ` (skipped: $
     const port = await freePort();
     await serve('four', '-p', `${port}:80`);
     expect(await page(`http://[::1]:${port}/`)).toBe('four\n');
-    expect(await lab.ok(['port', 'four'])).toBe(`80/tcp -> 0.0.0.0:${port}\n80/tcp -> [::]:${port}`);
+    expect(await portsOf('four')).toBe(`80/tcp -> 0.0.0.0:${port}\n80/tcp -> [::]:${port}`);
     await lab.ok(['rm', '-f', 'four']);
   });
 
