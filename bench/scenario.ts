@@ -70,6 +70,8 @@ export class MarkdownBench implements Bench {
     process.stderr.write('\n');
     const timings = contestants.map(({ name }, index) => summary(name, samples[index]!));
     const ours = timings[0]!;
+    // told at once: a later failure takes the results with it
+    for (const { name, median } of timings) process.stderr.write(`  ${name}: ${figure(median)} ms\n`);
     this.table(
       `${title} (${rounds} rounds)`,
       ['', 'p10 ms', 'median ms', 'p90 ms', 'ours / theirs (p10)', 'ours / theirs (median)'],

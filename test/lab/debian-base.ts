@@ -38,7 +38,7 @@ const SETTINGS = [
 ];
 
 /** Whether the packages are here, so that nothing has to be fetched. */
-export function hasDebianBase(): boolean {
+function hasDebianBase(): boolean {
   return existsSync(join(CACHE, 'base'));
 }
 
