@@ -90,14 +90,16 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
 
   const ids = idMapsOf(host, world.userNamespacePolicy);
   const makeSandbox = async (): Promise<void> => {
-    if (ids) await world.userNamespaces.create(files.userNamespace, ids);
+    // whatever else fails meanwhile: one that is not there is fine to remove
     undo.defer(() => world.userNamespaces.remove(files.userNamespace));
-    if (ownSandbox) await world.sandboxes.create(files.sandbox, ids && files.userNamespace);
+    if (ids) await world.userNamespaces.create(files.userNamespace, ids);
+    if (!ownSandbox) return;
+    undo.defer(() => world.sandboxes.remove(files.sandbox));
+    await world.sandboxes.create(files.sandbox, ids && files.userNamespace);
   };
   const [layers] = await allSettled([world.snapshotter.mounts(record.id), step('sandbox', makeSandbox)]);
   // the ids on the disk stay as they are
   const rootfs = ids ? layers.map((mount) => ({ ...mount, options: ['idmap', ...mount.options] })) : layers;
-  if (ownSandbox) undo.defer(() => world.sandboxes.remove(files.sandbox));
   writeEtcFiles(world, container);
 
   undo.defer(() => closeSharedMemory(world, record));
