@@ -86,8 +86,8 @@ function stage(name, command, commandArgs) {
 function tests() {
   // short: unix socket paths below it must stay under 108 bytes
   const temporary = mkdtempSync(join(tmpdir(), 'tt-'));
-  // some tests become another user, who has a place of their own in there
-  chmodSync(temporary, 0o711);
+  // some tests become another user, who needs a place for files too
+  chmodSync(temporary, 0o1777);
   const report = `${temporary}.json`;
   const vitest = [
     'vitest',
