@@ -10,8 +10,6 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-/** Debian's own name for its mirrors. */
-const DEBIAN = 'http://deb.debian.org/debian';
 const CACHE = join(import.meta.dirname, '..', '..', '.cache', 'debian');
 
 /** A program from a Debian package: where it lies, or why it cannot be had and what that costs. */
@@ -274,6 +272,15 @@ async function fetchPackage(name: string, options: readonly string[] = []): Prom
   }
 }
 
+/** Where this machine has Debian's own packages from. */
+async function debianMirror(): Promise<string> {
+  const format = '$(ORIGIN) $(COMPONENT) $(REPO_URI)';
+  const { stdout } = await run('apt-get', ['indextargets', '--format', format, 'Created-By: Packages']);
+  const mirror = /^Debian main (\S+)$/m.exec(stdout)?.[1];
+  if (mirror === undefined) throw new Error('apt has no lists of Debian: apt-get update gets them');
+  return mirror;
+}
+
 /** Fetches from another release, with package lists of its own: those of the machine stay as they are. */
 async function fetchFromSuite(name: string, suite: string): Promise<void> {
   const apt = await mkdtemp(join(tmpdir(), 'apt-'));
@@ -282,7 +289,8 @@ async function fetchFromSuite(name: string, suite: string): Promise<void> {
       await mkdir(join(apt, directory), { recursive: true });
     }
     const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
-    await writeFile(join(apt, 'sources.list'), `deb [signed-by=${keyring}] ${DEBIAN} ${suite} main\n`);
+    const source = `deb [signed-by=${keyring}] ${await debianMirror()} ${suite} main\n`;
+    await writeFile(join(apt, 'sources.list'), source);
     const settings = {
       'Dir::Etc::sourcelist': join(apt, 'sources.list'),
       'Dir::Etc::sourceparts': '/dev/null',
