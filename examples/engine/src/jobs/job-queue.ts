@@ -19,10 +19,12 @@ export type JobAround = <T>(job: Job, work: () => Promise<T>) => Promise<T>;
 
 /** Runs Jobs. Disposing of it refuses new ones, cancels what runs and waits for it. */
 export class JobQueue implements AsyncDisposable {
-  readonly #running = new Map<string, { job: Job; done: Promise<void> }>();
-  readonly #history: JobRecord[] = [];
+  readonly #running = new Map<string, { job: Job; serial: number; done: Promise<void> }>();
+  readonly #history: { record: JobRecord; serial: number }[] = [];
   readonly #observers: readonly JobObserver[];
   readonly #around: JobAround;
+  /** Orders Jobs that start in the same millisecond: a step and what it is a step of. */
+  #started = 0;
   #closed = false;
 
   constructor(options: { observers?: readonly JobObserver[]; around?: JobAround } = {}) {
@@ -39,7 +41,8 @@ export class JobQueue implements AsyncDisposable {
     if (this.#closed && !options.parent) throw unavailable('the engine is shutting down');
     const job = new Job(kind, options);
     const done = Promise.withResolvers<void>();
-    this.#running.set(job.id, { job, done: done.promise });
+    const serial = this.#started++;
+    this.#running.set(job.id, { job, serial, done: done.promise });
     for (const observer of this.#observers) observer.started?.(job.record());
     const below = <S>(step: string, stepWork: (job: Job) => Promise<S> | S): Promise<S> =>
       this.run(`${kind}.${step}`, stepWork, { parent: job, subject: job.record().subject });
@@ -48,7 +51,7 @@ export class JobQueue implements AsyncDisposable {
     } finally {
       this.#running.delete(job.id);
       const record = job.record();
-      this.#history.push(record);
+      this.#history.push({ record, serial });
       if (this.#history.length > HISTORY) this.#history.shift();
       for (const observer of this.#observers) observer.ended?.(record);
       done.resolve();
@@ -57,9 +60,8 @@ export class JobQueue implements AsyncDisposable {
 
   /** Running Jobs and the last ended ones, oldest first. */
   list(): JobRecord[] {
-    return [...this.#history, ...[...this.#running.values()].map(({ job }) => job.record())].sort(
-      (a, b) => a.startedAt.getTime() - b.startedAt.getTime(),
-    );
+    const running = [...this.#running.values()].map(({ job, serial }) => ({ record: job.record(), serial }));
+    return [...this.#history, ...running].toSorted((a, b) => a.serial - b.serial).map(({ record }) => record);
   }
 
   /** One Job, by id or by the unique beginning of one. @throws {EngineError} `NOT_FOUND`, `CONFLICT` */

@@ -16,6 +16,15 @@ describe('JobQueue', () => {
     expect(record!.finishedAt).toBeInstanceOf(Date);
   });
 
+  it('lists a job before its steps, also when they start in the same millisecond and end first', async () => {
+    await using jobs = new JobQueue();
+    for (let i = 0; i < 20; i++) {
+      await jobs.run('pull', (job) => jobs.run('pull.step', () => {}, { parent: job }));
+    }
+    const kinds = jobs.list().map(({ kind }) => kind);
+    expect(kinds).toEqual(kinds.map((_, at) => (at % 2 === 0 ? 'pull' : 'pull.step')));
+  });
+
   it('undoes in reverse order when a job fails, and ends always', async () => {
     await using jobs = new JobQueue();
     const done: string[] = [];
