@@ -156,6 +156,7 @@ export class Engine implements AsyncDisposable {
     });
     const pusher = new Pusher({
       images,
+      compressor: layers,
       openRepository,
       maxConcurrentUploads: config.maxConcurrentUploads,
     });

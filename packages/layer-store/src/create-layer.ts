@@ -16,7 +16,7 @@ export interface CreateLayerOptions {
   signal?: AbortSignal;
 }
 
-/** Options of {@link "layer-store".LayerStore.createLayer}. */
+/** Options of {@link "layer-store".LayerStore.createLayer} and {@link "layer-store".LayerStore.commitLayer}. */
 export interface SnapshotLayerOptions extends CreateLayerOptions {
   /** Paths that are left out with everything below; as in {@link "snapshot/snapshotter".Snapshotter.diff}. */
   without?: ReadonlySet<ByteString>;
@@ -49,6 +49,15 @@ export async function createLayer(
   options: CreateLayerOptions = {},
 ): Promise<CreatedLayer> {
   const { compression = 'gzip', level, signal } = options;
+  const signalOption = signal === undefined ? {} : { signal };
+  if (compression === 'none') {
+    const { digest, size } = await content.create(archive, signalOption);
+    return {
+      descriptor: { mediaType: MEDIA_TYPE.none, digest, size },
+      diffId: digest,
+      archiveBytes: size,
+    };
+  }
   const hash = createHash('sha256');
   let archiveBytes = 0;
   async function* hashed(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -58,10 +67,7 @@ export async function createLayer(
       yield chunk;
     }
   }
-  const { digest, size } = await content.create(
-    compress(hashed(), compression, level),
-    signal === undefined ? {} : { signal },
-  );
+  const { digest, size } = await content.create(compress(hashed(), compression, level), signalOption);
   return {
     descriptor: { mediaType: MEDIA_TYPE[compression], digest, size },
     diffId: parseDigest(`sha256:${hash.digest('hex')}`),
@@ -71,10 +77,9 @@ export async function createLayer(
 
 function compress(
   source: AsyncIterable<Uint8Array>,
-  compression: Compression,
+  compression: Exclude<Compression, 'none'>,
   level: number | undefined,
 ): AsyncIterable<Uint8Array> {
-  if (compression === 'none') return source;
   const transform =
     compression === 'gzip'
       ? createGzip({ level: level ?? constants.Z_BEST_SPEED, chunkSize: CHUNK_SIZE })

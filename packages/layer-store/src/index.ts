@@ -2,6 +2,7 @@ export { packTree, type PackOptions } from './archive/pack.ts';
 export { applyLayer, extractTar, type AppliedLayer, type ApplyOptions } from './apply.ts';
 export type { IdMap, IdRange } from './apply/id-map.ts';
 export type { ApplyPolicy, ApplyReport, LowerLink, SkippedItem } from './apply/policy.ts';
+export type { CommittedLayer } from './commit-layer.ts';
 export { decompress, detectCompression, type Compression } from './compression.ts';
 export {
   createLayer,

@@ -5,6 +5,7 @@ import type { ContentStore } from '@tare/image-spec/content';
 import { mkdir } from 'node:fs/promises';
 import { applyLayer, type AppliedLayer } from './apply.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
+import { commitLayer, snapshotArchive, type CommittedLayer } from './commit-layer.ts';
 import { decompress } from './compression.ts';
 import { openFileContent, type BlobFiles, type ContentCreator } from './content/file-content.ts';
 import { Leases } from './content/leases.ts';
@@ -107,6 +108,14 @@ export interface LayerStore extends AsyncDisposable {
    * @throws {LayerStoreError} as {@link Snapshotter.diff}
    */
   createLayer(key: string, options?: SnapshotLayerOptions): Promise<CreatedLayer>;
+
+  /**
+   * {@link LayerStore.createLayer}, and the committed snapshot of the layer along with it: others can be put on it at once.
+   * Cheaper than to unpack the layer, above all with `compression: 'none'`. An empty layer makes no snapshot.
+   *
+   * @throws {LayerStoreError} as {@link Snapshotter.diff}
+   */
+  commitLayer(key: string, options?: SnapshotLayerOptions): Promise<CommittedLayer>;
 
   /**
    * Stores an archive of somebody else's (gzip, zstd or plain) as a layer's blob. What is in it is found out when it is
@@ -214,13 +223,14 @@ class FileLayerStore implements LayerStore {
 
   createLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CreatedLayer> {
     this.#closing.signal.throwIfAborted();
-    const { signal, without, maxMtimeNs } = options;
-    const archive = this.snapshots.diff(key, {
-      maxMtimeNs,
-      ...(signal === undefined ? {} : { signal }),
-      ...(without === undefined ? {} : { without }),
-    });
-    return createLayer(this.content, archive, options);
+    return createLayer(this.content, snapshotArchive(this.snapshots, key, options), options);
+  }
+
+  commitLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CommittedLayer> {
+    this.#closing.signal.throwIfAborted();
+    const { content, snapshots } = this;
+    const store = { content, snapshots, fs: this.#fs, policy: this.#policy, flights: this.#flights };
+    return commitLayer(store, key, options);
   }
 
   importLayer(archive: AsyncIterable<Uint8Array>, options: CreateLayerOptions = {}): Promise<CreatedLayer> {

@@ -37,6 +37,11 @@ export interface LayerMaker {
       signal: AbortSignal;
     },
   ): Promise<NewLayer>;
+  /** The same, and the committed snapshot of the layer with it. */
+  commitLayer(
+    key: string,
+    options: { without?: ReadonlySet<string>; compression: 'none'; signal: AbortSignal },
+  ): Promise<NewLayer & { chainId: Digest }>;
   /** An archive of any compression that is known. */
   importLayer(archive: AsyncIterable<Uint8Array>, options: { signal: AbortSignal }): Promise<NewLayer>;
 }
@@ -107,7 +112,8 @@ export async function commitContainer(
 
   using _lease = images.leases.hold([...parent.chain]);
   const layer = await containers.holdStill(container, { pause: request.pause }, ({ key, without }) =>
-    parts.layers.createLayer(key, { without, signal }),
+    // a push compresses it, if it ever comes to that
+    parts.layers.commitLayer(key, { without, compression: 'none', signal }),
   );
   const { layers, empty } = withLayer(await layersOf(images, parent, signal), layer);
   const created = formatTime(nowNs());

@@ -4,17 +4,16 @@ import {
   familiarReference,
   formatPlatform,
   imageLayers,
-  parseImageManifest,
   parseReference,
-  type Descriptor,
   type Digest,
   type ImageLayer,
   type Platform,
   type Reference,
 } from '@tare/image-spec';
-import { copyGraph, readBytes, type ResumableSink } from '@tare/image-spec/content';
-import { invalid, notFound, systemError } from '../errors.ts';
+import { copyGraph, type ResumableSink } from '@tare/image-spec/content';
+import { invalid, notFound } from '../errors.ts';
 import { Limiter } from '../jobs/limiter.ts';
+import { manifestToPush, type LayerCompressor } from './compress.ts';
 import type { Images } from './images.ts';
 import { canonicalTag, repositoryOf, shortId } from './names.ts';
 import { TransferProgress, type ProgressLine } from './transfer-progress.ts';
@@ -35,23 +34,23 @@ export type PushMessage = ProgressLine | { aux: { Tag: string; Digest: Digest; S
 /** What pushing needs. */
 export interface PusherOptions {
   images: Images;
+  compressor: LayerCompressor;
   openRepository: OpenRepository;
   /** Uploads at the same time, over all pushes. */
   maxConcurrentUploads: number;
 }
 
-/** Larger manifests are not ours. */
-const MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
-
 /** Pushes images. One object for the engine: its pushes share the upload limit. */
 export class Pusher {
   readonly #images: Images;
+  readonly #compressor: LayerCompressor;
   readonly #openRepository: OpenRepository;
   readonly #uploads: Limiter;
   #concurrency: number;
 
   constructor(options: PusherOptions) {
     this.#images = options.images;
+    this.#compressor = options.compressor;
     this.#openRepository = options.openRepository;
     this.#uploads = new Limiter(options.maxConcurrentUploads);
     this.#concurrency = options.maxConcurrentUploads;
@@ -113,11 +112,7 @@ export class Pusher {
         `image with reference ${familiarReference(reference)} was found but does not provide the specified platform (${formatPlatform(platform)})`,
       );
     }
-    const descriptor = await this.#manifestOf(id, signal);
-    const manifest = parseImageManifest(
-      await readBytes(await images.content.fetch(descriptor, { signal }), MAX_DOCUMENT_BYTES),
-      descriptor,
-    );
+    const { descriptor, manifest } = await manifestToPush(images, this.#compressor, id, signal);
     // what a `rmi` meanwhile leaves without a name is not swept away below the push
     using _lease = images.leases.hold([
       id,
@@ -143,14 +138,6 @@ export class Pusher {
     images.emit('push', familiarReference(reference), familiarName(reference), config.config?.Labels);
     onMessage({ status: `${tag}: digest: ${descriptor.digest} size: ${descriptor.size}` });
     onMessage({ aux: { Tag: tag, Digest: descriptor.digest, Size: descriptor.size } });
-  }
-
-  /** The manifest to push of the several that an image may be known by: the first whose document is here. */
-  async #manifestOf(id: Digest, signal: AbortSignal): Promise<Descriptor> {
-    for (const descriptor of this.#images.table.manifests(id)) {
-      if (await this.#images.content.has(descriptor, { signal })) return descriptor;
-    }
-    throw systemError(`the manifest of image ${id} is missing from the content store; pull it again`);
   }
 
   /** Repositories of the same registry that have the image, as far as this engine knows. */

@@ -89,6 +89,7 @@ export class ImagesTable {
       putManifest: db.prepare(
         'INSERT INTO image_manifest (image_id, descriptor) VALUES (?, ?) ON CONFLICT DO NOTHING',
       ),
+      removeManifests: db.prepare('DELETE FROM image_manifest WHERE image_id = ?'),
       manifests: db.prepare('SELECT descriptor FROM image_manifest WHERE image_id = ? ORDER BY rowid'),
       putTag: db.prepare(
         `INSERT INTO image_tag (name, image_id) VALUES (?, ?)
@@ -161,7 +162,16 @@ export class ImagesTable {
     this.#statements.remove.run(id);
   }
 
-  /** Descriptors of the manifests the image is known by. */
+  /** Adds a manifest to those the image is known by, before all others. */
+  putManifestFirst(id: string, manifest: Descriptor): void {
+    this.#db.transaction(() => {
+      const others = this.manifests(id);
+      this.#statements.removeManifests.run(id);
+      for (const each of [manifest, ...others]) this.#statements.putManifest.run(id, JSON.stringify(each));
+    });
+  }
+
+  /** Descriptors of the manifests the image is known by, the one to use first. */
   manifests(id: string): Descriptor[] {
     return this.#statements.manifests
       .all(id)

@@ -1,4 +1,7 @@
 /** Registries with the stock CLI: push, search, and looking at what is there. */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MEDIA_TYPES } from '@tare/image-spec';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
 
@@ -37,6 +40,44 @@ describe.skipIf(missing !== undefined)(`registries${missing ? ` (skipped: ${miss
     expect(again).toContain(': Layer already exists\n');
     expect(again).not.toContain(': Pushed');
     expect(await lab.ok(['push', '-q', name])).toBe(name);
+  });
+
+  test('what was committed is compressed when it is pushed, once, and keeps its id', async () => {
+    const name = `${lab.registry}pushed/committed:one`;
+    const script = 'head -c 1000000 /dev/zero > /zeros; echo made > /made';
+    const blobs = async () => readdir(join(lab.dataRoot, 'layers/content/blobs/sha256'));
+    const before = await blobs();
+    await lab.ok(['run', '--name', 'maker', lab.busybox, 'sh', '-c', script]);
+    const id = await lab.ok(['commit', 'maker', name]);
+    const digest = /digest: (\S+) size/.exec(await lab.ok(['push', name]))![1]!;
+    const manifest = (await (
+      await fetch(`http://${lab.registry}v2/pushed/committed/manifests/one`, {
+        headers: { accept: MEDIA_TYPES.ociManifest },
+      })
+    ).json()) as { layers: { mediaType: string; size: number }[] };
+    expect(manifest.layers.map(({ mediaType }) => mediaType)).toEqual(
+      manifest.layers.map(() => MEDIA_TYPES.ociLayerGzip),
+    );
+    expect(manifest.layers.at(-1)!.size).toBeLessThan(100_000);
+
+    // what is put on it has its layers, as it was pushed
+    await lab.ok(['commit', '-c', 'LABEL a=b', 'maker', `${lab.registry}pushed/committed:two`]);
+    await lab.ok(['commit', 'maker', 'other']);
+    await lab.ok(['tag', name, `${lab.registry}pushed/committed:again`]);
+    const again = await lab.ok(['push', `${lab.registry}pushed/committed:again`]);
+    expect(again).toContain(`digest: ${digest} size`);
+    expect(again).not.toContain(': Pushed');
+    const two = await lab.ok(['push', `${lab.registry}pushed/committed:two`]);
+    expect(two).not.toContain(': Pushed');
+
+    await lab.ok(['rm', 'maker']);
+    await lab.ok(['rmi', name, `${lab.registry}pushed/committed:again`]);
+    await lab.ok(['rmi', `${lab.registry}pushed/committed:two`, 'other']);
+    expect(await blobs()).toEqual(before);
+    await lab.ok(['pull', '-q', name]);
+    expect(await lab.ok(['inspect', '-f', '{{.Id}}', name])).toBe(id);
+    expect(await lab.ok(['run', '--rm', name, 'cat', '/made'])).toBe('made');
+    await lab.ok(['rmi', name]);
   });
 
   test('--all-tags pushes every tag of the repository', async () => {

@@ -1,7 +1,7 @@
 /** Layers made of snapshots: what was written comes back exactly, on another store. Needs root. */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chainIds } from '@tare/image-spec';
@@ -95,6 +95,65 @@ describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needs
       expect((await there.createLayer(top, { compression })).diffId).toBe(second.diffId);
     },
   );
+
+  test.each<Compression>(['gzip', 'none'])(
+    'a %s layer that is committed is what unpacking it gives, and the snapshot goes on without it',
+    async (compression) => {
+      await using here = await open('here');
+      await runMounted(await here.snapshots.prepare('base', undefined), BASE);
+      const first = await here.commitLayer('base', { compression });
+      expect(first.chainId).toBe(first.diffId);
+      const change = await here.snapshots.prepare('change', first.chainId);
+      await runMounted(change, CHANGE);
+      const expected = await runMounted(change, LOOK);
+      const created = await here.createLayer('change', { compression });
+      const { chainId, ...second } = await here.commitLayer('change', { compression });
+      expect(second).toEqual(created);
+
+      await using there = await open('there');
+      for (const { descriptor } of [first, second]) {
+        await there.content.push(descriptor, await here.content.fetch(descriptor));
+      }
+      expect(await there.unpack([first, second])).toBe(chainId);
+      expect(await here.snapshots.stat(chainId)).toMatchObject({ kind: 'committed', parent: first.chainId });
+      expect(await here.snapshots.usage(chainId)).toEqual(await there.snapshots.usage(chainId));
+      // again, it is there already
+      expect((await here.commitLayer('change', { compression })).chainId).toBe(chainId);
+
+      await runMounted(change, 'echo other > opt/file; rm -r usr');
+      expect(await runMounted(await here.snapshots.view('look', chainId), LOOK)).toBe(expected);
+      expect((await here.createLayer(chainId, { compression })).diffId).toBe(second.diffId);
+    },
+  );
+
+  test('a layer that is committed and unpacked at once is made once', async () => {
+    await using store = await open('store');
+    await runMounted(await store.snapshots.prepare('base', undefined), BASE);
+    const layer = await store.createLayer('base');
+    const [{ chainId }, , top] = await Promise.all([
+      store.commitLayer('base'),
+      store.commitLayer('base', { compression: 'none' }),
+      store.unpack([layer]),
+    ]);
+    expect(chainId).toBe(top);
+    expect((await Array.fromAsync(store.snapshots.list())).map(({ name }) => name).sort()).toEqual(
+      ['base', chainId].sort(),
+    );
+  });
+
+  test('an empty layer that is committed makes no snapshot, an aborted or unknown one nothing', async () => {
+    await using store = await open('store');
+    const [mount] = await store.snapshots.prepare('base', undefined);
+    await store.commitLayer('base', { compression: 'none' });
+    writeFileSync(join(mount!.source, 'large'), Buffer.alloc(8_000_000));
+    const abort = new AbortController();
+    const layer = store.commitLayer('base', { signal: abort.signal });
+    abort.abort(new Error('enough'));
+    await expect(layer).rejects.toThrow('enough');
+    await expect(store.commitLayer('nobody')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    expect((await Array.fromAsync(store.snapshots.list())).map(({ name }) => name)).toEqual(['base']);
+    expect(readdirSync(join(base, 'store/snapshots/t'))).toEqual([]);
+  });
 
   test('GNU tar reads the archive and finds every name once', async () => {
     await using store = await open('store');

@@ -1,0 +1,113 @@
+/**
+ * Makes a layer of a snapshot and, in the same pass, the committed snapshot that unpacking the layer would give: what is
+ * read for the one is written for the other. Its own directory cannot be that snapshot, for it goes on changing.
+ */
+import { setImmediate } from 'node:timers/promises';
+import { chainIds, isEmptyLayer, type Digest } from '@tare/image-spec';
+import { LayerApplier } from './apply/layer-applier.ts';
+import type { ApplyPolicy } from './apply/policy.ts';
+import { createLayer, type CreatedLayer, type SnapshotLayerOptions } from './create-layer.ts';
+import type { ContentCreator } from './content/file-content.ts';
+import { LayerStoreError } from './errors.ts';
+import type { LayerFs } from './fs.ts';
+import type { SingleFlight } from './single-flight.ts';
+import type { Snapshotter, SnapshotUsage } from './snapshot/snapshotter.ts';
+import type { LayerStager, UnpackedLayer } from './snapshot/stage.ts';
+import { TarReader } from './tar/read.ts';
+
+/** A layer that is in a content store, and unpacked. */
+export interface CommittedLayer extends CreatedLayer {
+  /** Of the layers that the snapshot stands on and this one: the name of the committed snapshot. */
+  chainId: Digest;
+}
+
+/** What committing needs of a layer store. */
+export interface LayerCommitter {
+  content: ContentCreator;
+  snapshots: Snapshotter & LayerStager;
+  fs: LayerFs;
+  /** How the layer is unpacked. */
+  policy: ApplyPolicy;
+  /** Committed snapshots in the making, by chainID. */
+  flights: SingleFlight<Digest, SnapshotUsage>;
+}
+
+/** Bytes that are written between two looks at the clock, and longest time before other work gets its turn. */
+const SLICE_BYTES = 64 * 1024;
+const SLICE_MS = 5;
+
+/** What a snapshot is on its parent, as an archive. */
+export function snapshotArchive(
+  snapshots: Snapshotter,
+  key: string,
+  { signal, without, maxMtimeNs }: SnapshotLayerOptions,
+): AsyncIterable<Uint8Array> {
+  return snapshots.diff(key, {
+    maxMtimeNs,
+    ...(signal === undefined ? {} : { signal }),
+    ...(without === undefined ? {} : { without }),
+  });
+}
+
+/** Implements `LayerStore.commitLayer`. */
+export async function commitLayer(
+  committer: LayerCommitter,
+  key: string,
+  options: SnapshotLayerOptions,
+): Promise<CommittedLayer> {
+  const { snapshots } = committer;
+  const { signal } = options;
+  const info = await snapshots.stat(key);
+  if (info === undefined) throw new LayerStoreError('NOT_FOUND', `there is no snapshot ${key}`);
+  // committed snapshots are named by their chainIDs
+  const parent = info.parent as Digest | undefined;
+  await using stage = await snapshots.stage();
+  const [layer, unpacked] = await createAndUnpack(committer, key, stage.directory, options);
+  const chainId = (await chainIds(parent === undefined ? [layer.diffId] : [parent, layer.diffId])).at(-1)!;
+  signal?.throwIfAborted();
+  // images leave an empty one out
+  if (isEmptyLayer(layer.diffId)) return { ...layer, chainId };
+  // not aborted any more: another may be waiting for the snapshot, and the stage must outlive it
+  await committer.flights.run(chainId, undefined, async () => {
+    if ((await snapshots.stat(chainId)) === undefined) await stage.commit(chainId, parent, unpacked);
+    return snapshots.usage(chainId);
+  });
+  return { ...layer, chainId };
+}
+
+async function createAndUnpack(
+  { content, snapshots, fs, policy }: LayerCommitter,
+  key: string,
+  directory: string,
+  options: SnapshotLayerOptions,
+): Promise<[CreatedLayer, UnpackedLayer]> {
+  using applier = new LayerApplier(fs, directory, policy);
+  const archive = snapshotArchive(snapshots, key, options);
+  const layer = await createLayer(
+    content,
+    unpacking(archive, new TarReader(applier), options.signal),
+    options,
+  );
+  const { impliedDirectories, lowerLinks, bytes, inodes } = applier.finish();
+  return [layer, { impliedDirectories, lowerLinks, usage: { sizeBytes: bytes, inodes } }];
+}
+
+/** Passes an archive on while it is unpacked. */
+async function* unpacking(
+  archive: AsyncIterable<Uint8Array>,
+  reader: TarReader,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of archive) {
+    let sliceStart = performance.now();
+    for (let at = 0; at < chunk.byteLength; at += SLICE_BYTES) {
+      reader.write(chunk.subarray(at, at + SLICE_BYTES));
+      if (performance.now() - sliceStart < SLICE_MS) continue;
+      await setImmediate();
+      signal?.throwIfAborted();
+      sliceStart = performance.now();
+    }
+    yield chunk;
+  }
+  reader.end();
+}
