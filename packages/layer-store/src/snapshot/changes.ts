@@ -4,7 +4,7 @@ import { DirectoryTree, fsName, join, type Directory } from '../apply/directory-
 import type { LayerFs } from '../fs.ts';
 import { inDirectory } from '../node-fs.ts';
 import type { ByteString } from '../tar/entry.ts';
-import { LowerStack } from './lower-stack.ts';
+import { LowerStack, type LowerEntry } from './lower-stack.ts';
 
 /** One changed path. */
 export interface Change {
@@ -30,22 +30,27 @@ export function* overlayChanges(
   yield* changesBelow(tree, lower, tree.root, []);
 }
 
+/** @param lower - undefined where the layers below have nothing */
 function* changesBelow(
   tree: DirectoryTree,
-  lower: LowerStack,
+  lower: LowerStack | undefined,
   directory: Directory,
   components: readonly ByteString[],
 ): Generator<Change, void, undefined> {
-  for (const name of tree.names(directory).sort()) {
+  for (const [name, entry] of entriesOf(directory)) {
+    const path = join(directory.path, name);
+    const at = [...components, name];
+    if (!entry.isDirectory() && !entry.isCharacterDevice()) {
+      yield { kind: (lower?.lookup(at).kind ?? 'missing') === 'missing' ? 'add' : 'modify', path };
+      continue;
+    }
     const stat = fs.lstatSync(inDirectory(directory.fd, fsName(name)), {
       bigint: true,
       throwIfNoEntry: false,
     });
     // the layer of a running container: gone again
     if (stat === undefined) continue;
-    const path = join(directory.path, name);
-    const at = [...components, name];
-    const below = lower.lookup(at);
+    const below: LowerEntry = lower?.lookup(at) ?? { kind: 'missing' };
     if (stat.isCharacterDevice() && stat.rdev === 0n) {
       if (below.kind !== 'missing') yield { kind: 'delete', path };
     } else if (!stat.isDirectory()) {
@@ -53,7 +58,11 @@ function* changesBelow(
     } else {
       const child = tree.openChild(directory, name);
       try {
-        const inner = changesInside(tree, lower, child, at, lower.isOpaque(directory, name));
+        const merged = below.kind === 'directory' ? lower : undefined;
+        const opaque = merged?.isOpaque(directory, name) === true;
+        const inner = opaque
+          ? changesOfOpaque(tree, merged, child, at)
+          : changesBelow(tree, merged, child, at);
         const first = inner.next();
         if (below.kind === 'missing') yield { kind: 'add', path };
         else if (below.kind !== 'directory' || first.done !== true || differ(stat, below.stat)) {
@@ -68,22 +77,25 @@ function* changesBelow(
   }
 }
 
+/** Names and what they are, sorted; types come with the names, which saves looking at each. */
+function entriesOf({ fd }: Directory): [ByteString, fs.Dirent<Buffer>][] {
+  const entries = fs.readdirSync(`/proc/self/fd/${fd}`, { withFileTypes: true, encoding: 'buffer' });
+  return entries
+    .map((entry): [ByteString, fs.Dirent<Buffer>] => [entry.name.toString('latin1'), entry])
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+}
+
 /** With what an opaque directory hides, in its place among the rest. */
-function* changesInside(
+function* changesOfOpaque(
   tree: DirectoryTree,
   lower: LowerStack,
   directory: Directory,
   components: readonly ByteString[],
-  opaque: boolean,
 ): Generator<Change, void, undefined> {
-  const changes = changesBelow(tree, lower, directory, components);
-  if (!opaque) {
-    yield* changes;
-    return;
-  }
   const own = new Set(tree.names(directory));
   const hidden = lower.names(components).filter((name) => !own.has(name));
   const removed = hidden.map((name): Change => ({ kind: 'delete', path: join(directory.path, name) }));
+  const changes = changesBelow(tree, lower, directory, components);
   yield* [...changes, ...removed].sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 

@@ -39,10 +39,14 @@ export function decodePax(bytes: Buffer): PaxRecord[] {
 
 /** One record with its self-referential length. */
 export function encodePaxRecord(key: string, value: Uint8Array): Buffer {
-  const body = Buffer.concat([Buffer.from(` ${key}=`), value, Buffer.from('\n')]);
-  let length = body.length + 1;
-  while (String(length).length + body.length !== length) length = String(length).length + body.length;
-  return Buffer.concat([Buffer.from(String(length)), body]);
+  const rest = ` ${key}=`;
+  const restLength = Buffer.byteLength(rest) + value.length + 1;
+  let length = restLength + 1;
+  while (String(length).length + restLength !== length) length = String(length).length + restLength;
+  const record = Buffer.allocUnsafe(length);
+  record.set(value, record.write(`${length}${rest}`));
+  record[length - 1] = 0x0a;
+  return record;
 }
 
 /**

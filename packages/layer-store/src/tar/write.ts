@@ -137,17 +137,21 @@ function block(fields: Fields): Buffer {
   // the checksum counts its own field as blanks
   buffer.fill(0x20, 148, 156);
   let sum = 0;
-  for (const byte of buffer) sum += byte;
+  for (let i = 0; i < BLOCK; i++) sum += buffer[i]!;
   buffer.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 8, 'latin1');
   return buffer;
 }
 
+/** Digits and a NUL, written one by one: there are eight such fields in every header. */
 function octal(buffer: Buffer, value: number, offset: number, length: number): void {
-  const digits = value.toString(8).padStart(length - 1, '0');
-  if (digits.length > length - 1) {
+  let rest = value;
+  for (let at = offset + length - 2; at >= offset; at--) {
+    buffer[at] = 0x30 + (rest % 8);
+    rest = Math.floor(rest / 8);
+  }
+  if (rest !== 0) {
     throw new LayerStoreError('INVALID_ARGUMENT', `${value} does not fit a tar header field`);
   }
-  buffer.write(digits, offset, length - 1, 'latin1');
 }
 
 /** Only ASCII goes into plain fields: what other bytes mean there depends on the reader. */
