@@ -2,7 +2,6 @@
  * Makes a layer of a snapshot and, in the same pass, the committed snapshot that unpacking the layer would give: what is
  * read for the one is written for the other. Its own directory cannot be that snapshot, for it goes on changing.
  */
-import { setImmediate } from 'node:timers/promises';
 import { chainIds, isEmptyLayer, type Digest } from '@tare/image-spec';
 import { LayerApplier } from './apply/layer-applier.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
@@ -31,10 +30,6 @@ export interface LayerCommitter {
   /** Committed snapshots in the making, by chainID. */
   flights: SingleFlight<Digest, SnapshotUsage>;
 }
-
-/** Bytes that are written between two looks at the clock, and longest time before other work gets its turn. */
-const SLICE_BYTES = 64 * 1024;
-const SLICE_MS = 5;
 
 /** What a snapshot is on its parent, as an archive. */
 export function snapshotArchive(
@@ -83,30 +78,18 @@ async function createAndUnpack(
 ): Promise<[CreatedLayer, UnpackedLayer]> {
   using applier = new LayerApplier(fs, directory, policy);
   const archive = snapshotArchive(snapshots, key, options);
-  const layer = await createLayer(
-    content,
-    unpacking(archive, new TarReader(applier), options.signal),
-    options,
-  );
+  const layer = await createLayer(content, unpacking(archive, new TarReader(applier)), options);
   const { impliedDirectories, lowerLinks, bytes, inodes } = applier.finish();
   return [layer, { impliedDirectories, lowerLinks, usage: { sizeBytes: bytes, inodes } }];
 }
 
-/** Passes an archive on while it is unpacked. */
+/** Passes an archive on while it is unpacked; whoever reads the snapshot lets other work have its turn. */
 async function* unpacking(
   archive: AsyncIterable<Uint8Array>,
   reader: TarReader,
-  signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const chunk of archive) {
-    let sliceStart = performance.now();
-    for (let at = 0; at < chunk.byteLength; at += SLICE_BYTES) {
-      reader.write(chunk.subarray(at, at + SLICE_BYTES));
-      if (performance.now() - sliceStart < SLICE_MS) continue;
-      await setImmediate();
-      signal?.throwIfAborted();
-      sliceStart = performance.now();
-    }
+    reader.write(chunk);
     yield chunk;
   }
   reader.end();
