@@ -148,14 +148,14 @@ export const COMPONENTS = {
   },
 } as const satisfies Record<string, Component>;
 
-/** The component's path if it is there (in the cache, or for Docker's two on the PATH), else undefined. */
+/** The component's path if it is there, else undefined. Of Docker's two the machine's own come first: they are newer. */
 export function componentPath(component: Component): string | undefined {
-  const cached = join(CACHE, component.package, component.path);
-  if (existsSync(cached)) return cached;
-  return (process.env.PATH ?? '')
-    .split(':')
+  const folders = (process.env.PATH ?? '').split(':');
+  const ofMachine = folders
     .map((folder) => join(folder, component.name))
     .find((path) => ['docker', 'dockerd'].includes(component.name) && existsSync(path));
+  const cached = join(CACHE, component.package, component.path);
+  return ofMachine ?? (existsSync(cached) ? cached : undefined);
 }
 
 /** The folders of a component's packages, its own first. */
