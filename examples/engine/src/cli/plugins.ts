@@ -1,5 +1,5 @@
 /** The docker CLI's plugins, hosted: programs `docker-<name>` that bring a command of their own, such as compose and buildx. */
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { accessSync, constants, readdirSync } from 'node:fs';
 import { constants as osConstants } from 'node:os';
 import { join } from 'node:path';
@@ -119,27 +119,29 @@ export async function runPlugin(cli: Cli, path: string, args: readonly string[])
     ),
     ...(byContext ? ['--context', cli.contextName] : []),
   ];
-  const child = spawn(path, [...flags, ...args], {
-    stdio: 'inherit',
-    cwd: cli.workingDirectory,
-    env: {
-      ...cli.environment,
-      ...(byContext ? {} : { DOCKER_HOST: cli.endpoint().url }),
-      DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND: process.argv[1] ?? 'tare',
-    },
-  });
+  let child: ChildProcess | undefined;
   const onTerminal = cli.stdin.isTTY === true;
   const forward = (signal: NodeJS.Signals): void => {
     // ctrl-C on a terminal has reached the plugin already
-    if (!(onTerminal && signal === 'SIGINT')) child.kill(signal);
+    if (!(onTerminal && signal === 'SIGINT')) child?.kill(signal);
   };
+  // before it is there: a signal in between would end us, and leave it behind
   for (const signal of passedOn) process.on(signal, forward);
   try {
+    const started = (child = spawn(path, [...flags, ...args], {
+      stdio: 'inherit',
+      cwd: cli.workingDirectory,
+      env: {
+        ...cli.environment,
+        ...(byContext ? {} : { DOCKER_HOST: cli.endpoint().url }),
+        DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND: process.argv[1] ?? 'tare',
+      },
+    }));
     return await new Promise<number>((resolve, reject) => {
-      child.once('error', (cause) =>
+      started.once('error', (cause) =>
         reject(new CliError(`cannot run the plugin ${path}: ${cause.message}`, { cause })),
       );
-      child.once('exit', (code, signal) => resolve(code ?? 128 + osConstants.signals[signal!]));
+      started.once('exit', (code, signal) => resolve(code ?? 128 + osConstants.signals[signal!]));
     });
   } finally {
     for (const signal of passedOn) process.off(signal, forward);
