@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { TarBuilder } from '@tare/layer-store/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { run } from '../../../../test/lab/process.ts';
 import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
 
 const missing = missingForEndToEnd();
@@ -53,13 +54,14 @@ describe.skipIf(missing !== undefined)(`files${missing ? ` (skipped: ${missing})
       await mkdir(at(`content-${name}`));
       await lab.ok(['cp', `${name}:/d/.`, at(`content-${name}`)]);
       expect(existsSync(at(`content-${name}`, 'sub/two'))).toBe(true);
-      const list = execFileSync(
-        'sh',
-        ['-c', 'docker -H "$1" cp "$2":/d - | tar -tf -', '-', lab.host, name],
-        {
-          encoding: 'utf8',
-        },
-      );
+      // not synchronous: the lab listens in between client and daemon, in this process
+      const { stdout: list } = await run('sh', [
+        '-c',
+        'docker -H "$1" cp "$2":/d - | tar -tf -',
+        '-',
+        lab.host,
+        name,
+      ]);
       expect(list.split('\n')).toEqual(['d/', 'd/link', 'd/one', 'd/sub/', 'd/sub/two', '']);
     });
 
