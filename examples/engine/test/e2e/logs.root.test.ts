@@ -60,7 +60,7 @@ describe.skipIf(missing !== undefined)(`logs${missing ? ` (skipped: ${missing})`
   test('since, until and tail hold over files that were rotated', async () => {
     await speak(
       'rotated',
-      'i=0; while [ $i -lt 900 ]; do echo "line $i of nine hundred, with some more text"; i=$((i+1)); done; sleep 1.2; echo last',
+      'i=0; while [ $i -lt 900 ]; do echo "line $i of nine hundred, with some more text"; i=$((i+1)); done; sleep 2; echo last',
       '--log-opt',
       'max-size=20k',
       '--log-opt',
