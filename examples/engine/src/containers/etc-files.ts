@@ -119,5 +119,7 @@ export function readIfThere(path: string): string | undefined {
 
 /** Writes a file in place, so that bind mounts of it see the new text. */
 export function writeInPlace(path: string, text: string): void {
+  // a container that reads it just now would find it empty for a moment
+  if (readIfThere(path) === text) return;
   writeFileSync(path, text, { mode: 0o644 });
 }
