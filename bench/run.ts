@@ -26,10 +26,23 @@ if (unknown.length > 0) fail(`no scenario ${unknown.join(', ')}; there are: ${na
 const chosen = positionals.length > 0 ? positionals : names;
 if (process.env[ISOLATED] === undefined) {
   for (const name of chosen) await (await load(name)).prepare?.();
-  // everything measured shares one network of its own, away from the machine's
+  // everything measured shares a network and mounts of its own, away from the machine's; /run is in memory, as systemd
+  // and its like mount it: what runtimes keep there is not written to a disk
   const { status } = spawnSync(
     'unshare',
-    ['--net', '--', process.execPath, ...process.execArgv, import.meta.filename, ...process.argv.slice(2)],
+    [
+      '--net',
+      '--mount',
+      '--',
+      'sh',
+      '-ec',
+      'mount -t tmpfs tare-bench /run; exec "$@"',
+      'sh',
+      process.execPath,
+      ...process.execArgv,
+      import.meta.filename,
+      ...process.argv.slice(2),
+    ],
     { stdio: 'inherit', env: { ...process.env, [ISOLATED]: '1' } },
   );
   process.exit(status ?? 1);
