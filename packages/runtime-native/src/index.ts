@@ -1,5 +1,6 @@
 export { createCgroup, openCgroup, sweepCgroups } from './cgroups/cgroups.ts';
-export type { Cgroup, CgroupOptions, CgroupPlacement } from './cgroups/cgroups.ts';
+export type { Cgroup, CgroupPlacement } from './cgroups/cgroup.ts';
+export type { CgroupOptions } from './cgroups/cgroups.ts';
 export { detectCgroups } from './cgroups/layout.ts';
 export type { CgroupLayout, Hierarchy } from './cgroups/layout.ts';
 export { RuntimeError } from './errors.ts';
@@ -8,8 +9,10 @@ export { features } from './features.ts';
 export type { Features } from './features.ts';
 export { mount, mountAt, mountTable, openMount, parseMountInfo, unmount } from './mounts.ts';
 export type { MountPoint } from './mounts.ts';
-export { createNativeRuntime, plan } from './native-runtime.ts';
-export type { LaunchPlan, NativeRuntimeOptions, PlanOptions } from './native-runtime.ts';
+export { plan } from './launch-plan.ts';
+export type { LaunchPlan, PlanOptions } from './launch-plan.ts';
+export { createNativeRuntime } from './native-runtime.ts';
+export type { NativeRuntimeOptions } from './native-runtime.ts';
 export { openNetlink } from './netlink.ts';
 export type { NetlinkSocket, OpenNetlinkOptions } from './netlink.ts';
 export {

@@ -1,22 +1,19 @@
 /** A container of {@link NativeRuntime}: its first process, its cgroup and its directory. */
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, constants, openSync } from 'node:fs';
 
-import { caller } from './caller.ts';
 import { watchOom } from './cgroups/oom.ts';
-import type { Cgroup } from './cgroups/cgroups.ts';
+import type { Cgroup } from './cgroups/cgroup.ts';
 import { RuntimeError } from './errors.ts';
 import { RequestFailed } from './helper/connection.ts';
-import { runHooks, runPoststop } from './hooks.ts';
 import { failureError } from './helper/failure.ts';
-import { joinRdtGroups, removeRdtGroups } from './intel-rdt.ts';
 import { FRAME, PHASE } from './helper/message.ts';
-import { MonitoredProcess } from './native-process.ts';
-import { compileExec } from './plan/compile.ts';
-import type { CgroupPlacement, SeccompFilter } from './plan/context.ts';
+import { runHooks, runPoststop } from './hooks.ts';
+import { removeRdtGroups } from './intel-rdt.ts';
+import { placementOf } from './launch-plan.ts';
+import { launchExec } from './native-exec.ts';
+import { LOST_EXIT_CODE, MonitoredProcess } from './native-process.ts';
 import type { HookSubject } from './plan/hooks.ts';
-import { encodePlan } from './plan/operations.ts';
-import { parseExec, parseResources } from './plan/validate.ts';
+import { parseResources } from './plan/validate.ts';
 import type {
   Attachment,
   CallOptions,
@@ -30,36 +27,12 @@ import type {
   ExitStatus,
   StdioOptions,
 } from './runtime.ts';
-import { securityModules } from './security-modules.ts';
 import type { Spec } from './spec/config.ts';
 import type { LinuxResources } from './spec/linux.ts';
 import { StateDirectory, writeExit } from './state.ts';
-import type { ContainerRecord, ProcessId } from './state.ts';
-import { seccompFilter } from './seccomp-filter.ts';
+import type { ContainerRecord } from './state.ts';
 
 const SIGKILL = 9;
-
-/** Exit code of a process whose end nobody has seen. */
-const LOST_EXIT_CODE = 255;
-
-/** The compiler's view of a cgroup. */
-export function placementOf(cgroup: Cgroup): CgroupPlacement | undefined {
-  const { v1, v2, oomEvents } = cgroup.placement;
-  if (v1.length === 0 && v2 === undefined) return undefined;
-  const hierarchies = [...v1, ...(v2 === undefined ? [] : [v2])].map((directory) => {
-    const mountPoint = directory.slice(0, -cgroup.path.length);
-    const name = mountPoint.slice(mountPoint.lastIndexOf('/') + 1);
-    // controllers mounted together are found by each of their names
-    return { name, directory, links: name.includes(',') ? name.split(',') : [] };
-  });
-  return {
-    tasks: v1.map((directory) => `${directory}/tasks`),
-    birth: v2,
-    oomEvents,
-    unified: v1.length === 0,
-    hierarchies,
-  };
-}
 
 /** Kills what is left of a container whose monitor is gone, and records the end that nobody has seen. */
 async function buryLost(directory: string, cgroup: Cgroup): Promise<ExitStatus> {
@@ -77,40 +50,6 @@ async function buryLost(directory: string, cgroup: Cgroup): Promise<ExitStatus> 
 /** What the hooks of a container are told of it. */
 export function subjectOf(id: string, { bundle, cwd }: ContainerRecord): HookSubject {
   return { id, bundle: bundle ?? cwd };
-}
-
-class NativeExec implements ExecProcess {
-  readonly #process: MonitoredProcess;
-
-  constructor(process: MonitoredProcess) {
-    this.#process = process;
-  }
-
-  get pid(): number {
-    return this.#process.pid;
-  }
-
-  async wait(options?: { signal?: AbortSignal }): Promise<ExitStatus> {
-    return { ...(await this.#process.wait(options)), oomKilled: false };
-  }
-
-  kill(signal: number, options?: CallOptions): Promise<void> {
-    return this.#process.kill(signal, options);
-  }
-
-  resize(size: { columns: number; rows: number }, options?: CallOptions): Promise<void> {
-    return this.#process.resize(size, options);
-  }
-
-  attach(options?: { stdin?: boolean; signal?: AbortSignal }): Promise<Attachment> {
-    return this.#process.attach(options);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#process.release();
-    // its records are for this object only
-    if (this.#process.exit) rmSync(this.#process.directory, { recursive: true, force: true });
-  }
 }
 
 /** See {@link Container}. */
@@ -316,63 +255,24 @@ export class NativeContainer implements Container {
     }
     const target = this.#state.pid(this.id);
     if (!target) throw new RuntimeError('NOT_FOUND', `container ${this.id} is gone`);
-    const placement = placementOf(this.#cgroup);
+    const cgroups = placementOf(this.#cgroup);
+    const exec = {
+      id: this.id,
+      spec: this.spec,
+      process: target,
+      directory: this.#process.directory,
+      cgroups,
+      rdt: this.#record.rdt,
+      subject: this.#subject(),
+    };
     try {
-      return await this.#launchExec(options, target, placement);
+      return await launchExec(exec, options);
     } catch (error) {
       const busy = RuntimeError.is(error) && error.syscall === 'clone3' && error.errnoCode === 'EBUSY';
       const leaf = busy ? this.#cgroup.leafOf(target.pid) : undefined;
-      if (leaf === undefined || !placement) throw error;
+      if (leaf === undefined || !cgroups) throw error;
       // an init system in there has divided the cgroup, and nobody may live in it but in its parts
-      return this.#launchExec(options, target, { ...placement, birth: leaf });
-    }
-  }
-
-  async #launchExec(
-    options: ExecOptions,
-    target: ProcessId,
-    cgroups: CgroupPlacement | undefined,
-  ): Promise<ExecProcess> {
-    const { spec } = this.#record;
-    const { seccomp = true } = options;
-    const plan = encodePlan(
-      compileExec(
-        spec,
-        parseExec(options),
-        { pid: target.pid, startTicks: BigInt(target.startTicks) },
-        {
-          cgroups,
-          seccomp: seccomp ? execFilter(spec) : undefined,
-          subject: this.#subject(),
-          caller: caller(),
-          securityModules: securityModules(),
-        },
-      ),
-    );
-
-    const parent = join(this.#process.directory, 'exec');
-    mkdirSync(parent, { recursive: true, mode: 0o700 });
-    const directory = mkdtempSync(`${parent}/`);
-    const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-    const process = new MonitoredProcess(directory, {
-      what: `a process in container ${this.id}`,
-      terminal: options.stdio?.terminal ?? false,
-      onLost: async () => ({
-        exitCode: LOST_EXIT_CODE,
-        signal: undefined,
-        oomKilled: false,
-        exitedAt: new Date(),
-      }),
-    });
-    try {
-      await process.launch(plan, fd, PHASE.RUNNING, options);
-      if (this.#record.rdt) joinRdtGroups(this.#record.rdt, process.pid);
-      return new NativeExec(process);
-    } catch (error) {
-      rmSync(directory, { recursive: true, force: true });
-      throw error;
-    } finally {
-      closeSync(fd);
+      return launchExec({ ...exec, cgroups: { ...cgroups, birth: leaf } }, options);
     }
   }
 
@@ -402,8 +302,4 @@ export class NativeContainer implements Container {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#process.release();
   }
-}
-
-function execFilter(spec: ContainerRecord['spec']): SeccompFilter | undefined {
-  return spec.linux?.seccomp && seccompFilter(spec.linux.seccomp);
 }

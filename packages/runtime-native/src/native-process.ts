@@ -13,6 +13,9 @@ import { pidfdOpen, waitPidfd } from './process.ts';
 import type { Attachment, CallOptions, ExitStatus, Process, StdioOptions } from './runtime.ts';
 import { readExit } from './state.ts';
 
+/** Exit code of a process whose end nobody has seen. */
+export const LOST_EXIT_CODE = 255;
+
 /** Follows one process through its monitor. */
 export class MonitoredProcess implements Process {
   readonly directory: string;

@@ -1,32 +1,25 @@
 /** The runtime of this package: containers made by the static helper, found again through their state directory. */
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
 
 import { caller, defaultStateDirectory } from './caller.ts';
-import type { Cgroup } from './cgroups/cgroups.ts';
 import { CgroupRoot } from './cgroups/root.ts';
-import { RuntimeError } from './errors.ts';
-import { runHooks, runPoststop } from './hooks.ts';
-import type { HookRun } from './hooks.ts';
+import { CreateHooks } from './create-hooks.ts';
 import { effectiveSpec } from './effective-spec.ts';
-import { joinRdtGroups, makeRdtGroups, planRdtGroups, removeRdtGroups, resctrlRoot } from './intel-rdt.ts';
+import { RuntimeError } from './errors.ts';
+import { runPoststop } from './hooks.ts';
+import { makeRdtGroups, planRdtGroups, removeRdtGroups, resctrlRoot } from './intel-rdt.ts';
 import type { RdtGroups } from './intel-rdt.ts';
-import { NativeContainer, placementOf } from './native-container.ts';
-import { moveDevices } from './net-devices.ts';
-import type { MovedDevices } from './net-devices.ts';
-import { compileContainer, processOf } from './plan/compile.ts';
-import { hasRuntimeHooks } from './plan/hooks.ts';
-import type { HookSubject } from './plan/hooks.ts';
+import { compile } from './launch-plan.ts';
+import { NativeContainer } from './native-container.ts';
+import { processOf } from './plan/compile.ts';
 import { hostId } from './plan/namespaces.ts';
-import { encodePlan, formatPlan } from './plan/operations.ts';
-import type { Plan } from './plan/operations.ts';
+import { encodePlan } from './plan/operations.ts';
 import { isTerminal } from './plan/process.ts';
 import { cannot, checkId, missing, parseSpec } from './plan/validate.ts';
 import type { CallOptions, Container, ContainerState, CreateOptions, Runtime } from './runtime.ts';
-import { seccompFilter } from './seccomp-filter.ts';
-import { securityModules } from './security-modules.ts';
 import type { Spec } from './spec/config.ts';
-import type { LinuxResources } from './spec/linux.ts';
 import { withDefaultDevices } from './spec/defaults.ts';
+import type { LinuxResources } from './spec/linux.ts';
 import { StateDirectory, isAlive, ownProcess } from './state.ts';
 import type { ContainerRecord } from './state.ts';
 
@@ -61,63 +54,6 @@ export function createNativeRuntime(options: NativeRuntimeOptions = {}): Runtime
     onWarning = (warning) => process.emitWarning(warning),
   } = options;
   return new NativeRuntime(resolve(stateDirectory), new CgroupRoot(cgroupRoot), onWarning);
-}
-
-/** Input of {@link plan} besides the spec. */
-export interface PlanOptions extends Omit<CreateOptions, 'spec' | 'signal'> {
-  /** Where the container's state would be. Default `/run/tare/container`. */
-  stateDirectory?: string;
-  /** The container's cgroup in every hierarchy. Default: `container` where a runtime's cgroups would be. */
-  cgroupPath?: string;
-  /** Told of what the container would do without. Default: nobody. */
-  onWarning?: (warning: RuntimeError) => void;
-}
-
-/** What the helper would do, in order. As a string: one operation a line. */
-export interface LaunchPlan {
-  readonly operations: Plan;
-  toString(): string;
-}
-
-/**
- * The launch plan of a container, without making anything: exactly what `create` hands to the helper. Cgroup limits are
- * not in it; they are set before the helper starts.
- *
- * @throws {RuntimeError} `INVALID_SPEC` or `UNSUPPORTED` with `field`, as {@link Runtime.create} does
- * @example
- * console.log(String(plan(spec)));
- */
-export function plan(spec: Spec, options: PlanOptions = {}): LaunchPlan {
-  const { stateDirectory = '/run/tare/container', cgroupPath, onWarning = () => {} } = options;
-  const checked = effectiveSpec(parseSpec(spec), caller());
-  const subject = { id: basename(stateDirectory), bundle: resolve(options.bundle ?? '.') };
-  const cgroup = new CgroupRoot().open(cgroupPath ?? new CgroupRoot().path('container', undefined), () => 0);
-  const operations = compile(checked, options, subject, stateDirectory, cgroup, onWarning);
-  return { operations, toString: () => formatPlan(operations) };
-}
-
-function compile(
-  spec: Spec,
-  options: Omit<CreateOptions, 'spec'>,
-  subject: HookSubject,
-  directory: string,
-  cgroup: Cgroup,
-  warn: (warning: RuntimeError) => void,
-): Plan {
-  return compileContainer(spec, {
-    scratch: directory,
-    subject,
-    rootfs: options.rootfs,
-    lookUp: options.lookUp,
-    pivot: options.pivot,
-    newKeyring: options.newKeyring,
-    stdio: options.stdio ?? {},
-    cgroups: placementOf(cgroup),
-    seccomp: spec.linux?.seccomp && seccompFilter(spec.linux.seccomp),
-    caller: caller(),
-    warn,
-    securityModules: securityModules(),
-  });
 }
 
 /** The spec with a root that can be found from anywhere. */
@@ -160,38 +96,6 @@ function delegate(spec: Spec): number | undefined {
   );
   if (!own || !mounted || !process || !caller().privileged) return undefined;
   return linux.uidMappings ? hostId(linux.uidMappings, process.user.uid) : process.user.uid;
-}
-
-/** What this process does while a container waits with its namespaces made: devices, groups of the processor, hooks. */
-class CreateHooks implements AsyncDisposable {
-  readonly #run: Omit<HookRun, 'pid'>;
-  readonly #rdt: RdtGroups | undefined;
-  #devices: MovedDevices | undefined;
-  begun = false;
-
-  constructor(spec: Spec, subject: HookSubject, rdt: RdtGroups | undefined, signal: AbortSignal | undefined) {
-    this.#run = { spec, subject, status: 'creating', signal };
-    this.#rdt = rdt;
-  }
-
-  /** The container is made: what it got is its own. */
-  keep(): void {
-    this.#devices?.keep();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#devices?.[Symbol.asyncDispose]();
-  }
-
-  async run(pid: number): Promise<void> {
-    const { netDevices = {} } = this.#run.spec.linux ?? {};
-    if (this.#rdt) joinRdtGroups(this.#rdt, pid);
-    if (Object.keys(netDevices).length > 0) this.#devices = await moveDevices(pid, netDevices);
-    if (!hasRuntimeHooks(this.#run.spec)) return;
-    this.begun = true;
-    await runHooks('prestart', { ...this.#run, pid });
-    await runHooks('createRuntime', { ...this.#run, pid });
-  }
 }
 
 function hookOfContainer(error: unknown): boolean {

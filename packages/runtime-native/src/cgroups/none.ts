@@ -7,7 +7,7 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { RuntimeError } from '../errors.ts';
 import type { ContainerStats } from '../runtime.ts';
 import type { LinuxResources } from '../spec/index.ts';
-import type { Cgroup, CgroupPlacement } from './cgroups.ts';
+import type { Cgroup, CgroupPlacement } from './cgroup.ts';
 import { NEEDS } from './controllers.ts';
 import { signalAll } from './signal.ts';
 

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { load } from '#binding';
 import { watchReadable } from '../process.ts';
-import type { Cgroup } from './cgroups.ts';
+import type { Cgroup } from './cgroup.ts';
 import { failure, isMissing } from './files.ts';
 
 /** Version 1 tells before it kills, so its counter is looked at for as long after that. */

@@ -1,7 +1,7 @@
 /** Where the containers of one runtime have their cgroups, if they can have any. */
 import { caller } from '../caller.ts';
+import type { Cgroup } from './cgroup.ts';
 import { openCgroup } from './cgroups.ts';
-import type { Cgroup } from './cgroups.ts';
 import { delegatedCgroup } from './delegation.ts';
 import type { DelegatedCgroup } from './delegation.ts';
 import { detectCgroups } from './layout.ts';

@@ -6,7 +6,7 @@ import { existsSync, readFileSync, rmdirSync } from 'node:fs';
 import { afterAll, afterEach, expect, test } from 'vitest';
 
 import { createCgroup, openCgroup, sweepCgroups } from '../../src/cgroups/cgroups.ts';
-import type { Cgroup } from '../../src/cgroups/cgroups.ts';
+import type { Cgroup } from '../../src/cgroups/cgroup.ts';
 import { detectCgroups } from '../../src/cgroups/layout.ts';
 import { describeAsRoot } from '../root.ts';
 

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { openCgroup } from '../../src/cgroups/cgroups.ts';
-import type { Cgroup } from '../../src/cgroups/cgroups.ts';
+import type { Cgroup } from '../../src/cgroups/cgroup.ts';
 import { applyV1 } from '../../src/cgroups/v1.ts';
 import { applyV2 } from '../../src/cgroups/v2.ts';
 import type { LinuxResources } from '../../src/spec/index.ts';
