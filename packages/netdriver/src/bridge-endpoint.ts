@@ -10,7 +10,6 @@ import {
   addressesOf,
   describeAddresses,
   gatewaysOf,
-  giveBack,
   spaceOf,
   takeAddresses,
   withPrefix,
@@ -47,7 +46,9 @@ export async function attachEndpoint(
   const rollback = new Rollback();
   try {
     const [ipv4, ipv6] = takeAddresses(network, config);
-    rollback.defer(() => giveBack(network, [ipv4, ipv6]));
+    rollback.defer(() => {
+      for (const taken of [ipv4, ipv6]) if (taken) giveAddressBack(network, taken.address);
+    });
     const endpoint: Endpoint = {
       id: config.id,
       networkId: settings.id,
@@ -73,7 +74,7 @@ export async function attachEndpoint(
     rollback.defer(() => firewall.removeEndpoint(endpoint.id, settings.bridgeName));
     await settleAll('attaching', [
       firewall.addEndpoint(firewallEndpoint(network, endpoint)),
-      bringUp(links, endpoint, sandbox, sysctls, signal),
+      bringUp(links, network, endpoint, sandbox, sysctls, signal),
     ]);
     await forgetStaleFlows(links, endpoint.ports);
     signal?.throwIfAborted();
@@ -101,7 +102,7 @@ export async function detachEndpoint(
   // only now does nothing lead there any more that could make new ones
   await links.forgetFlows(addresses);
   held.release();
-  for (const address of addresses) spaceOf(network, address)?.release(address);
+  for (const address of addresses) giveAddressBack(network, address);
 }
 
 /**
@@ -138,7 +139,7 @@ export async function adoptEndpoint(
     if (!link) {
       const hostIndex = await connect(links, network, endpoint, sandbox);
       rollback.defer(() => links.bury([{ index: hostIndex }]));
-      await bringUp(links, endpoint, sandbox, {});
+      await bringUp(links, network, endpoint, sandbox, {});
       return { ...made, hostIndex };
     }
     if (link.master !== network.bridgeIndex) await links.join(link.index, network.bridgeIndex);
@@ -146,6 +147,11 @@ export async function adoptEndpoint(
   } catch (error) {
     throw await rollback.run(error);
   }
+}
+
+function giveAddressBack(network: BridgeNetwork, address: string): void {
+  spaceOf(network, address)?.release(address);
+  network.former?.add(address);
 }
 
 /** Leads the sandbox's default route through the endpoint, or no longer. */
@@ -212,6 +218,7 @@ async function connect(
 /** Configures the inside of an endpoint, and resolves once packets come and go. */
 async function bringUp(
   links: BridgeLinks,
+  network: BridgeNetwork,
   endpoint: Endpoint,
   sandbox: Sandbox,
   sysctls: Readonly<Record<string, string>>,
@@ -222,7 +229,10 @@ async function bringUp(
   await sandbox.configure({ interfaceName, addresses: addressesOf(endpoint), gateways, sysctls });
   await links.forwarding(hostInterfaceName, signal);
   await sandbox.reachable(addressesOf(endpoint), signal);
-  await sandbox.announce(interfaceName, macAddress);
+  // everybody on the bridge gets to hear it, which a thousand neighbours make costly: not for what nobody can know
+  const { former } = network;
+  const known = !former || addressesOf(endpoint).some(({ address }) => former.has(address));
+  if (known) await sandbox.announce(interfaceName, macAddress);
 }
 
 async function openStanding(kernel: NetworkKernel, path: string): Promise<Sandbox | undefined> {

@@ -10,6 +10,7 @@ import { NetworkError } from './errors.ts';
 import type { FirewallFamily, FirewallNetwork } from './firewall.ts';
 import type { AddressPool } from './ipam.ts';
 import type { Link } from './netlink/link.ts';
+import type { TableNetwork } from './network-table.ts';
 import type { HeldPorts } from './port-allocator.ts';
 import { planSubnets, subnetRanges, type SubnetPolicy } from './subnet-plan.ts';
 import { enableForwarding, filtersBridgedPackets } from './sysctl.ts';
@@ -24,17 +25,13 @@ export interface Attachment {
 }
 
 /** A network that stands. */
-export interface BridgeNetwork {
-  /** As asked for. */
-  readonly config: BridgeNetworkConfig;
+export interface BridgeNetwork extends TableNetwork<Attachment, BridgeNetworkConfig> {
   readonly settings: NetworkSettings;
-  readonly network: Network;
   readonly bridgeIndex: number;
   readonly addresses4: AddressSpace | undefined;
   readonly addresses6: AddressSpace | undefined;
-  readonly endpoints: Map<string, Attachment>;
-  /** How many endpoints are being attached. */
-  pending: number;
+  /** Addresses that earlier endpoints had; undefined when nobody knows which, since the bridge stood before. */
+  readonly former: Set<string> | undefined;
 }
 
 /** What a bridge's subnets and forwarding depend on beside its own configuration. */
@@ -107,6 +104,7 @@ export async function openNetwork(
     bridgeIndex,
     addresses4: plan.addresses4,
     addresses6: plan.addresses6,
+    former: standing || policy.book ? undefined : new Set(),
     endpoints: new Map(),
     pending: 0,
   };

@@ -34,14 +34,15 @@ import type {
   PublishedPort,
 } from './driver.ts';
 import { publishPorts, unpublishPorts } from './endpoint-ports.ts';
-import { NetworkError } from './errors.ts';
 import { createNftablesFirewall } from './firewall-nftables.ts';
 import type { Firewall, FirewallState } from './firewall.ts';
 import { hostPools } from './host-pools.ts';
 import { configured, type AddressPool } from './ipam.ts';
 import type { NetworkKernel } from './kernel.ts';
 import { nativeKernel } from './native-kernel.ts';
-import { OperationOrder, settleAll } from './operation-order.ts';
+import type { Link } from './netlink/link.ts';
+import { endpointKey, NetworkTable, reportFailures } from './network-table.ts';
+import { settleAll } from './operation-order.ts';
 import { PortAllocator } from './port-allocator.ts';
 
 /** Options of {@link createBridgeDriver}. */
@@ -93,8 +94,7 @@ type Intended = Parameters<BridgeDriver['reconcile']>[0];
 class KernelBridgeDriver implements BridgeDriver {
   readonly #tools: EndpointTools;
   readonly #policy: HostPolicy;
-  readonly #order = new OperationOrder();
-  #networks = new Map<string, BridgeNetwork>();
+  readonly #table = new NetworkTable<Attachment, BridgeNetwork>();
 
   constructor(options: BridgeDriverOptions) {
     const { name = 'tare', reservedSubnets = [], ipForward = 'enable', userlandProxy = true } = options;
@@ -109,46 +109,27 @@ class KernelBridgeDriver implements BridgeDriver {
   }
 
   async createNetwork(config: BridgeNetworkConfig, options?: { signal?: AbortSignal }): Promise<Network> {
-    return await this.#order.run('networks', async () => {
-      options?.signal?.throwIfAborted();
-      const known = this.#networks.get(config.id);
-      if (known) {
-        if (sameConfig(known.config, config)) return known.network;
-        throw new NetworkError(
-          'ALREADY_EXISTS',
-          `network ${config.id} exists with other settings; remove it first`,
-        );
-      }
-      const { links, firewall } = this.#tools;
-      const opened = await openNetwork(config, links, this.#policy, this.#networks.values());
+    const open = async (): Promise<BridgeNetwork> => {
+      const opened = await this.#open(config);
       try {
-        await firewall.addNetwork(firewallNetwork(opened));
+        await this.#tools.firewall.addNetwork(firewallNetwork(opened));
       } catch (error) {
         await this.#removeBridge(opened);
         throw error;
       }
-      this.#networks.set(config.id, opened);
-      return opened.network;
-    });
+      return opened;
+    };
+    return await this.#table.create(config, (known) => sameConfig(known, config), open, options?.signal);
+  }
+
+  async #open(config: BridgeNetworkConfig): Promise<BridgeNetwork> {
+    return await openNetwork(config, this.#tools.links, this.#policy, this.#table.all());
   }
 
   async removeNetwork(networkId: string): Promise<void> {
-    await this.#order.run('networks', async () => {
-      const network = this.#networks.get(networkId);
-      if (!network) return;
-      const count = network.endpoints.size + network.pending;
-      if (count > 0) {
-        throw new NetworkError('IN_USE', `network ${networkId} has ${count} endpoints; detach them first`);
-      }
-      // before the first await, so that nobody attaches to it any more
-      this.#networks.delete(networkId);
-      try {
-        await this.#tools.firewall.removeNetwork(network.settings.bridgeName);
-        await this.#removeBridge(network);
-      } catch (error) {
-        this.#networks.set(networkId, network);
-        throw error;
-      }
+    await this.#table.remove(networkId, async (network) => {
+      await this.#tools.firewall.removeNetwork(network.settings.bridgeName);
+      await this.#removeBridge(network);
     });
   }
 
@@ -157,39 +138,20 @@ class KernelBridgeDriver implements BridgeDriver {
     config: EndpointConfig,
     options?: { signal?: AbortSignal },
   ): Promise<Endpoint> {
-    return await this.#order.run(endpointKey(networkId, config.id), async () => {
-      options?.signal?.throwIfAborted();
-      const network = this.#networks.get(networkId);
-      if (!network) throw new NetworkError('NOT_FOUND', `there is no network ${networkId} to attach to`);
-      if (network.endpoints.has(config.id)) {
-        throw new NetworkError(
-          'ALREADY_EXISTS',
-          `endpoint ${config.id} is attached to network ${networkId} already`,
-        );
-      }
-      network.pending++;
-      try {
-        const attachment = await attachEndpoint(this.#tools, network, config, options?.signal);
-        network.endpoints.set(config.id, attachment);
-        return recordOf(attachment);
-      } finally {
-        network.pending--;
-      }
-    });
+    const { signal } = options ?? {};
+    const make = (network: BridgeNetwork): Promise<Attachment> =>
+      attachEndpoint(this.#tools, network, config, signal);
+    return recordOf(await this.#table.attach(networkId, config.id, make, signal));
   }
 
   async detach(networkId: string, endpointId: string): Promise<void> {
-    await this.#order.run(endpointKey(networkId, endpointId), async () => {
-      const network = this.#networks.get(networkId);
-      const attachment = network?.endpoints.get(endpointId);
-      if (!network || !attachment) return;
-      await detachEndpoint(this.#tools, network, attachment);
-      network.endpoints.delete(endpointId);
-    });
+    await this.#table.detach(networkId, endpointId, (network, attachment) =>
+      detachEndpoint(this.#tools, network, attachment),
+    );
   }
 
   async setDefaultRoute(networkId: string, endpointId: string, route: DefaultRoute): Promise<Endpoint> {
-    return await this.#onEndpoint(networkId, endpointId, async (network, attachment) => {
+    return await this.#table.on(networkId, endpointId, async (network, attachment) => {
       await setEndpointRoute(this.#tools, network, attachment, route);
       return recordOf(attachment);
     });
@@ -200,67 +162,43 @@ class KernelBridgeDriver implements BridgeDriver {
     endpointId: string,
     ports: readonly PortMapping[],
   ): Promise<PublishedPort[]> {
-    return await this.#onEndpoint(networkId, endpointId, (network, attachment) =>
+    return await this.#table.on(networkId, endpointId, (network, attachment) =>
       publishPorts(this.#tools, network, attachment, ports),
     );
   }
 
   async unpublish(networkId: string, endpointId: string, ports: readonly PublishedPort[]): Promise<void> {
-    await this.#onEndpoint(networkId, endpointId, (network, attachment) =>
+    await this.#table.on(networkId, endpointId, (network, attachment) =>
       unpublishPorts(this.#tools, network, attachment, ports),
     );
   }
 
-  async #onEndpoint<T>(
-    networkId: string,
-    endpointId: string,
-    run: (network: BridgeNetwork, attachment: Attachment) => Promise<T>,
-  ): Promise<T> {
-    return await this.#order.run(endpointKey(networkId, endpointId), async () => {
-      const network = this.#networks.get(networkId);
-      const attachment = network?.endpoints.get(endpointId);
-      if (!network || !attachment) {
-        throw new NetworkError('NOT_FOUND', `endpoint ${endpointId} is not attached to network ${networkId}`);
-      }
-      return await run(network, attachment);
-    });
-  }
-
   async networks(): Promise<Network[]> {
-    return [...this.#networks.values()].map(({ network }) => network);
+    return Array.from(this.#table.all(), ({ network }) => network);
   }
 
   async endpoints(networkId: string): Promise<Endpoint[]> {
-    const network = this.#networks.get(networkId);
-    return network ? [...network.endpoints.values()].map(recordOf) : [];
+    return Array.from(this.#table.get(networkId)?.endpoints.values() ?? [], recordOf);
   }
 
   async reconcile(intended: Intended): Promise<void> {
-    await this.#order.exclusively(async () => {
-      const failures: unknown[] = [];
-      const before = this.#attachments();
-      this.#networks = new Map();
-      await this.#reopen(intended, failures);
-      await this.#readopt(intended, before, failures);
+    await this.#table.exclusively(async () => {
+      const before = this.#table.attachments();
+      this.#table.clear();
+      const failures = await this.#refill(intended, before);
       for (const { held } of before.values()) held.release();
       await this.#tools.firewall.replace(this.#firewallState());
       await this.#sweep(intended);
       this.#correctBook(intended.endpoints);
-      if (failures.length > 0) {
-        throw new NetworkError(
-          'RECONCILE_INCOMPLETE',
-          `${failures.length} networks, endpoints or ports could not be restored: ${failures.map(String).join('; ')}`,
-          { errors: failures, cause: failures[0] },
-        );
-      }
+      reportFailures(failures);
     });
   }
 
   async destroy(): Promise<void> {
-    await this.#order.exclusively(async () => {
+    await this.#table.exclusively(async () => {
       const { firewall, links } = this.#tools;
-      const attachments = this.#attachments();
-      this.#networks = new Map();
+      const attachments = this.#table.attachments();
+      this.#table.clear();
       try {
         await settleAll('removing the networks', [firewall.destroy(), links.deleteAll()]);
       } finally {
@@ -270,55 +208,38 @@ class KernelBridgeDriver implements BridgeDriver {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#order.exclusively(async () => {
-      await this.#letGo(this.#attachments());
+    await this.#table.exclusively(async () => {
+      await this.#letGo(this.#table.attachments());
     });
   }
 
-  async #reopen({ networks }: Intended, failures: unknown[]): Promise<void> {
+  /** Takes from `before` what goes on being held. @returns what failed */
+  async #refill({ networks, endpoints }: Intended, before: Map<string, Attachment>): Promise<unknown[]> {
     // those that name their subnets first, so that the others choose around them
-    const configs = [...networks].sort((a, b) => Number(!a.subnets?.length) - Number(!b.subnets?.length));
-    for (const config of configs) {
-      try {
-        const others = this.#networks.values();
-        this.#networks.set(config.id, await openNetwork(config, this.#tools.links, this.#policy, others));
-      } catch (error) {
-        failures.push(error);
-      }
-    }
+    const ordered = [...networks].sort((a, b) => Number(!a.subnets?.length) - Number(!b.subnets?.length));
+    let linkByName: Map<string, Link> | undefined;
+    const alone: unknown[] = [];
+    const failures = await this.#table.refill(
+      { networks: ordered, endpoints },
+      (config) => this.#open(config),
+      async (network, { networkId, endpoint, sandbox }) => {
+        linkByName ??= new Map((await this.#ownLinks()).map((link) => [link.name, link]));
+        const key = endpointKey(networkId, endpoint.id);
+        const found = {
+          link: linkByName.get(endpoint.hostInterfaceName),
+          held: before.get(key)?.held,
+        };
+        const adopted = await adoptEndpoint(this.#tools, network, { endpoint, sandbox }, found, alone);
+        if (adopted) before.delete(key);
+        return adopted;
+      },
+    );
+    return [...failures, ...alone];
   }
 
-  /** Takes from `before` what goes on being held. */
-  async #readopt(
-    { endpoints }: Intended,
-    before: Map<string, Attachment>,
-    failures: unknown[],
-  ): Promise<void> {
+  async #ownLinks(): Promise<Link[]> {
     const { links } = this.#tools;
-    const ours = (await links.list()).filter((link) => links.isOurs(link));
-    const linkByName = new Map(ours.map((link) => [link.name, link]));
-    for (const { networkId, endpoint, sandbox } of endpoints) {
-      try {
-        const network = this.#networks.get(networkId);
-        if (!network)
-          throw new NetworkError('NOT_FOUND', `endpoint ${endpoint.id} has no network ${networkId}`);
-        const key = endpointKey(networkId, endpoint.id);
-        const held = before.get(key)?.held;
-        const link = linkByName.get(endpoint.hostInterfaceName);
-        const adopted = await adoptEndpoint(
-          this.#tools,
-          network,
-          { endpoint, sandbox },
-          { link, held },
-          failures,
-        );
-        if (!adopted) continue;
-        network.endpoints.set(endpoint.id, adopted);
-        before.delete(key);
-      } catch (error) {
-        failures.push(error);
-      }
-    }
+    return (await links.list()).filter((link) => links.isOurs(link));
   }
 
   /** Removes links of ours that nobody intends. */
@@ -327,11 +248,10 @@ class KernelBridgeDriver implements BridgeDriver {
     // by name, not by success: what could not be restored now may be the next time
     const wanted = new Set(networks.map(({ bridgeName }) => bridgeName));
     for (const { networkId, endpoint } of endpoints) {
-      const network = this.#networks.get(networkId);
+      const network = this.#table.get(networkId);
       if (!network || network.endpoints.has(endpoint.id)) wanted.add(endpoint.hostInterfaceName);
     }
-    const ours = (await links.list()).filter((link) => links.isOurs(link));
-    await links.bury(ours.filter(({ name }) => !wanted.has(name)));
+    await links.bury((await this.#ownLinks()).filter(({ name }) => !wanted.has(name)));
     await links.sweep();
   }
 
@@ -342,22 +262,14 @@ class KernelBridgeDriver implements BridgeDriver {
 
   /** Addresses that a process took and died before it told anybody. */
   #correctBook(endpoints: readonly IntendedEndpoint[]): void {
-    for (const networkId of this.#networks.keys()) {
-      const owners = endpoints.filter((intended) => intended.networkId === networkId);
-      this.#policy.book?.retain(networkId, new Set(owners.map(({ endpoint }) => endpoint.id)));
+    for (const { network } of this.#table.all()) {
+      const owners = endpoints.filter(({ networkId }) => networkId === network.id);
+      this.#policy.book?.retain(network.id, new Set(owners.map(({ endpoint }) => endpoint.id)));
     }
-  }
-
-  #attachments(): Map<string, Attachment> {
-    const all = new Map<string, Attachment>();
-    for (const { settings, endpoints } of this.#networks.values()) {
-      for (const [id, attachment] of endpoints) all.set(endpointKey(settings.id, id), attachment);
-    }
-    return all;
   }
 
   #firewallState(): FirewallState {
-    const networks = [...this.#networks.values()];
+    const networks = [...this.#table.all()];
     return {
       networks: networks.map((network) => firewallNetwork(network)),
       endpoints: networks.flatMap((network) =>
@@ -376,8 +288,4 @@ class KernelBridgeDriver implements BridgeDriver {
 /** The endpoint as it is now: what it publishes may change. */
 function recordOf({ endpoint }: Attachment): Endpoint {
   return { ...endpoint, ports: [...endpoint.ports] };
-}
-
-function endpointKey(networkId: string, endpointId: string): string {
-  return JSON.stringify([networkId, endpointId]);
 }

@@ -31,7 +31,8 @@ import type { NetworkKernel } from './kernel.ts';
 import { nativeKernel } from './native-kernel.ts';
 import { deleteLink, macBytes, type Link } from './netlink/link.ts';
 import type { NetlinkRequest } from './netlink/message.ts';
-import { OperationOrder, Rollback } from './operation-order.ts';
+import { NetworkTable, reportFailures, type TableNetwork } from './network-table.ts';
+import { Rollback } from './operation-order.ts';
 import { familyOf } from './ports.ts';
 import { Sandbox } from './sandbox.ts';
 import { planSubnets, subnetRanges } from './subnet-plan.ts';
@@ -72,11 +73,9 @@ interface Attachment {
   readonly sandbox: string;
 }
 
-interface OpenNetwork<Config> extends AddressedNetwork {
-  readonly config: Config;
+interface OpenNetwork<Config> extends AddressedNetwork, TableNetwork<Attachment, Config> {
+  readonly network: Network;
   readonly parent: Link;
-  readonly endpoints: Map<string, Attachment>;
-  pending: number;
 }
 
 /** Networks of one kind. It touches nothing before its first call. */
@@ -87,8 +86,7 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
   readonly #parents: VlanParents;
   readonly #pools: readonly AddressPool[];
   readonly #book: AddressBook | undefined;
-  readonly #order = new OperationOrder();
-  #networks = new Map<string, OpenNetwork<Config>>();
+  readonly #table = new NetworkTable<Attachment, OpenNetwork<Config>>();
 
   constructor(kindName: string, options: VlanDriverOptions, kind: VlanKind<Config>) {
     this.#kindName = kindName;
@@ -100,27 +98,15 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
   }
 
   async createNetwork(config: Config, options?: { signal?: AbortSignal }): Promise<Network> {
-    return await this.#order.run('networks', async () => {
-      options?.signal?.throwIfAborted();
-      const known = this.#networks.get(config.id);
-      if (known) {
-        if (JSON.stringify(known.config) === JSON.stringify(config)) return known.network;
-        throw new NetworkError(
-          'ALREADY_EXISTS',
-          `network ${config.id} exists with other settings; remove it first`,
-        );
-      }
-      const opened = await this.#open(config);
-      this.#networks.set(config.id, opened);
-      return opened.network;
-    });
+    const same = (known: Config): boolean => JSON.stringify(known) === JSON.stringify(config);
+    return await this.#table.create(config, same, () => this.#open(config), options?.signal);
   }
 
   async #open(config: Config): Promise<OpenNetwork<Config>> {
     const { id, parent: parentName, ipv4 = true, ipv6 = false } = config;
     checkCommon({ id, ipv4, ipv6, mtu: config.mtu ?? 1500 });
     this.#kind.check(config);
-    const user = [...this.#networks.values()].find(({ parent }) => parent.name === parentName);
+    const user = [...this.#table.all()].find(({ parent }) => parent.name === parentName);
     if (user) {
       throw new NetworkError(
         'ALREADY_EXISTS',
@@ -135,7 +121,7 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
         this.#parents,
         { pools: this.#pools, reserved: [], book: this.#book },
         {
-          others: Array.from(this.#networks.values(), ({ network }) => network),
+          others: Array.from(this.#table.all(), ({ network }) => network),
           standing: [],
           // the subnet of the wire is the very one that is wanted
           standingIndex: parent.index,
@@ -167,20 +153,8 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
   }
 
   async removeNetwork(networkId: string): Promise<void> {
-    await this.#order.run('networks', async () => {
-      const network = this.#networks.get(networkId);
-      if (!network) return;
-      const count = network.endpoints.size + network.pending;
-      if (count > 0) {
-        throw new NetworkError('IN_USE', `network ${networkId} has ${count} endpoints; detach them first`);
-      }
-      this.#networks.delete(networkId);
-      try {
-        await this.#parents.close(network.parent.name);
-      } catch (error) {
-        this.#networks.set(networkId, network);
-        throw error;
-      }
+    await this.#table.remove(networkId, async ({ parent }) => {
+      await this.#parents.close(parent.name);
       this.#book?.forget(networkId);
     });
   }
@@ -190,26 +164,11 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
     config: EndpointConfig,
     options?: { signal?: AbortSignal },
   ): Promise<Endpoint> {
-    return await this.#order.run(endpointKey(networkId, config.id), async () => {
-      options?.signal?.throwIfAborted();
-      const network = this.#networks.get(networkId);
-      if (!network) throw new NetworkError('NOT_FOUND', `there is no network ${networkId} to attach to`);
-      if (network.endpoints.has(config.id)) {
-        throw new NetworkError(
-          'ALREADY_EXISTS',
-          `endpoint ${config.id} is attached to network ${networkId} already`,
-        );
-      }
+    const make = async (network: OpenNetwork<Config>): Promise<Attachment> => {
       if (config.ports?.length) throw this.#noPorts();
-      network.pending++;
-      try {
-        const endpoint = await this.#attach(network, config);
-        network.endpoints.set(config.id, { endpoint, sandbox: config.sandbox });
-        return endpoint;
-      } finally {
-        network.pending--;
-      }
-    });
+      return { endpoint: await this.#attach(network, config), sandbox: config.sandbox };
+    };
+    return (await this.#table.attach(networkId, config.id, make, options?.signal)).endpoint;
   }
 
   async #attach(network: OpenNetwork<Config>, config: EndpointConfig): Promise<Endpoint> {
@@ -282,13 +241,9 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
   }
 
   async detach(networkId: string, endpointId: string): Promise<void> {
-    await this.#order.run(endpointKey(networkId, endpointId), async () => {
-      const network = this.#networks.get(networkId);
-      const attachment = network?.endpoints.get(endpointId);
-      if (!network || !attachment) return;
+    await this.#table.detach(networkId, endpointId, async (network, attachment) => {
       await this.#remove(attachment);
       for (const { address } of addressesOf(attachment.endpoint)) spaceOf(network, address)?.release(address);
-      network.endpoints.delete(endpointId);
     });
   }
 
@@ -298,12 +253,7 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
   }
 
   async setDefaultRoute(networkId: string, endpointId: string, route: DefaultRoute): Promise<Endpoint> {
-    return await this.#order.run(endpointKey(networkId, endpointId), async () => {
-      const network = this.#networks.get(networkId);
-      const attachment = network?.endpoints.get(endpointId);
-      if (!network || !attachment) {
-        throw new NetworkError('NOT_FOUND', `endpoint ${endpointId} is not attached to network ${networkId}`);
-      }
+    return await this.#table.on(networkId, endpointId, async (network, attachment) => {
       const { gateway: _, gateway6: __, ...rest } = attachment.endpoint;
       const [ipv4, ipv6] = describeAddresses(network, rest);
       const wanted = gatewaysOf(network, route, ipv4, ipv6);
@@ -331,11 +281,11 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
   }
 
   async networks(): Promise<Network[]> {
-    return await Promise.resolve(Array.from(this.#networks.values(), ({ network }) => network));
+    return await Promise.resolve(Array.from(this.#table.all(), ({ network }) => network));
   }
 
   async endpoints(networkId: string): Promise<Endpoint[]> {
-    const endpoints = this.#networks.get(networkId)?.endpoints.values() ?? [];
+    const endpoints = this.#table.get(networkId)?.endpoints.values() ?? [];
     return await Promise.resolve(Array.from(endpoints, ({ endpoint }) => endpoint));
   }
 
@@ -343,43 +293,28 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
     networks: readonly Config[];
     endpoints: readonly IntendedEndpoint[];
   }): Promise<void> {
-    await this.#order.exclusively(async () => {
-      const failures: unknown[] = [];
-      const before = [...this.#networks.values()].flatMap(({ endpoints }) => [...endpoints.values()]);
-      this.#networks = new Map();
-      for (const config of intended.networks) {
-        try {
-          this.#networks.set(config.id, await this.#open(config));
-        } catch (error) {
-          failures.push(error);
-        }
-      }
-      for (const wanted of intended.endpoints) {
-        try {
-          await this.#adopt(wanted);
-        } catch (error) {
-          failures.push(error);
-        }
-      }
+    await this.#table.exclusively(async () => {
+      const before = [...this.#table.attachments().values()];
+      this.#table.clear();
+      const failures = await this.#table.refill(
+        intended,
+        (config) => this.#open(config),
+        (network, wanted) => this.#adopt(network, wanted),
+      );
       const kept = new Set(intended.endpoints.map(({ endpoint }) => endpoint.id));
       for (const attachment of before) if (!kept.has(attachment.endpoint.id)) await this.#remove(attachment);
-      await this.#parents.sweep(new Set(Array.from(this.#networks.values(), ({ parent }) => parent.name)));
-      for (const networkId of this.#networks.keys()) this.#book?.retain(networkId, kept);
-      if (failures.length > 0) {
-        throw new NetworkError(
-          'RECONCILE_INCOMPLETE',
-          `${failures.length} networks or endpoints could not be restored: ${failures.map(String).join('; ')}`,
-          { errors: failures, cause: failures[0] },
-        );
-      }
+      await this.#parents.sweep(new Set(Array.from(this.#table.all(), ({ parent }) => parent.name)));
+      for (const { network } of this.#table.all()) this.#book?.retain(network.id, kept);
+      reportFailures(failures);
     });
   }
 
-  async #adopt({ networkId, endpoint, sandbox: path }: IntendedEndpoint): Promise<void> {
-    const network = this.#networks.get(networkId);
-    if (!network) throw new NetworkError('NOT_FOUND', `endpoint ${endpoint.id} has no network ${networkId}`);
+  async #adopt(
+    network: OpenNetwork<Config>,
+    { endpoint, sandbox: path }: IntendedEndpoint,
+  ): Promise<Attachment | undefined> {
     using sandbox = await this.#openStanding(path);
-    if (!sandbox) return;
+    if (!sandbox) return undefined;
     for (const { address } of addressesOf(endpoint))
       spaceOf(network, address)?.allocate(address, endpoint.id);
     if (!(await sandbox.find(endpoint.interfaceName))) {
@@ -387,7 +322,7 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
       const route = { ipv4: endpoint.gateway !== undefined, ipv6: endpoint.gateway6 !== undefined };
       await this.#configure(network, endpoint, sandbox, this.#kind.routed(network.config) || route, {});
     }
-    network.endpoints.set(endpoint.id, { endpoint, sandbox: path });
+    return { endpoint, sandbox: path };
   }
 
   async #openStanding(path: string): Promise<Sandbox | undefined> {
@@ -400,18 +335,16 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
   }
 
   async destroy(): Promise<void> {
-    await this.#order.exclusively(async () => {
-      for (const { endpoints } of this.#networks.values()) {
-        for (const attachment of endpoints.values()) await this.#remove(attachment);
-      }
-      this.#networks = new Map();
+    await this.#table.exclusively(async () => {
+      for (const attachment of this.#table.attachments().values()) await this.#remove(attachment);
+      this.#table.clear();
       await this.#parents.sweep(new Set());
       this.#parents.closeSockets();
     });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#order.exclusively(() => Promise.resolve(this.#parents.closeSockets()));
+    await this.#table.exclusively(() => Promise.resolve(this.#parents.closeSockets()));
   }
 
   #noPorts(): NetworkError {
@@ -420,8 +353,4 @@ export class VlanDriver<Config extends VlanNetworkConfig> implements NetworkDriv
       `ports of ${this.#kindName} networks are not published: endpoints are reached at their own addresses`,
     );
   }
-}
-
-function endpointKey(networkId: string, endpointId: string): string {
-  return JSON.stringify([networkId, endpointId]);
 }
