@@ -163,6 +163,11 @@ async function startDaemon(
       timeoutMs: 60_000,
     }),
   );
+  // either would leave them running
+  stack.defer(async () => {
+    const names = (await docker('ps', '-aq')).stdout.split('\n').filter(Boolean);
+    if (names.length > 0) await docker('rm', '-f', ...names);
+  });
   return {
     daemon: server.child.pid!,
     version: (await docker('version', '-f', '{{.Server.Version}}')).stdout.trim(),
@@ -192,6 +197,8 @@ async function startPodman(
     join(folder, 'run'),
     '--cgroup-manager',
     'cgroupfs',
+    // its default, crun, refuses machines with both versions of cgroups
+    ...(existsSync('/sys/fs/cgroup/unified') && installed('runc') ? ['--runtime', 'runc'] : []),
   ];
   const call = (...rest: string[]) =>
     run(podman[0]!, [...podman.slice(1), ...rest], { env, timeoutMs: 60_000 });

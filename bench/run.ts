@@ -55,10 +55,9 @@ async function measure(name: string): Promise<void> {
   const scenario = await load(name);
   process.stderr.write(`${scenario.title}\n`);
   const bench = new MarkdownBench(Number(values.rounds));
-  try {
+  {
+    await using _ = bench.stack;
     await scenario.run(bench);
-  } finally {
-    await bench.stack.disposeAsync();
   }
   const text = `## ${scenario.title}\n\n${machine()}\n\n${bench}`;
   writeFileSync(join(results, `${name}.md`), text);

@@ -28,15 +28,15 @@ export const scenario: Scenario = {
   },
 };
 
-/** Our driver as an engine uses it: what is taken and made is written down. */
-function ours(folder: string): NetworkPeer & { driver: BridgeDriver } {
-  const book = openAddressBook(join(folder, 'addresses.db'));
+/** Our driver as an engine uses it: what is made is written down, and where networks are shared what is taken, too. */
+function ours(folder: string, { shared }: { shared: boolean }): NetworkPeer & { driver: BridgeDriver } {
+  const book = shared ? openAddressBook(join(folder, 'addresses.db')) : undefined;
   const db = new DatabaseSync(join(folder, 'endpoints.db'));
   db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL');
   db.exec('CREATE TABLE endpoint (id TEXT PRIMARY KEY, record TEXT)');
   const save = db.prepare('INSERT INTO endpoint VALUES (?, ?)');
   const forget = db.prepare('DELETE FROM endpoint WHERE id = ?');
-  const driver = createBridgeDriver({ name: 'bench', addressBook: book });
+  const driver = createBridgeDriver({ name: 'bench', ...(book && { addressBook: book }) });
   return {
     name: '@tare/netdriver',
     driver,
@@ -50,14 +50,14 @@ function ours(folder: string): NetworkPeer & { driver: BridgeDriver } {
     },
     async close() {
       await driver.destroy();
-      book[Symbol.dispose]();
+      book?.[Symbol.dispose]();
       db.close();
     },
   };
 }
 
 async function attachBesidePeers(bench: Bench, folder: string): Promise<void> {
-  const own = ours(folder);
+  const own = ours(folder, { shared: true });
   await own.driver.createNetwork({ id: 'bench', bridgeName: 'bench0' });
   const others = [await netavark(join(folder, 'netavark')), cni(join(folder, 'cni'))];
   if (!others[0]) bench.absent('netavark', 'not installed (Debian: netavark)');
@@ -101,7 +101,7 @@ async function attachBesidePeers(bench: Bench, folder: string): Promise<void> {
 
 /** The first, the hundredth and the thousandth endpoint, and two hundred that go. */
 async function growth(bench: Bench, folder: string): Promise<void> {
-  const own = ours(await mkdtemp(join(folder, 'growth-')));
+  const own = ours(await mkdtemp(join(folder, 'growth-')), { shared: false });
   await own.driver.createNetwork({ id: 'bench', bridgeName: 'bench1' });
   const sandboxes = Array.from({ length: ENDPOINTS }, (_, i) => join(folder, `g${i}`));
   const times: number[] = [];
