@@ -208,7 +208,7 @@ async function connect(
   if (!link) throw new NetworkError('NOT_FOUND', `interface ${name} vanished as soon as it was made`);
   // With br_netfilter, packets for a published port of the same network are translated while they are bridged, and go
   // from port to port: back out of the one they came in by, or past an isolation that is then the packet filter's work.
-  const filtered = filtersBridgedPackets(4) || filtersBridgedPackets(6);
+  const filtered = filtersBridgedPackets(4, 6);
   const hairpin = filtered;
   const isolated = !filtered && !icc;
   if (hairpin || isolated) await links.setPort(link.index, { hairpin, isolated });

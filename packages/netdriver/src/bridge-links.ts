@@ -194,14 +194,16 @@ export class BridgeLinks {
     peer: { name: string; macAddress: string; namespaceFd: number };
   }): Promise<void> {
     const { name, mtu, bridgeIndex: master, peer } = options;
-    const request = createVeth({ name, mtu, master, peer, group: this.#group });
+    const requests = [createVeth({ name, mtu, master, peer, group: this.#group })];
+    // a bridge port speaks for nobody; and the kernel walks its IPv6 routes each time that a link comes or goes
+    if (hasIpv6()) requests.push(setLink({ name }, { withoutOwnIpv6: true }));
     try {
-      await this.#connect().send(request);
+      await this.#connect().send(requests);
     } catch (error) {
       if (!isRefusal(error, 'EEXIST')) throw error;
       // the interface name may be that of a pair which was cut off but is not yet deleted
       await this.sweep();
-      await this.#connect().send(request);
+      await this.#connect().send(requests);
     }
   }
 

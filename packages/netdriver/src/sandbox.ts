@@ -30,9 +30,6 @@ const LOOPBACK_INDEX = 1;
 const INTERFACE_DEFAULTS = {
   'net/ipv6/conf/default/accept_ra': '0',
   'net/ipv6/conf/default/disable_ipv6': '1',
-  // see announce()
-  'net/ipv4/conf/default/arp_notify': '1',
-  'net/ipv6/conf/default/ndisc_notify': '1',
 } as const;
 
 /** A thousand times what it takes. */
@@ -189,7 +186,11 @@ export class Sandbox implements Disposable {
    * container before this one, would go on sending there for half a minute.
    */
   async announce(interfaceName: string, macAddress: string): Promise<void> {
-    // setting the address that it has makes the kernel send a gratuitous ARP, with arp_notify
+    await this.#kernel.writeSysctls(this.fd, {
+      [`net/ipv4/conf/${interfaceName}/arp_notify`]: '1',
+      [`net/ipv6/conf/${interfaceName}/ndisc_notify`]: '1',
+    });
+    // with these, setting the address that it has makes the kernel tell of it: a gratuitous ARP and its like
     await this.#connection.send(setLink({ name: interfaceName }, { macAddress }));
   }
 

@@ -2,9 +2,12 @@
 
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
+let ipv6Seen = false;
+
 /** Whether the kernel was started with IPv6. Without it there are no settings to turn it off with. */
 export function hasIpv6(): boolean {
-  return existsSync('/proc/sys/net/ipv6');
+  // it does not go away; and a look below /proc/sys/net takes longer the more network namespaces there are
+  return (ipv6Seen ||= existsSync('/proc/sys/net/ipv6'));
 }
 
 /** Reads a setting; undefined when the kernel does not have it. */
@@ -18,9 +21,12 @@ export function writeSysctl(name: string, value: string): void {
   if (readSysctl(name) !== value) writeFileSync(`/proc/sys/${name}`, value);
 }
 
-/** Whether bridged packets of a family go through the IP packet filter (`br_netfilter`). */
-export function filtersBridgedPackets(family: 4 | 6 = 4): boolean {
-  return readSysctl(`net/bridge/bridge-nf-call-${family === 4 ? 'iptables' : 'ip6tables'}`) === '1';
+/** Whether bridged packets of one of these families go through the IP packet filter (`br_netfilter`). */
+export function filtersBridgedPackets(...families: (4 | 6)[]): boolean {
+  if (!existsSync('/proc/sys/net/bridge')) return false;
+  return families.some(
+    (family) => readSysctl(`net/bridge/bridge-nf-call-${family === 4 ? 'iptables' : 'ip6tables'}`) === '1',
+  );
 }
 
 /** Makes a router of the host, in the families that are used. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string_view>
 
 #include "addon.h"
 #include "args.h"
@@ -77,8 +78,13 @@ struct Setting {
   std::string value;
 };
 
-Failure WriteSetting(const Setting& setting) {
-  int fd = open(setting.path.c_str(), O_WRONLY | O_CLOEXEC);
+constexpr std::string_view kNetSettings = "/proc/sys/net/";
+
+Failure WriteSetting(int netSettings, const Setting& setting) {
+  std::string_view path = setting.path;
+  bool below = netSettings >= 0 && path.substr(0, kNetSettings.size()) == kNetSettings;
+  const char* name = setting.path.c_str() + (below ? kNetSettings.size() : 0);
+  int fd = openat(below ? netSettings : AT_FDCWD, name, O_WRONLY | O_CLOEXEC);
   if (fd < 0) return {errno, "open", setting.path};
   Failure failure;
   // one write: the kernel parses each write on its own
@@ -102,11 +108,16 @@ Value WriteFilesIn(const CallbackInfo& info) {
   bool ignoreMissing = Bool(info, 2, "ignoreMissing");
   return PromiseWork::Run(info.Env(), "writeFilesIn", [=]() -> Failure {
     Failure failure = InNetworkNamespace(netns, [&]() -> Failure {
+      // this way leads past the settings of every other namespace, which have the same names: gone once, not each time
+      int netSettings = open(kNetSettings.data(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+      Failure failed;
       for (const Setting& setting : settings) {
-        Failure failed = WriteSetting(setting);
-        if (failed && !(ignoreMissing && failed.err == ENOENT)) return failed;
+        failed = WriteSetting(netSettings, setting);
+        if (failed && ignoreMissing && failed.err == ENOENT) failed = {};
+        if (failed) break;
       }
-      return {};
+      if (netSettings >= 0) close(netSettings);
+      return failed;
     });
     close(netns);
     return failure;

@@ -31,11 +31,14 @@ const IFLA = {
   OPERSTATE: 16,
   LINKINFO: 18,
   IFALIAS: 20,
+  AF_SPEC: 26,
   GROUP: 27,
   NET_NS_FD: 28,
 } as const;
 const IFLA_INFO = { KIND: 1, DATA: 2, SLAVE_KIND: 4, SLAVE_DATA: 5 } as const;
 const IFLA_BR = { FORWARD_DELAY: 1, STP_STATE: 5, MCAST_SNOOPING: 23 } as const;
+const IFLA_INET6_ADDR_GEN_MODE = 8;
+const IN6_ADDR_GEN_MODE_NONE = 1;
 const IFLA_BRPORT = { STATE: 1, MODE: 4, ISOLATED: 33 } as const;
 const VETH_INFO_PEER = 1;
 const IFLA_MACVLAN_MODE = 1;
@@ -213,6 +216,8 @@ export function setLink(
     group?: number;
     alias?: string;
     name?: string;
+    /** Gives itself no IPv6 address; without IPv6 the kernel answers EAFNOSUPPORT. */
+    withoutOwnIpv6?: true;
   },
 ): NetlinkRequest {
   const header: { index?: number; flags?: number; change?: number } = {};
@@ -230,6 +235,11 @@ export function setLink(
   if (changes.group !== undefined) body.u32(IFLA.GROUP, changes.group);
   // an alias is not NUL-terminated
   if (changes.alias !== undefined) body.bytes(IFLA.IFALIAS, Buffer.from(changes.alias));
+  if (changes.withoutOwnIpv6) {
+    body.nested(IFLA.AF_SPEC, (spec) =>
+      spec.nested(AF.INET6, (inet6) => inet6.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)),
+    );
+  }
   return request(`change link ${describe(link)}`, RTM_LINK.SET, 0, body);
 }
 
