@@ -14,27 +14,16 @@ import type {
   PublishedPort,
 } from '@tare/netdriver';
 
-import { conflict, EngineError, forbidden, invalid, messageOf, notFound } from '../errors.ts';
+import { forbidden, invalid, notFound } from '../errors.ts';
 import type { EventBus } from '../events/event-bus.ts';
 import type { Filters } from '../filters.ts';
 import { runAll } from '../settle.ts';
-import type { IpamPool, NetworkRecord, NetworkRow, NetworksTable } from '../state/networks-table.ts';
+import type { NetworkRecord, NetworkRow, NetworksTable } from '../state/networks-table.ts';
 import { formatTime, nowNs } from '../time.ts';
 import { OPTION } from './driver-options.ts';
 import { networkKinds, type NetworkDrivers, type NetworkKind } from './drivers.ts';
-
-/** What `POST /networks/create` asks for. */
-export interface NetworkRequest {
-  name: string;
-  driver: string;
-  internal: boolean;
-  attachable: boolean;
-  enableIpv4?: boolean;
-  enableIpv6: boolean;
-  ipam: { driver: string; options: Record<string, string> | null; pools: IpamPool[] };
-  options: Record<string, string>;
-  labels: Record<string, string>;
-}
+import { networkError } from './network-error.ts';
+import { planNetwork, type NetworkRequest } from './plan.ts';
 
 /** One endpoint of a running container, as the containers know it. */
 export interface AttachedEndpoint {
@@ -57,8 +46,6 @@ export interface NetworksOptions {
   attached(): AttachedEndpoint[];
 }
 
-/** Names that no user network may take. */
-const PREDEFINED = ['bridge', 'host', 'none', 'default'];
 const DEFAULT_MTU = 1500;
 
 /** The networks of this engine. */
@@ -118,7 +105,7 @@ export class Networks implements AsyncDisposable {
    */
   async recover(): Promise<void> {
     for (const { record, made } of this.#rows.values()) {
-      if (record.predefined || made) continue;
+      if (record.predefined || record.configOnly || made) continue;
       this.#options.table.remove(record.id);
       this.#rows.delete(record.id);
     }
@@ -207,15 +194,17 @@ export class Networks implements AsyncDisposable {
   /**
    * Makes a user's network.
    *
-   * @throws {EngineError} `CONFLICT` for a taken name, `FORBIDDEN` for a predefined one or an overlapping subnet,
-   *   `INVALID`, `NOT_FOUND` for an unknown driver
+   * @throws {EngineError} as {@link planNetwork}, and `FORBIDDEN` for an overlapping subnet
    */
   async create(request: NetworkRequest): Promise<{ id: string; warning: string }> {
-    const record = this.#plan(request);
+    const record = planNetwork(request, {
+      kinds: this.#kinds,
+      byName: (name) => this.#byName(name)?.record,
+    });
     this.#options.table.insert(record);
     this.#rows.set(record.id, { record, made: undefined });
     try {
-      await this.#make(record);
+      if (!record.configOnly) await this.#make(record);
     } catch (error) {
       this.#options.table.remove(record.id);
       this.#rows.delete(record.id);
@@ -223,49 +212,6 @@ export class Networks implements AsyncDisposable {
     }
     this.#publish('create', record);
     return { id: record.id, warning: '' };
-  }
-
-  #plan(request: NetworkRequest): NetworkRecord {
-    const { name, driver, ipam, options } = request;
-    if (name.trim() === '') throw invalid('invalid network name: name is empty');
-    if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) {
-      throw invalid(
-        `invalid network name: "${name}" includes characters other than [a-zA-Z0-9_.-], or begins with one of [_.-]`,
-      );
-    }
-    if (PREDEFINED.includes(name)) {
-      throw forbidden(`operation is not permitted on predefined ${name} network`);
-    }
-    if (this.#byName(name)) throw conflict(`network with name ${name} already exists`);
-    if (driver !== '' && !this.#kinds.has(driver)) {
-      if (driver === 'host' || driver === 'null') {
-        throw forbidden(`only one instance of "${driver}" network is allowed`);
-      }
-      throw notFound(`plugin "${driver}" not found`);
-    }
-    if (ipam.driver !== '' && ipam.driver !== 'default') {
-      throw notFound(`plugin "${ipam.driver}" not found`);
-    }
-    const id = randomBytes(32).toString('hex');
-    const kind = driver || 'bridge';
-    const record: NetworkRecord = {
-      id,
-      name,
-      created: formatTime(nowNs()),
-      driver: kind,
-      predefined: false,
-      ipv4: request.enableIpv4 ?? true,
-      ipv6: request.enableIpv6,
-      // without a parent such a network leads nowhere
-      internal: request.internal || (kind !== 'bridge' && !options['parent']),
-      attachable: request.attachable,
-      bridgeName: kind === 'bridge' ? options[OPTION.bridgeName] || `br-${id.slice(0, 12)}` : '',
-      ipam: { ...ipam, driver: 'default' },
-      options,
-      labels: request.labels,
-    };
-    this.#kinds.get(kind)?.check(record);
-    return record;
   }
 
   #make(record: NetworkRecord): Promise<Network> {
@@ -303,10 +249,16 @@ export class Networks implements AsyncDisposable {
         `error while removing network: network ${record.name} has active endpoints (${list.join(', ')})`,
       );
     }
-    await this.#kind(record).driver.removeNetwork(record.id);
+    if (this.#isDependedOn(record))
+      throw forbidden(`error while removing network: configuration network "${record.name}" is in use`);
+    if (!record.configOnly) await this.#kind(record).driver.removeNetwork(record.id);
     this.#options.table.remove(record.id);
     this.#rows.delete(record.id);
     this.#publish('destroy', record);
+  }
+
+  #isDependedOn({ name, configOnly }: NetworkRecord): boolean {
+    return configOnly === true && [...this.#rows.values()].some(({ record }) => record.configFrom === name);
   }
 
   /** Removes the users' networks that no running container is on. */
@@ -314,7 +266,7 @@ export class Networks implements AsyncDisposable {
     const until = filters.timestamp('until');
     const deleted: string[] = [];
     for (const { record } of this.#rows.values()) {
-      if (record.predefined || inUse.has(record.name) || inUse.has(record.id)) continue;
+      if (record.predefined || record.configOnly || inUse.has(record.name) || inUse.has(record.id)) continue;
       if (!filters.matchesLabels(record.labels)) continue;
       if (until !== undefined && BigInt(Date.parse(record.created)) * 1_000_000n > until) continue;
       await this.remove(record.id);
@@ -336,6 +288,7 @@ export class Networks implements AsyncDisposable {
   ): Promise<Endpoint> {
     const { record } = this.#rows.get(networkId) ?? {};
     if (!record) throw notFound(`network ${networkId} not found`);
+    if (record.configOnly) throw forbidden('cannot create endpoint on configuration-only network');
     try {
       await this.#make(record);
       const { driver } = this.#kind(record);
@@ -362,8 +315,8 @@ export class Networks implements AsyncDisposable {
   }
 
   /** Whether containers have endpoints on a network: not on the two that are modes and no networks. */
-  carries({ driver }: NetworkRecord): boolean {
-    return this.#kinds.has(driver);
+  carries({ driver, configOnly }: NetworkRecord): boolean {
+    return configOnly === true || this.#kinds.has(driver);
   }
 
   /** Makes an endpoint's network the way to everywhere else, or no longer. */
@@ -427,39 +380,4 @@ export class Networks implements AsyncDisposable {
 function typeMatches(value: string, record: NetworkRecord): boolean {
   if (value !== 'builtin' && value !== 'custom') throw invalid(`invalid filter: 'type'='${value}'`);
   return (value === 'builtin') === record.predefined;
-}
-
-/** A driver's error in dockerd's words. */
-export function networkError(error: unknown, endpoint = 'endpoint'): EngineError {
-  if (error instanceof EngineError) return error;
-  const { code, ip, port } = error as { code?: unknown; ip?: unknown; port?: unknown };
-  const options = { cause: error };
-  switch (code) {
-    case 'PORT_IN_USE':
-      return new EngineError(
-        'SYSTEM',
-        `failed to set up container networking: driver failed programming external connectivity on ${endpoint}: ` +
-          `Bind for ${String(ip ?? '0.0.0.0')}:${String(port)} failed: port is already allocated`,
-        options,
-      );
-    case 'ADDRESS_OVERLAP':
-      return new EngineError(
-        'FORBIDDEN',
-        'invalid pool request: Pool overlaps with other one on this address space',
-        options,
-      );
-    case 'POOL_EXHAUSTED':
-      return new EngineError('FORBIDDEN', 'all predefined address pools have been fully subnetted', options);
-    case 'NO_FREE_ADDRESS':
-      return new EngineError('FORBIDDEN', 'no available IPv4 addresses on this network', options);
-    case 'ADDRESS_IN_USE':
-      return new EngineError('FORBIDDEN', 'Address already in use', options);
-    case 'INVALID_CONFIG':
-    case 'UNSUPPORTED':
-      return new EngineError('INVALID', messageOf(error), options);
-    case 'ALREADY_EXISTS':
-      return new EngineError('CONFLICT', messageOf(error), options);
-    default:
-      return new EngineError('SYSTEM', `failed to set up container networking: ${messageOf(error)}`, options);
-  }
 }

@@ -23,8 +23,8 @@ export function renderNetwork(
     Internal: record.internal,
     Attachable: record.attachable,
     Ingress: false,
-    ConfigFrom: { Network: '' },
-    ConfigOnly: false,
+    ConfigFrom: { Network: record.configFrom ?? '' },
+    ConfigOnly: record.configOnly ?? false,
     Containers: Object.fromEntries(
       attached.map(({ containerId, containerName, endpoint }) => [
         containerId,
@@ -58,7 +58,7 @@ function pools(record: NetworkRecord, made: Network | undefined): IpamPool[] | n
   });
 }
 
-/** Whether containers have endpoints there: host and none are modes. */
-function isCarried({ driver }: NetworkRecord): boolean {
-  return driver !== 'host' && driver !== 'null';
+/** Whether it has addresses: host and none are modes. */
+function isCarried({ driver, configOnly }: NetworkRecord): boolean {
+  return configOnly === true || (driver !== 'host' && driver !== 'null');
 }

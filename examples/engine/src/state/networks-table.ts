@@ -46,6 +46,10 @@ export interface NetworkRecord {
   ipam: { driver: string; options: Record<string, string> | null; pools: IpamPool[] };
   options: Record<string, string>;
   labels: Record<string, string>;
+  /** A configuration for others to be made with; its driver is `null`. */
+  configOnly?: boolean;
+  /** Name of the configuration that it was made with. */
+  configFrom?: string;
 }
 
 /** One row. */

@@ -224,6 +224,51 @@ describe.skipIf(missing !== undefined)(`network options${missing ? ` (skipped: $
     await lab.ok(['rm', '-f', 'tuned']);
   });
 
+  test('a configuration is for networks to be made with, and for nothing else', async () => {
+    const mtu = 'com.docker.network.driver.mtu';
+    const config = ['--config-only', '--subnet', '10.99.0.0/24', '--label', 'a=b', '-o', `${mtu}=1400`];
+    await lab.ok(['network', 'create', ...config, 'plan']);
+    await lab.ok(['network', 'create', '--config-from', 'plan', 'made']);
+    const format =
+      '{{.Driver}} {{.ConfigOnly}} {{.ConfigFrom.Network}} {{json .Labels}} {{(index .IPAM.Config 0).Subnet}}';
+    const inspect = (name: string) => lab.ok(['network', 'inspect', '-f', format, name]);
+    expect(await inspect('plan')).toBe('null true  {"a":"b"} 10.99.0.0/24');
+    expect(await inspect('made')).toBe('bridge false plan {"a":"b"} 10.99.0.0/24');
+    const link = await lab.ok([
+      'run',
+      '--rm',
+      '--network',
+      'made',
+      lab.busybox,
+      'ip',
+      'addr',
+      'show',
+      'eth0',
+    ]);
+    expect(link).toMatch(/mtu 1400[^]*inet 10\.99\.0\.2\/24/);
+
+    for (const [command, message] of [
+      [
+        'network create --config-only --internal x',
+        'configuration network can only contain network specific',
+      ],
+      ['network create --config-from plan --config-only x', 'cannot depend on another configuration network'],
+      ['network create --config-from plan --label q=r x', 'user specified configurations are not supported'],
+      ['network create --config-from nosuch x', 'configuration network "nosuch" does not exist'],
+      ['network rm plan', 'configuration network "plan" is in use'],
+      [`run --rm --network plan ${lab.busybox} true`, 'cannot create endpoint on configuration-only network'],
+    ] as const) {
+      const { code, stderr } = await lab.docker(command.split(' '));
+      expect([code !== 0, stderr]).toEqual([true, expect.stringContaining(message)]);
+    }
+    await lab.restartDaemon('SIGKILL');
+    expect(await inspect('plan')).toContain('null true');
+    await lab.ok(['network', 'prune', '-f']);
+    expect(await lab.ok(['network', 'ls', '--format', '{{.Name}}'])).toMatch(/plan/);
+    expect(await lab.ok(['network', 'ls', '--format', '{{.Name}}'])).not.toMatch(/made/);
+    await remove('plan');
+  });
+
   test('networks of both families are as before after the daemon was killed', async () => {
     await lab.ok(['network', 'create', '--ipv6', '--subnet', 'fd00:bbbb::/64', 'lasting']);
     const port = await freePort();

@@ -25,6 +25,7 @@ const createSchema = z.object({
   Attachable: z.boolean().default(false),
   Ingress: z.boolean().default(false),
   ConfigOnly: z.boolean().default(false),
+  ConfigFrom: z.object({ Network: z.string().default('') }).optional(),
   EnableIPv4: z.boolean().default(true),
   EnableIPv6: z.boolean().default(false),
   IPAM: z
@@ -73,9 +74,7 @@ export function networkRoutes(networks: Networks, containers: Containers): Route
       job: 'network.create',
       async handler(context) {
         const body = await context.body(createSchema);
-        if (body.Ingress || body.ConfigOnly) {
-          throw invalid('ingress and config-only networks are not supported by this engine');
-        }
+        if (body.Ingress) throw invalid('ingress networks are of a swarm, which this engine is not part of');
         const { id, warning } = await networks.create({
           name: body.Name,
           driver: body.Driver,
@@ -90,6 +89,8 @@ export function networkRoutes(networks: Networks, containers: Containers): Route
           },
           options: body.Options ?? {},
           labels: body.Labels ?? {},
+          configOnly: body.ConfigOnly,
+          configFrom: body.ConfigFrom?.Network ?? '',
         });
         context.json(201, { Id: id, Warning: warning });
       },
