@@ -10,20 +10,20 @@ export {
   type CreateLayerOptions,
   type SnapshotLayerOptions,
 } from './create-layer.ts';
-export { FileContent, openFileContent, type BlobFiles, type ContentCreator } from './content/file-content.ts';
+export type { ArrivingBlob } from './content/arriving.ts';
+export {
+  FileContent,
+  openFileContent,
+  type ArrivingBlobs,
+  type BlobFiles,
+  type ContentCreator,
+} from './content/file-content.ts';
 export { checkContent, type CheckedBlob, type CheckOptions } from './content/check.ts';
 export { Leases, type Lease, type LeaseInfo, type LeaseOptions } from './content/leases.ts';
 export { collectGarbage, type GarbageOptions, type GarbageReport } from './content/gc.ts';
 export { LayerStoreError, type LayerStoreErrorCode } from './errors.ts';
 export { RESOLVE, type LayerFs } from './fs.ts';
-export {
-  openLayerStore,
-  type LayerStore,
-  type LayerStoreOptions,
-  type LayerToUnpack,
-  type UnpackOptions,
-  type UnpackProgress,
-} from './layer-store.ts';
+export { openLayerStore, type LayerStore, type LayerStoreOptions } from './layer-store.ts';
 export { nodeLayerFs } from './node-fs.ts';
 export { CopySnapshotter, openCopySnapshotter } from './snapshot/copy.ts';
 export { ErofsSnapshotter, openErofsSnapshotter, type ErofsOptions, type Mounter } from './snapshot/erofs.ts';
@@ -32,5 +32,13 @@ export type { ByteString, TarEntry, TarEntryType } from './tar/entry.ts';
 export { parseEntryPath } from './tar/entry-path.ts';
 export { TarReader, type TarReaderOptions, type TarSink } from './tar/read.ts';
 export { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName, type Whiteout } from './tar/whiteout.ts';
+export type {
+  ArrivalOptions,
+  LayerInChain,
+  LayerToUnpack,
+  UnpackLayerOptions,
+  UnpackOptions,
+  UnpackProgress,
+} from './unpack/unpacker.ts';
 export type { UnpackWorkerOptions } from './unpack/workers.ts';
 export { TAR_END, encodeTarHeader, tarEntry, tarPadding } from './tar/write.ts';

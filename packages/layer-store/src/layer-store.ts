@@ -1,13 +1,12 @@
 /** Blobs and snapshots in one directory, and the way from one to the other: what an engine needs of this package. */
 import { join } from 'node:path';
-import { chainIds, type Descriptor, type Digest } from '@tare/image-spec';
+import type { Digest } from '@tare/image-spec';
 import type { ContentStore } from '@tare/image-spec/content';
 import { mkdir } from 'node:fs/promises';
-import { applyLayer, type AppliedLayer } from './apply.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
 import { commitLayer, snapshotArchive, type CommittedLayer } from './commit-layer.ts';
 import { decompress } from './compression.ts';
-import { openFileContent, type BlobFiles, type ContentCreator } from './content/file-content.ts';
+import { openFileContent, type ContentCreator } from './content/file-content.ts';
 import { Leases } from './content/leases.ts';
 import {
   createLayer,
@@ -21,6 +20,13 @@ import { SingleFlight } from './single-flight.ts';
 import { openOverlaySnapshotter } from './snapshot/overlay.ts';
 import type { SnapshotUsage, Snapshotter } from './snapshot/snapshotter.ts';
 import type { LayerStager } from './snapshot/stage.ts';
+import {
+  Unpacker,
+  type LayerInChain,
+  type LayerToUnpack,
+  type UnpackLayerOptions,
+  type UnpackOptions,
+} from './unpack/unpacker.ts';
 import { UnpackWorkers, type UnpackWorkerOptions } from './unpack/workers.ts';
 
 /** Options of {@link openLayerStore}. */
@@ -43,30 +49,6 @@ export interface LayerStoreOptions {
   signal?: AbortSignal;
 }
 
-/** A layer to unpack: its blob, and the digest of the archive in it. */
-export interface LayerToUnpack {
-  descriptor: Descriptor;
-  diffId: Digest;
-}
-
-/** How far a layer is. */
-export interface UnpackProgress {
-  /** Of the blob. */
-  digest: Digest;
-  /** `'exists'`: nothing was to be done. */
-  phase: 'extract' | 'done' | 'exists';
-  /** Bytes of the blob that were read. */
-  current: number;
-  /** Size of the blob in bytes. */
-  total: number;
-}
-
-/** Options of {@link LayerStore.unpack}. */
-export interface UnpackOptions {
-  signal?: AbortSignal;
-  onProgress?(progress: UnpackProgress): void;
-}
-
 /** Blobs, snapshots, and unpacking. Made by {@link openLayerStore}; dispose of it to let others open the same root. */
 export interface LayerStore extends AsyncDisposable {
   readonly content: ContentStore & ContentCreator;
@@ -75,7 +57,11 @@ export interface LayerStore extends AsyncDisposable {
   readonly leases: Leases;
 
   /**
-   * Makes the committed snapshots of an image from its blobs, which must all be in the content store.
+   * Makes the committed snapshots of an image from its blobs, which are in the content store or on their way to it.
+   *
+   * With `options.arrival` and `workers` a layer is unpacked while its blob is written, and becomes visible when that is
+   * found to be what it should be. When an attempt to write it fails, what was made of it is thrown away, and the next
+   * attempt, or the blob once it is there, unpacked.
    *
    * Layers are unpacked beside each other, each alone; what is there already is not touched, and what another call is
    * unpacking at this moment is waited for. Snapshots that were finished before a failure stay.
@@ -83,22 +69,22 @@ export interface LayerStore extends AsyncDisposable {
    * @param layers - oldest first
    * @returns the chainID of the topmost layer: the `parent` for a container's snapshot
    * @throws {LayerStoreError} `DIGEST_MISMATCH` when an archive is not what its diffID says, `INVALID_TAR`,
-   * `UNSAFE_ENTRY`, `LIMIT_EXCEEDED`, `NOT_FOUND` for a missing blob, `INVALID_ARGUMENT` for no layers
+   * `UNSAFE_ENTRY`, `LIMIT_EXCEEDED`, `NOT_FOUND` for a missing blob, `INVALID_ARGUMENT` for no layers; what `arrival`
+   * rejects with
    */
   unpack(layers: readonly LayerToUnpack[], options?: UnpackOptions): Promise<Digest>;
 
   /**
    * Makes the committed snapshot `layer.chainId` on `parent`. While a call for the parent is under way, this one
-   * unpacks already and waits for it before the commit: start all layers of an image at once.
+   * unpacks already and waits for it before the commit: start all layers of an image at once, in order.
    *
-   * @param options.onProgress - called with the bytes of the blob that were read
    * @throws {LayerStoreError} as {@link LayerStore.unpack}; `NOT_FOUND` also for a parent that is neither there nor
    * being unpacked
    */
   unpackLayer(
-    layer: LayerToUnpack & { chainId: Digest },
+    layer: LayerInChain,
     parent: Digest | undefined,
-    options?: { signal?: AbortSignal; onProgress?(bytesRead: number): void },
+    options?: UnpackLayerOptions,
   ): Promise<SnapshotUsage>;
 
   /**
@@ -152,9 +138,9 @@ class FileLayerStore implements LayerStore {
   readonly #fs: LayerFs;
   readonly #policy: ApplyPolicy;
   readonly #flights = new SingleFlight<Digest, SnapshotUsage>();
-  readonly #progress = new Map<Digest, Set<(bytesRead: number) => void>>();
   readonly #closing = new AbortController();
   readonly #workers: UnpackWorkers | undefined;
+  readonly #unpacker: Unpacker;
 
   constructor(
     content: ContentStore & ContentCreator,
@@ -167,58 +153,29 @@ class FileLayerStore implements LayerStore {
     this.#fs = options.fs;
     this.#policy = { ...options.policy, whiteouts: 'overlay', ownership: 'keep', lowerLinks: 'report' };
     this.#workers = options.workers && new UnpackWorkers(options.workers);
+    this.#unpacker = new Unpacker({
+      content,
+      snapshots,
+      fs: this.#fs,
+      policy: this.#policy,
+      workers: this.#workers,
+      flights: this.#flights,
+      closing: this.#closing.signal,
+    });
   }
 
   async unpack(layers: readonly LayerToUnpack[], options: UnpackOptions = {}): Promise<Digest> {
-    const chain = await chainIds(layers.map(({ diffId }) => diffId));
-    const top = chain.at(-1);
-    if (top === undefined)
-      throw new LayerStoreError('INVALID_ARGUMENT', 'an image without layers cannot be unpacked');
-    // when one fails the others are of no use to this call; they go on if another call wants them
-    const stop = new AbortController();
-    const signal =
-      options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
-    const unpacking = layers.map(async ({ descriptor, diffId }, i) => {
-      const report = (phase: UnpackProgress['phase'], current: number): void =>
-        options.onProgress?.({ digest: descriptor.digest, phase, current, total: descriptor.size });
-      if ((await this.snapshots.stat(chain[i]!, { signal })) !== undefined) {
-        report('exists', descriptor.size);
-        return;
-      }
-      await this.unpackLayer({ descriptor, diffId, chainId: chain[i]! }, chain[i - 1], {
-        signal,
-        onProgress: (bytesRead) => report('extract', bytesRead),
-      });
-      report('done', descriptor.size);
-    });
-    try {
-      await Promise.all(unpacking);
-    } catch (error) {
-      stop.abort(error);
-      await Promise.allSettled(unpacking);
-      throw error;
-    }
-    return top;
+    this.#closing.signal.throwIfAborted();
+    return this.#unpacker.unpack(layers, options);
   }
 
   async unpackLayer(
-    layer: LayerToUnpack & { chainId: Digest },
+    layer: LayerInChain,
     parent: Digest | undefined,
-    options: { signal?: AbortSignal; onProgress?(bytesRead: number): void } = {},
+    options: UnpackLayerOptions = {},
   ): Promise<SnapshotUsage> {
     this.#closing.signal.throwIfAborted();
-    const { chainId } = layer;
-    const listeners = this.#progress.get(chainId) ?? new Set();
-    if (options.onProgress !== undefined) listeners.add(options.onProgress);
-    this.#progress.set(chainId, listeners);
-    try {
-      return await this.#flights.run(chainId, options.signal, (signal) =>
-        this.#unpackAndCommit(layer, parent, AbortSignal.any([signal, this.#closing.signal])),
-      );
-    } finally {
-      if (options.onProgress !== undefined) listeners.delete(options.onProgress);
-      if (listeners.size === 0) this.#progress.delete(chainId);
-    }
+    return this.#unpacker.unpackLayer(layer, parent, options);
   }
 
   createLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CreatedLayer> {
@@ -245,53 +202,4 @@ class FileLayerStore implements LayerStore {
     await this.#workers?.[Symbol.asyncDispose]();
     await this.snapshots[Symbol.asyncDispose]();
   }
-
-  async #unpackAndCommit(
-    { descriptor, diffId, chainId }: LayerToUnpack & { chainId: Digest },
-    parent: Digest | undefined,
-    signal: AbortSignal,
-  ): Promise<SnapshotUsage> {
-    if ((await this.snapshots.stat(chainId, { signal })) !== undefined) {
-      return this.snapshots.usage(chainId, { signal });
-    }
-    await using stage = await this.snapshots.stage({ signal });
-    const applied = await this.#apply(descriptor, diffId, stage.directory, signal, (bytesRead) => {
-      for (const listener of this.#progress.get(chainId) ?? []) listener(bytesRead);
-    });
-    const usage = { sizeBytes: applied.bytes, inodes: applied.inodes };
-    // the parent may still be in the making; if it fails, so does this one
-    if (parent !== undefined) await this.#flights.current(parent);
-    signal.throwIfAborted();
-    const { impliedDirectories, lowerLinks } = applied;
-    await stage.commit(chainId, parent, { impliedDirectories, lowerLinks, usage }, { signal });
-    // awaited here: it may reject while the stage is being disposed of
-    return await this.snapshots.usage(chainId);
-  }
-
-  async #apply(
-    descriptor: Descriptor,
-    diffId: Digest,
-    directory: string,
-    signal: AbortSignal,
-    onProgress: (bytesRead: number) => void,
-  ): Promise<AppliedLayer> {
-    if (this.#workers === undefined || !hasFiles(this.content)) {
-      const blob = await this.content.fetch(descriptor, { signal });
-      return applyLayer(blob, directory, { ...this.#policy, fs: this.#fs, diffId, signal, onProgress });
-    }
-    try {
-      // the digest of the archive is checked, which says more than that of the blob
-      const file = this.content.path(descriptor.digest);
-      return await this.#workers.apply({ ...this.#policy, file, directory, diffId }, signal, onProgress);
-    } catch (error) {
-      signal.throwIfAborted();
-      // if the blob is missing or damaged, that is what the caller should hear
-      for await (const _ of await this.content.fetch(descriptor, { signal })) continue;
-      throw error;
-    }
-  }
-}
-
-function hasFiles(content: ContentStore): content is ContentStore & BlobFiles {
-  return 'path' in content && typeof content.path === 'function';
 }

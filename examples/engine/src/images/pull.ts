@@ -51,8 +51,8 @@ export interface PullRequest {
 /** Puts layers on top of each other as committed snapshots: a part of `LayerStore` of `@tare/layer-store`. */
 export interface LayerUnpacker {
   /**
-   * Makes the committed snapshot `layer.chainId`, whose blob is in the content store. Calls for one layer that meet
-   * unpack it once; a call may begin while that for its parent is under way.
+   * Makes the committed snapshot `layer.chainId`, whose blob is in the content store, or will be when `arrival` resolves.
+   * Calls for one layer that meet unpack it once; a call may begin while that for its parent is under way.
    *
    * @param parent - chainID of the layer below; undefined for the first
    * @returns the unpacked size
@@ -60,7 +60,11 @@ export interface LayerUnpacker {
   unpackLayer(
     layer: ImageLayer,
     parent: Digest | undefined,
-    options: { signal: AbortSignal; onProgress: (compressedBytes: number) => void },
+    options: {
+      signal: AbortSignal;
+      arrival?: Promise<unknown>;
+      onProgress: (compressedBytes: number) => void;
+    },
   ): Promise<{ sizeBytes: number }>;
 }
 
@@ -226,7 +230,20 @@ export class Puller {
         },
       }),
     );
-    const unpack = step('unpack', () => this.#unpackAll(layers, downloaded, progress, all));
+    for (const { promise, reject } of downloaded.values()) {
+      // not every layer has somebody who waits
+      promise.catch(() => undefined);
+      copy.catch(reject);
+    }
+    // all begin at once, those below first: each waits for what it needs
+    const unpack = step('unpack', () =>
+      Promise.all(
+        layers.map((layer, i) => {
+          const { promise } = downloaded.get(layer.descriptor.digest)!;
+          return this.#unpackOne(layer, layers[i - 1]?.chainId, promise, progress, all);
+        }),
+      ),
+    );
     try {
       const [sizes] = await Promise.all([unpack, copy]);
       images.table.put(
@@ -246,50 +263,39 @@ export class Puller {
     }
   }
 
-  /** Unpacks every layer as soon as it has arrived and those below it have begun. */
-  #unpackAll(
-    layers: readonly ImageLayer[],
-    downloaded: ReadonlyMap<Digest, PromiseWithResolvers<void>>,
-    progress: TransferProgress,
-    signal: AbortSignal,
-  ): Promise<LayerRow[]> {
-    const aborted = rejectOnAbort(signal);
-    let below: Promise<void> = Promise.resolve();
-    return Promise.all(
-      layers.map(async (layer, i) => {
-        const begun = Promise.withResolvers<void>();
-        const before = below;
-        below = begun.promise;
-        await Promise.race([
-          Promise.all([before, downloaded.get(layer.descriptor.digest)!.promise]),
-          aborted,
-        ]);
-        return this.#unpackOne(layer, layers[i - 1]?.chainId, progress, signal, begun.resolve);
-      }),
-    );
-  }
-
+  /** Unpacks a layer while it is downloaded; clients see one step after the other. */
   async #unpackOne(
     layer: ImageLayer,
     parent: Digest | undefined,
+    downloaded: Promise<void>,
     progress: TransferProgress,
     signal: AbortSignal,
-    onBegun: () => void,
   ): Promise<LayerRow> {
     const { chainId, descriptor } = layer;
     const { snapshots } = this.#images;
     if (await snapshots.stat(chainId, { signal })) {
-      onBegun();
+      await downloaded;
       progress.done(descriptor.digest, 'Already exists');
       return { chainId, sizeBytes: (await snapshots.usage(chainId, { signal })).sizeBytes };
     }
-    progress.bytes(descriptor, 'Extracting', 0);
-    const unpacking = this.#unpacker.unpackLayer(layer, parent, {
+    let read = 0;
+    let told = false;
+    const tell = (): void => {
+      if (told) progress.bytes(descriptor, 'Extracting', read);
+    };
+    const begin = (): void => {
+      told = true;
+      tell();
+    };
+    downloaded.then(begin, () => undefined);
+    const { sizeBytes } = await this.#unpacker.unpackLayer(layer, parent, {
       signal,
-      onProgress: (bytes) => progress.bytes(descriptor, 'Extracting', bytes),
+      arrival: downloaded,
+      onProgress: (bytes) => {
+        read = bytes;
+        tell();
+      },
     });
-    onBegun();
-    const { sizeBytes } = await unpacking;
     progress.done(descriptor.digest, 'Pull complete');
     return { chainId, sizeBytes };
   }
@@ -331,16 +337,6 @@ async function fetchBlob(
 ): Promise<void> {
   if (await images.content.has(descriptor, { signal })) return;
   await images.content.push(descriptor, await source.fetch(descriptor, { signal }), { signal });
-}
-
-/** Rejects when `signal` aborts. Never a loose end: it counts as handled. */
-function rejectOnAbort(signal: AbortSignal): Promise<never> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const onAbort = (): void => reject(signal.reason as Error);
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
-  promise.catch(() => undefined);
-  return promise;
 }
 
 /** A source that keeps to the download limit and counts what passes through. */

@@ -178,10 +178,11 @@ export function makeImages() {
   const unpacked: Digest[] = [];
   const flights = new Map<Digest, Promise<{ sizeBytes: number }>>();
   const unpacker: LayerUnpacker = {
-    unpackLayer(layer, parent) {
+    unpackLayer(layer, parent, { arrival }) {
       const known = flights.get(layer.chainId);
       if (known) return known;
       const flight = (async () => {
+        await arrival;
         // the parent may be under way, as in the real store
         if (parent !== undefined) await flights.get(parent);
         unpacked.push(layer.chainId);

@@ -132,6 +132,50 @@ describe.skipIf(skipped !== undefined)('pull into a real store', () => {
     expect(engine.images.all()).toEqual([]);
   });
 
+  it.each<[string, (whole: Uint8Array) => Uint8Array]>([
+    [
+      'with a wrong byte near its end',
+      (whole) => whole.map((byte, i) => (i === 2_900_000 ? byte ^ 1 : byte)),
+    ],
+    ['that ends early', (whole) => whole.subarray(0, 2_000_000)],
+    ['that goes on after its end', (whole) => Buffer.concat([whole, Buffer.alloc(9)])],
+  ])('of a layer %s leaves nothing of it, although it was unpacked meanwhile', async (_, spoil) => {
+    const [layer] = await addImage(registry, 'app', [await layerOf('large', randomBytes(3_000_000))]);
+    const whole = registry.blobs.get(layer!.digest)!;
+    registry.intercept(new RegExp(layer!.digest), answer(200, {}, Buffer.from(spoil(whole))), 9);
+    await using engine = await openRealImages(dataRoot);
+    await expect(engine.pull(`${registry.host}/app:latest`)).rejects.toThrow(/content of sha256|should have/);
+    expect(engine.images.all()).toEqual([]);
+    for (const folder of ['s', 'm', 't']) {
+      expect(await readdir(join(dataRoot, 'layers', 'snapshots', folder))).toEqual([]);
+    }
+  });
+
+  it('goes on after a broken connection, and tells one step after the other', async () => {
+    const bytes = randomBytes(3_000_000);
+    const [layer] = await addImage(registry, 'app', [await layerOf('large', bytes)]);
+    const cut = [1_000_000, 700_000].values();
+    registry.intercept(
+      new RegExp(`^GET .*${layer!.digest}`),
+      (_request, _response, serve) => serve({ cutAfterBytes: cut.next().value! }),
+      2,
+    );
+    await using engine = await openRealImages(dataRoot);
+    const messages = await engine.pull(`${registry.host}/app:latest`);
+    expect(downloads(layer!)).toBe(3);
+    const steps = messages.map(({ status }) => status).filter((status, i, all) => status !== all[i - 1]);
+    expect(steps.slice(1, -2)).toEqual([
+      'Pulling fs layer',
+      'Downloading',
+      'Verifying Checksum',
+      'Download complete',
+      'Extracting',
+      'Pull complete',
+    ]);
+    const { chainId } = engine.images.resolve(`${registry.host}/app`);
+    expect(await engine.layers.snapshots.usage(chainId!)).toEqual({ sizeBytes: 3_000_000, inodes: 2 });
+  });
+
   it("refuses in dockerd's words what the registry refuses", async () => {
     const { host } = registry;
     await using engine = await openRealImages(dataRoot);

@@ -125,10 +125,11 @@ describe('pull', () => {
     using engine = makeImages();
     const { id, layers } = await engine.registry.image('app:1', ['one', 'two']);
     const { unpackLayer } = engine.unpacker;
-    engine.unpacker.unpackLayer = (layer, parent, options) =>
-      layer.descriptor.digest === layers[1]!.digest
-        ? Promise.reject(new Error('disk full'))
-        : unpackLayer(layer, parent, options);
+    engine.unpacker.unpackLayer = async (layer, parent, options) => {
+      await options.arrival;
+      if (layer.descriptor.digest === layers[1]!.digest) throw new Error('disk full');
+      return unpackLayer(layer, parent, options);
+    };
     await expect(engine.pull('app:1')).rejects.toThrow('disk full');
     expect(engine.images.all()).toEqual([]);
     expect(() => engine.images.resolve('app:1')).toThrow('No such image: app:1');

@@ -16,7 +16,10 @@ import { ImagesTable, imagesMigrations } from '../../src/state/images-table.ts';
 export async function openRealImages(dataRoot: string) {
   await using resources = new AsyncDisposableStack();
   const db = resources.use(StateDb.open(join(dataRoot, 'state.db'), imagesMigrations));
-  const layers = resources.use(await openLayerStore({ root: join(dataRoot, 'layers'), fs: layerFs }));
+  const program = new URL('../../src/unpack.worker.ts', import.meta.url);
+  const layers = resources.use(
+    await openLayerStore({ root: join(dataRoot, 'layers'), fs: layerFs, workers: { program } }),
+  );
   const registries = resources.use(new Registries(() => Promise.resolve(new RegistryClient())));
   const images = new Images({
     table: new ImagesTable(db),

@@ -23,6 +23,7 @@ import {
 } from '@tare/image-spec/content';
 import { raceAbort } from '../abort.ts';
 import { LayerStoreError } from '../errors.ts';
+import { Arrival, type ArrivingBlob } from './arriving.ts';
 import { ingest, isMissing, type IngestCheck } from './ingest.ts';
 import { ingestResuming, sweepIngests } from './partial.ts';
 
@@ -65,11 +66,22 @@ export interface BlobFiles {
   path(digest: Digest): string;
 }
 
+/** Optional power of a content store: its blobs can be read while they are being written. */
+export interface ArrivingBlobs {
+  /** The blob with this digest while this object is writing it. */
+  arriving(digest: Digest): ArrivingBlob | undefined;
+
+  /** Resolves as soon as the blob is in the store, or the first bytes of it are being written by this object. */
+  begun(descriptor: Descriptor, options?: ContentOptions): Promise<void>;
+}
+
 /** Blobs as files. Made by {@link openFileContent}. */
-export class FileContent implements ContentStore, ResumableSink, ContentCreator, BlobFiles {
+export class FileContent implements ContentStore, ResumableSink, ContentCreator, BlobFiles, ArrivingBlobs {
   readonly #root: string;
-  /** Pushes under way in this process, so that two of one blob write it once. */
-  readonly #pushes = new Map<Digest, Promise<void>>();
+  /** Blobs being written by this object, so that two pushes of one write it once. */
+  readonly #arriving = new Map<Digest, Arrival>();
+  /** Called when a blob begins to arrive, or has. */
+  readonly #awaited = new Map<Digest, Set<() => void>>();
 
   /** Use {@link openFileContent}: it makes the directories and sweeps. */
   constructor(root: string) {
@@ -109,7 +121,7 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
     content: AsyncIterable<Uint8Array>,
     options: ContentOptions = {},
   ): Promise<void> {
-    await this.#once(descriptor, options, (digest) => {
+    await this.#once(descriptor, options, (digest, arrival) => {
       const verifier = new Verifier(descriptor, createHash);
       const check: IngestCheck = {
         update: (chunk) => verifier.update(chunk),
@@ -118,13 +130,13 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
           return this.path(digest);
         },
       };
-      return ingest(this.#ingestDir, check, content, options.signal);
+      return ingest(this.#ingestDir, check, content, options.signal, arrival);
     });
   }
 
   async pushFrom(descriptor: Descriptor, open: OpenContent, options: ContentOptions = {}): Promise<void> {
-    await this.#once(descriptor, options, (digest) =>
-      ingestResuming(this.#ingestDir, this.path(digest), descriptor, open, options.signal),
+    await this.#once(descriptor, options, (digest, arrival) =>
+      ingestResuming(this.#ingestDir, this.path(digest), descriptor, open, options.signal, arrival),
     );
   }
 
@@ -148,6 +160,25 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
     };
     await ingest(this.#ingestDir, check, content, options.signal);
     return { digest: digest!, size };
+  }
+
+  arriving(digest: Digest): ArrivingBlob | undefined {
+    return this.#arriving.get(digest);
+  }
+
+  async begun(descriptor: Descriptor, options: ContentOptions = {}): Promise<void> {
+    const { digest } = descriptor;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const awaited = this.#awaited.get(digest) ?? new Set();
+    this.#awaited.set(digest, awaited.add(resolve));
+    try {
+      if (await this.has(descriptor, options)) return;
+      if ((this.#arriving.get(digest)?.bytes ?? 0) > 0) return;
+      await raceAbort(promise, options.signal);
+    } finally {
+      awaited.delete(resolve);
+      if (awaited.size === 0 && this.#awaited.get(digest) === awaited) this.#awaited.delete(digest);
+    }
   }
 
   async info(digest: Digest, options: ContentOptions = {}): Promise<ContentInfo | undefined> {
@@ -185,25 +216,28 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
   async #once(
     descriptor: Descriptor,
     options: ContentOptions,
-    write: (digest: Digest) => Promise<void>,
+    write: (digest: Digest, arrival: Arrival) => Promise<void>,
   ): Promise<void> {
     const digest = parseDigest(descriptor.digest);
     for (;;) {
       if (await this.has(descriptor, options)) return;
-      const running = this.#pushes.get(digest);
+      const running = this.#arriving.get(digest);
       if (running === undefined) break;
       // the other one may fail by its own fault: wait, look again, then push ours
       await raceAbort(
-        running.catch(() => undefined),
+        running.arrived.catch(() => undefined),
         options.signal,
       );
     }
-    const pushing = write(digest);
-    this.#pushes.set(digest, pushing);
+    const onBegin = (): void => this.#awaited.get(digest)?.forEach((begin) => begin());
+    const arrival = new Arrival(this.path(digest), (self) => write(digest, self), onBegin);
+    this.#arriving.set(digest, arrival);
     try {
-      await pushing;
+      await arrival.arrived;
+      // one without bytes never began
+      onBegin();
     } finally {
-      this.#pushes.delete(digest);
+      this.#arriving.delete(digest);
     }
   }
 }

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { abortable } from '../abort.ts';
 import { systemCode } from '../errors.ts';
 import { thisOwner } from '../owner.ts';
+import type { Arrival } from './arriving.ts';
 
 /** What an ingest asks of its bytes. */
 export interface IngestCheck {
@@ -29,19 +30,21 @@ export function temporaryPath(ingestDir: string, suffix = ''): string {
  * The temporary file is removed on every failure; one that a crash left behind falls to {@link "partial".sweepIngests}.
  *
  * @param ingestDir - directory of temporary files, on the same file system as the target
+ * @param arrival - is told how far it is
  */
 export async function ingest(
   ingestDir: string,
   check: IngestCheck,
   content: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
+  arrival?: Arrival,
 ): Promise<void> {
   signal?.throwIfAborted();
   const temporary = temporaryPath(ingestDir);
   const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o444);
   try {
     try {
-      await writeChecked(file, 0, check, content, signal);
+      await writeChecked(file, 0, check, content, signal, (bytes) => arrival?.grow(temporary, bytes));
       await publish(file, temporary, check.end(), signal);
     } finally {
       await file.close();
@@ -52,13 +55,18 @@ export async function ingest(
   }
 }
 
-/** Writes `content` to `file` from `position` on, showing all of it to `check`. */
+/**
+ * Writes `content` to `file` from `position` on, showing all of it to `check`.
+ *
+ * @param onWritten - called with the length of the file so far
+ */
 export async function writeChecked(
   file: FileHandle,
   position: number,
   check: Pick<IngestCheck, 'update'>,
   content: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
+  onWritten: (bytes: number) => void,
 ): Promise<void> {
   let at = position;
   let gathered: Uint8Array[] = [];
@@ -66,10 +74,11 @@ export async function writeChecked(
   let writing: Promise<void> = Promise.resolve();
   const flush = async (): Promise<void> => {
     await writing;
-    writing = writeAll(file, gathered, at);
+    const end = at + bytes;
+    writing = writeAll(file, gathered, at).then(() => onWritten(end));
     // heard when the next piece, or the end, waits for it
     writing.catch(() => undefined);
-    at += bytes;
+    at = end;
     gathered = [];
     bytes = 0;
   };

@@ -11,6 +11,7 @@ import { ContainerError, digestAlgorithm, digestHex, type Descriptor, type Diges
 import { isVouchedFor, Verifier, type OpenContent } from '@tare/image-spec/content';
 import { systemCode } from '../errors.ts';
 import { isOwnerAlive } from '../owner.ts';
+import type { Arrival } from './arriving.ts';
 import { isMissing, publish, temporaryPath, writeChecked } from './ingest.ts';
 
 /** A beginning that nobody has come back for in this time is removed. A week. */
@@ -24,13 +25,18 @@ const READ_CHUNK = 1024 * 1024;
 const AT_REST = /^partial\.((?:sha256|sha512)-[0-9a-f]+)$/;
 const IN_HAND = /^([^.]+)\.[0-9a-f]+(?:\.((?:sha256|sha512)-[0-9a-f]+))?$/;
 
-/** Writes the blob to `target`, from where an earlier attempt stopped. Of wrong bytes nothing is kept. */
+/**
+ * Writes the blob to `target`, from where an earlier attempt stopped. Of wrong bytes nothing is kept.
+ *
+ * @param arrival - is told how far it is
+ */
 export async function ingestResuming(
   ingestDir: string,
   target: string,
   descriptor: Descriptor,
   openContent: OpenContent,
   signal: AbortSignal | undefined,
+  arrival: Arrival,
 ): Promise<void> {
   signal?.throwIfAborted();
   const temporary = temporaryPath(ingestDir, `.${nameOf(descriptor.digest)}`);
@@ -40,12 +46,14 @@ export async function ingestResuming(
   try {
     const verifier = new Verifier(descriptor, createHash);
     const offset = await checkBeginning(file, verifier, descriptor.size, signal);
+    const onWritten = (bytes: number): void => arrival.grow(temporary, bytes);
+    if (offset > 0) onWritten(offset);
     const missing = offset < descriptor.size || descriptor.size === 0;
     const content = missing ? await openContent(offset) : undefined;
     if (offset === 0 && content !== undefined && isVouchedFor(content, descriptor)) {
-      await writeChecked(file, 0, NO_CHECK, content, signal);
+      await writeChecked(file, 0, NO_CHECK, content, signal, onWritten);
     } else {
-      if (content !== undefined) await writeChecked(file, offset, verifier, content, signal);
+      if (content !== undefined) await writeChecked(file, offset, verifier, content, signal, onWritten);
       verifier.end();
     }
     await file.chmod(0o444);

@@ -3,15 +3,21 @@ import type { Digest } from '@tare/image-spec';
 import type { AppliedLayer, ApplyOptions } from '../apply.ts';
 import type { LayerStoreErrorCode } from '../errors.ts';
 
-/** A layer to unpack: options of `applyLayer` that are data, the archive as a file. */
+/** A layer to unpack: options of `applyLayer` that are data, the archive as an open file. */
 export interface UnpackJob extends Omit<ApplyOptions, 'fs' | 'signal' | 'onProgress' | 'diffId'> {
-  file: string;
+  /** Closed by who gave it, when the job has ended. */
+  fd: number;
+  /** Size of a file that is still growing; undefined for one that is whole. */
+  growsTo: number | undefined;
   directory: string;
   diffId: Digest;
 }
 
-/** To a worker; it has one job at a time. */
-export type Request = { kind: 'unpack'; job: UnpackJob } | { kind: 'abort' };
+/** To a worker; it has one job at a time. `grown`: how many bytes a growing file has now. */
+export type Request =
+  | { kind: 'unpack'; job: UnpackJob }
+  | { kind: 'grown'; bytes: number }
+  | { kind: 'abort' };
 
 /** From a worker. */
 export type Reply =

@@ -2,7 +2,7 @@
  * The thread's side of unpacking in parallel. The calls that it needs cannot be handed to a thread, so whoever composes
  * the packages writes the thread's program, in two lines: import a `LayerFs`, give it to {@link serveUnpacking}.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import { applyLayer } from '../apply.ts';
 import { detectCompression } from '../compression.ts';
@@ -29,23 +29,33 @@ export function serveUnpacking(fs: LayerFs): void {
   }
   const reply = (message: Reply): void => port.postMessage(message);
   let running = new AbortController();
+  let file = new JobFile(undefined);
   port.on('message', (request: Request) => {
     if (request.kind === 'abort') {
       running.abort();
-      return;
+      file.end();
+    } else if (request.kind === 'grown') file.grow(request.bytes);
+    else {
+      running = new AbortController();
+      file = new JobFile(request.job.growsTo);
+      unpack(fs, request.job, file, running.signal, reply).then(
+        (applied) => reply({ kind: 'done', applied }),
+        (error: unknown) => reply({ kind: 'failed', error: toPlain(error) }),
+      );
     }
-    running = new AbortController();
-    unpack(fs, request.job, running.signal, reply).then(
-      (applied) => reply({ kind: 'done', applied }),
-      (error: unknown) => reply({ kind: 'failed', error: toPlain(error) }),
-    );
   });
 }
 
-async function unpack(fs: LayerFs, job: UnpackJob, signal: AbortSignal, reply: (message: Reply) => void) {
-  const { file, directory, ...options } = job;
+async function unpack(
+  fs: LayerFs,
+  job: UnpackJob,
+  file: JobFile,
+  signal: AbortSignal,
+  reply: (message: Reply) => void,
+) {
+  const { fd, growsTo: _, directory, ...options } = job;
   let told = 0;
-  return applyLayer(bytesOf(file), directory, {
+  return applyLayer(bytesOf(fd, file), directory, {
     ...options,
     ownThread: true,
     fs,
@@ -58,23 +68,52 @@ async function unpack(fs: LayerFs, job: UnpackJob, signal: AbortSignal, reply: (
   });
 }
 
+/** How much there is of the file of a job. */
+class JobFile {
+  /** Its end, when that can be told from something else than the file. */
+  readonly sizeBytes: number;
+  #bytes: number;
+  #wake: (() => void) | undefined;
+
+  /** @param growsTo - undefined for one that is whole */
+  constructor(growsTo: number | undefined) {
+    this.sizeBytes = growsTo ?? Infinity;
+    this.#bytes = growsTo === undefined ? Infinity : 0;
+  }
+
+  grow(bytes: number): void {
+    this.#bytes = Math.max(this.#bytes, bytes);
+    this.#wake?.();
+  }
+
+  /** Nobody waits for more. */
+  end(): void {
+    this.grow(Infinity);
+  }
+
+  /** Waits until there are more bytes than `position`. @returns how many there are */
+  async beyond(position: number): Promise<number> {
+    while (this.#bytes <= position) await new Promise<void>((resolve) => (this.#wake = resolve));
+    return this.#bytes;
+  }
+}
+
 /**
  * The bytes of a file, read on this thread: nothing else waits for it. Of a gzip file a piece is valid until the next is
  * asked for; what inflates others may hold on to it.
  */
-async function* bytesOf(file: string): AsyncGenerator<Uint8Array, void, undefined> {
-  const fd = openSync(file, 'r');
-  try {
-    let buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
-    for (let reuse: boolean | undefined; ;) {
-      const length = readSync(fd, buffer);
-      if (length === 0) return;
-      reuse ??= length >= MAGIC_BYTES && detectCompression(buffer) === 'gzip';
-      yield buffer.subarray(0, length);
-      if (!reuse) buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
-    }
-  } finally {
-    closeSync(fd);
+async function* bytesOf(fd: number, file: JobFile): AsyncGenerator<Uint8Array, void, undefined> {
+  let buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
+  let reuse: boolean | undefined;
+  let available = 0;
+  for (let position = 0; position < file.sizeBytes;) {
+    if (available <= position) available = await file.beyond(position);
+    const length = readSync(fd, buffer, 0, Math.min(buffer.length, available - position), position);
+    if (length === 0) return;
+    position += length;
+    reuse ??= length >= MAGIC_BYTES && detectCompression(buffer) === 'gzip';
+    yield buffer.subarray(0, length);
+    if (!reuse) buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
   }
 }
 

@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { AppliedLayer } from '../apply.ts';
+import type { ArrivingBlob } from '../content/arriving.ts';
 import { LayerStoreError } from '../errors.ts';
 import type { PlainError, Reply, Request, UnpackJob } from './protocol.ts';
 
@@ -9,7 +10,10 @@ import type { PlainError, Reply, Request, UnpackJob } from './protocol.ts';
 export interface UnpackWorkerOptions {
   /** A module that calls `serveUnpacking` of `@tare/layer-store/worker`. */
   program: URL;
-  /** Most threads. Default: as many as there are processors, at most 4: more would only wait for the disk. */
+  /**
+   * Most threads. Default: one more than there are processors, because one that unpacks what is just arriving waits now
+   * and then; at most 4: more would only wait for the disk.
+   */
   count?: number;
   /** A thread that had nothing to do for so long ends. Default 5,000: it holds some 10 MB. */
   idleMs?: number;
@@ -20,33 +24,53 @@ interface Thread {
   idle: NodeJS.Timeout | undefined;
 }
 
+/** A job's place on a thread, taken or waited for. */
+interface Place {
+  /** Whether the job may have to wait for bytes. */
+  slow: boolean;
+  start(thread: Thread): void;
+}
+
 /** A pool. Dispose of it when its jobs are done. */
 export class UnpackWorkers implements AsyncDisposable {
   readonly #options: Required<UnpackWorkerOptions>;
   readonly #idle: Thread[] = [];
   readonly #all = new Set<Thread>();
-  readonly #waiting: ((thread: Thread) => void)[] = [];
+  /** In order of arrival. */
+  readonly #waiting: Place[] = [];
+  readonly #running = new Set<Place>();
 
   constructor(options: UnpackWorkerOptions) {
-    this.#options = { count: Math.min(availableParallelism(), 4), idleMs: 5_000, ...options };
+    this.#options = { count: Math.min(availableParallelism() + 1, 4), idleMs: 5_000, ...options };
   }
 
   /**
    * Unpacks one layer on a thread; as `applyLayer`.
    *
+   * @param arriving - the blob, when the job's file is still growing
    * @throws {LayerStoreError} as `applyLayer`; `IO_ERROR` when the thread ends
    */
   async apply(
     job: UnpackJob,
+    arriving: ArrivingBlob | undefined,
     signal: AbortSignal,
     onProgress: (bytesRead: number) => void,
   ): Promise<AppliedLayer> {
-    const thread = await this.#take();
+    const started = Promise.withResolvers<Thread>();
+    const place: Place = { slow: arriving !== undefined, start: started.resolve };
+    const whole = (): void => {
+      place.slow = false;
+      this.#assign();
+    };
+    arriving?.arrived.then(whole, whole);
+    const thread = await this.#wait(place, started, signal);
     try {
       signal.throwIfAborted();
-      return await run(thread.worker, job, signal, onProgress);
+      return await run(thread.worker, job, arriving, signal, onProgress);
     } finally {
+      this.#running.delete(place);
       this.#giveBack(thread);
+      this.#assign();
     }
   }
 
@@ -54,15 +78,41 @@ export class UnpackWorkers implements AsyncDisposable {
     await Promise.all([...this.#all].map((thread) => this.#end(thread)));
   }
 
-  #take(): Promise<Thread> | Thread {
-    const idle = this.#idle.pop();
-    if (idle !== undefined) {
-      clearTimeout(idle.idle);
-      idle.worker.ref();
-      return idle;
+  async #wait(place: Place, started: PromiseWithResolvers<Thread>, signal: AbortSignal): Promise<Thread> {
+    const leave = (): void => {
+      const at = this.#waiting.indexOf(place);
+      if (at >= 0) this.#waiting.splice(at, 1);
+      started.reject(signal.reason);
+    };
+    this.#waiting.push(place);
+    this.#assign();
+    signal.addEventListener('abort', leave);
+    try {
+      return await started.promise;
+    } finally {
+      signal.removeEventListener('abort', leave);
     }
-    if (this.#all.size < this.#options.count) return this.#start();
-    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Gives free threads to those who wait. One thread is always left for blobs that are whole. */
+  #assign(): void {
+    const { count } = this.#options;
+    for (const place of this.#waiting.slice()) {
+      if (this.#running.size >= count) return;
+      const slow = [...this.#running].filter((running) => running.slow).length;
+      if (place.slow && slow >= Math.max(1, count - 1)) continue;
+      this.#waiting.splice(this.#waiting.indexOf(place), 1);
+      this.#running.add(place);
+      place.start(this.#take());
+    }
+  }
+
+  #take(): Thread {
+    const idle = this.#idle.pop();
+    if (idle === undefined) return this.#start();
+    clearTimeout(idle.idle);
+    idle.worker.ref();
+    return idle;
   }
 
   #start(): Thread {
@@ -84,16 +134,7 @@ export class UnpackWorkers implements AsyncDisposable {
   }
 
   #giveBack(thread: Thread): void {
-    if (!this.#all.has(thread)) {
-      const next = this.#waiting.shift();
-      next?.(this.#start());
-      return;
-    }
-    const next = this.#waiting.shift();
-    if (next !== undefined) {
-      next(thread);
-      return;
-    }
+    if (!this.#all.has(thread)) return;
     // what waits for work keeps no process alive
     thread.worker.unref();
     thread.idle = setTimeout(() => void this.#end(thread), this.#options.idleMs).unref();
@@ -116,10 +157,12 @@ export class UnpackWorkers implements AsyncDisposable {
 function run(
   worker: Worker,
   job: UnpackJob,
+  arriving: ArrivingBlob | undefined,
   signal: AbortSignal,
   onProgress: (bytesRead: number) => void,
 ): Promise<AppliedLayer> {
   const { promise, resolve, reject } = Promise.withResolvers<AppliedLayer>();
+  const ended = new AbortController();
   const send = (request: Request): void => worker.postMessage(request, []);
   // it answers when it has stopped: until then it may still write
   const onAbort = (): void => send({ kind: 'abort' });
@@ -132,13 +175,18 @@ function run(
   const onError = (error: unknown): void => void (crash = error);
   const onExit = (): void =>
     reject(new LayerStoreError('IO_ERROR', 'the thread that unpacked a layer has ended', { cause: crash }));
-  signal.addEventListener('abort', onAbort);
+  signal.addEventListener('abort', onAbort, { signal: ended.signal });
   worker.on('message', onMessage);
   worker.on('error', onError);
   worker.on('exit', onExit);
   send({ kind: 'unpack', job });
+  if (arriving !== undefined) {
+    const onBytes = (bytes: number): void => send({ kind: 'grown', bytes });
+    onBytes(arriving.bytes);
+    arriving.onBytes(onBytes, ended.signal);
+  }
   return promise.finally(() => {
-    signal.removeEventListener('abort', onAbort);
+    ended.abort();
     worker.off('message', onMessage);
     worker.off('error', onError);
     worker.off('exit', onExit);

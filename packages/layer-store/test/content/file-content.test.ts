@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { closeSync, readFileSync, readSync } from 'node:fs';
 import { chmod, mkdtemp, readdir, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -292,5 +293,68 @@ describeGroup('a transfer that broke off', () => {
     const one = opener(large);
     await Promise.all(Array.from({ length: 10 }, () => store.pushFrom(describe(large), one.open)));
     expect(one.offsets).toEqual([0]);
+  });
+});
+
+describeGroup('a blob on its way', () => {
+  const large = randomBytes(3_000_000);
+
+  test('can be read as far as it is, and says when it has arrived', async () => {
+    const store = await openFileContent(root);
+    const more = Promise.withResolvers<void>();
+    const { digest } = describe(large);
+    expect(store.arriving(digest)).toBeUndefined();
+    const begun = store.begun(describe(large));
+    const pushing = store.push(
+      describe(large),
+      (async function* () {
+        yield large.subarray(0, 1_000_000);
+        await more.promise;
+        yield large.subarray(1_000_000);
+      })(),
+    );
+    await begun;
+    const blob = store.arriving(digest)!;
+    expect(blob.bytes).toBe(1_000_000);
+    expect(await store.has(describe(large))).toBe(false);
+    const fd = blob.open();
+    try {
+      const ended = new AbortController();
+      const told: number[] = [];
+      blob.onBytes((bytes) => told.push(bytes), ended.signal);
+      const read = Buffer.alloc(1_000_000);
+      expect(readSync(fd, read, 0, read.length, 0)).toBe(1_000_000);
+      expect(read.equals(large.subarray(0, 1_000_000))).toBe(true);
+      more.resolve();
+      await blob.arrived;
+      ended.abort();
+      expect(told).toEqual([3_000_000]);
+      expect(readFileSync(fd).equals(large)).toBe(true);
+    } finally {
+      closeSync(fd);
+    }
+    await pushing;
+    expect(store.arriving(digest)).toBeUndefined();
+    await store.begun(describe(large));
+  });
+
+  test('says when it will not arrive', async () => {
+    const store = await openFileContent(root);
+    const pushing = store.push(describe(large), chunks(large.subarray(1)));
+    const refusal = expect(pushing).rejects.toMatchObject({ code: 'SIZE_MISMATCH' });
+    await store.begun(describe(large));
+    const blob = store.arriving(describe(large).digest)!;
+    await expect(blob.arrived).rejects.toMatchObject({ code: 'SIZE_MISMATCH' });
+    await refusal;
+    expect(() => blob.open()).toThrow('ENOENT');
+  });
+
+  test('is waited for until the caller has enough; an empty one begins with its end', async () => {
+    const store = await openFileContent(root);
+    const waiting = store.begun(describe(large), { signal: AbortSignal.abort(new Error('enough')) });
+    await expect(waiting).rejects.toThrow('enough');
+    const empty = store.begun(describe(Buffer.alloc(0)));
+    await store.push(describe(Buffer.alloc(0)), chunks());
+    await empty;
   });
 });
