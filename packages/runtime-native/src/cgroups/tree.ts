@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { RuntimeError } from '../errors.ts';
 import { failure, isMissing, read, readOptional, write } from './files.ts';
 import type { CgroupLayout } from './layout.ts';
-import { inheritCpuset } from './v1.ts';
+import { handDownCpuset, inheritCpuset } from './v1.ts';
 
 /** A cgroup in one hierarchy. */
 export interface Folder {
@@ -49,11 +49,13 @@ export function makeFolder(hierarchy: Folder, path: string, enable: Enable): boo
         throw failure('make', folder, error);
       }
       const parentPath = path.slice(0, path.lastIndexOf('/'));
-      if (parentPath !== '') makeFolder({ ...hierarchy, folder: parent }, parentPath, enable);
+      if (parentPath !== '' && makeFolder({ ...hierarchy, folder: parent }, parentPath, enable)) {
+        if (isCpusetV1(hierarchy)) handDownCpuset(parent);
+      }
     }
   }
   try {
-    if (hierarchy.controllers.includes('cpuset') && hierarchy.version === 1) inheritCpuset(folder, parent);
+    if (isCpusetV1(hierarchy)) inheritCpuset(folder, parent);
     // with no version 1 beside it; what little the unified hierarchy of a hybrid layout has is enabled where it is used
     if (enable !== 'none') enableControllers(hierarchy, folder, hierarchy.controllers, enable);
   } catch (error) {
@@ -61,6 +63,10 @@ export function makeFolder(hierarchy: Folder, path: string, enable: Enable): boo
     throw error;
   }
   return true;
+}
+
+function isCpusetV1({ version, controllers }: Folder): boolean {
+  return version === 1 && controllers.includes('cpuset');
 }
 
 /** A version 2 cgroup has the controllers that its parent hands down; each level must. */

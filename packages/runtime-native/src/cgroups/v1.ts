@@ -26,8 +26,14 @@ export const applyV1: Readonly<Record<string, Apply>> = {
   },
 };
 
+/** Lets the kernel give those below their processors and memory nodes: each write of them looks at every cpuset. */
+export function handDownCpuset(folder: string): void {
+  write(`${folder}/cgroup.clone_children`, '1');
+}
+
 /**
- * A new cpuset has no processors and no memory nodes, and takes no process until it has. Copies them from the parent.
+ * A new cpuset has no processors and no memory nodes, and takes no process until it has. Copies them from the parent,
+ * unless the kernel has done so.
  */
 export function inheritCpuset(folder: string, parent: string): void {
   for (const file of ['cpuset.cpus', 'cpuset.mems']) {
