@@ -134,6 +134,20 @@ export const COMPONENTS = {
     path: 'usr/bin/umoci',
     costs: 'the exchange of image layouts with umoci',
   },
+  zsh: {
+    name: 'zsh',
+    package: 'zsh',
+    path: 'bin/zsh',
+    needs: ['zsh-common'],
+    costs: 'completion in zsh',
+  },
+  fish: {
+    name: 'fish',
+    package: 'fish',
+    path: 'usr/bin/fish',
+    needs: ['fish-common', 'libpcre2-32-0'],
+    costs: 'completion in fish',
+  },
   imageSpec: {
     name: 'config_test.go',
     package: 'golang-github-opencontainers-image-spec-dev',
