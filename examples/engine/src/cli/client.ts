@@ -1,5 +1,5 @@
 /** The Docker Engine API over HTTP: JSON requests, streams, and connections taken over by a process's stdio. */
-import type { ClientRequest, IncomingMessage, RequestOptions } from 'node:http';
+import type { ClientRequest, IncomingHttpHeaders, IncomingMessage, RequestOptions } from 'node:http';
 import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
@@ -62,10 +62,19 @@ export class DaemonClient {
     return this.#version;
   }
 
-  async #negotiate(): Promise<string> {
+  /** Whether the daemon offers what is still being tried out. */
+  async experimental(): Promise<boolean> {
+    return (await this.#ping())['docker-experimental'] === 'true';
+  }
+
+  async #ping(): Promise<IncomingHttpHeaders> {
     const response = await this.#send('HEAD', '/_ping', {});
     response.resume();
-    const offered = response.headers['api-version'];
+    return response.headers;
+  }
+
+  async #negotiate(): Promise<string> {
+    const offered = (await this.#ping())['api-version'];
     // A daemon that names no version is older than version negotiation itself.
     if (typeof offered !== 'string') return '1.24';
     return compareVersions(offered, clientApiVersion) < 0 ? offered : clientApiVersion;

@@ -19,6 +19,8 @@ type Row = readonly [name: string, id: string, disk: string, content: string, ex
 
 const header: Row = ['IMAGE', 'ID', 'DISK USAGE', 'CONTENT SIZE', 'USED'];
 
+const size = (bytes: number): string => decimalSize(bytes, 3);
+
 /** The listing, at most `columns` wide unless the figures alone are wider. */
 export function imageTree(
   images: readonly (ImageSummary & { Manifests?: ManifestSummary[] | null })[],
@@ -29,23 +31,23 @@ export function imageTree(
     const names = (image.RepoTags ?? []).filter((name) => name !== '<none>:<none>');
     const manifests = (image.Manifests ?? []).filter(({ Kind }) => Kind === 'image');
     const content = manifests.reduce((sum, { Size }) => sum + Size.Content, 0);
-    for (const name of names.length > 0 ? names : ['<untagged>']) {
-      rows.push([
-        name,
-        shortId(image.Id),
-        decimalSize(image.Size),
-        decimalSize(content),
-        image.Containers > 0 ? '✔' : '',
-      ]);
-    }
+    // several names of one image stand above each other, the figures beside the last
+    rows.push(...names.slice(0, -1).map((name): Row => [name, '', '', '', '']));
+    rows.push([
+      names.at(-1) ?? '<untagged>',
+      shortId(image.Id),
+      size(image.Size),
+      size(content),
+      image.Containers > 0 ? '✔' : '',
+    ]);
     for (const [index, { ID, Size, Available, ImageData }] of manifests.entries()) {
       const { os, architecture, variant } = ImageData?.Platform ?? { os: 'unknown', architecture: 'unknown' };
       const branch = index === manifests.length - 1 ? '└─' : '├─';
       rows.push([
         `${branch} ${[os, architecture, variant].filter(Boolean).join('/')}`,
         shortId(ID),
-        decimalSize(Size.Total),
-        decimalSize(Size.Content),
+        size(Size.Total),
+        size(Size.Content),
         Available ? ((ImageData?.Containers ?? []).length > 0 ? '✔' : '') : 'not here',
       ]);
     }

@@ -36,6 +36,7 @@ function neutral(text: string): string {
     .replace(/\b[Dd]ocker: /g, 'tare: ')
     .replace(/(?<=Usage: {2}|['"])docker\b/g, 'tare')
     .replace(/unknown command: docker/g, 'unknown command: tare')
+    .replace(/^docker(?= .* is only supported )/gm, 'tare')
     .replaceAll(process.cwd(), '/cwd')
     .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000 UTC/g, '<moment>');
 }

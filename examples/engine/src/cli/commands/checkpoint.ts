@@ -1,9 +1,19 @@
 /** `checkpoint create`, `ls`, `rm`. */
+import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
+import { CliError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 import { printListing, type Listing } from '../output.ts';
 
 const checkpointDir = string('Use a custom checkpoint storage directory');
+
+/** @throws {CliError} when the daemon has no checkpoints, as one that offers nothing experimental */
+async function requireExperimental(cli: Cli, command: string): Promise<void> {
+  if (await cli.client.experimental()) return;
+  throw new CliError(
+    `tare checkpoint ${command} is only supported on a Docker daemon with experimental features enabled`,
+  );
+}
 
 /** `checkpoint create`. */
 export const create = defineCommand({
@@ -12,6 +22,7 @@ export const create = defineCommand({
   args: { min: 2 },
   flags: { checkpointDir, leaveRunning: toggle('Leave the container running after checkpoint') },
   async run({ cli, flags, args: [container, name] }) {
+    await requireExperimental(cli, 'create');
     await cli.client.text('POST', `/containers/${container}/checkpoints`, {
       json: { CheckpointID: name, CheckpointDir: flags.checkpointDir, Exit: !flags.leaveRunning },
     });
@@ -32,6 +43,7 @@ export const ls = defineCommand({
   args: { min: 1 },
   flags: { checkpointDir },
   async run({ cli, flags, args: [container] }) {
+    await requireExperimental(cli, 'ls');
     const rows = await cli.client.json<{ Name: string }[] | null>(
       'GET',
       `/containers/${container}/checkpoints`,
@@ -50,6 +62,7 @@ export const rm = defineCommand({
   args: { min: 2 },
   flags: { checkpointDir },
   async run({ cli, flags, args: [container, name] }) {
+    await requireExperimental(cli, 'rm');
     await cli.client.text('DELETE', `/containers/${container}/checkpoints/${name}`, {
       query: { dir: flags.checkpointDir },
     });

@@ -111,7 +111,8 @@ async function showTree(
   const images = await cli.client.json<ImageSummary[]>('GET', '/images/json', {
     query: { all: flags.all, filters: encodeFilters(filters), manifests: true },
   });
-  cli.print(imageTree(images, cli.columns));
+  const shown = flags.all ? images : images.filter(({ RepoTags }) => RepoTags?.length);
+  cli.print(imageTree(shown, cli.columns));
 }
 
 /** `images`. */
