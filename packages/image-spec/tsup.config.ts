@@ -4,6 +4,8 @@ export default defineConfig({
   entry: {
     index: 'src/index.ts',
     content: 'src/content/index.ts',
+    digest: 'src/digest.ts',
+    errors: 'src/errors.ts',
     testing: 'src/testing/index.ts',
   },
   format: ['esm', 'cjs'],

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
-import { digestAlgorithm, parseDigest, type Digest } from '@tare/image-spec';
+import { digestAlgorithm, parseDigest, type Digest } from '@tare/image-spec/digest';
 import { abortable } from './abort.ts';
 import { LayerApplier } from './apply/layer-applier.ts';
 import type { ApplyPolicy, ApplyReport } from './apply/policy.ts';
@@ -81,6 +81,7 @@ export async function applyLayer(
     }
   }
   const { ownThread = false } = options;
+  const sliceBytes = ownThread ? Infinity : SLICE_BYTES;
   const sliceMs = ownThread ? OWN_THREAD_SLICE_MS : SLICE_MS;
   let sliceStart = performance.now();
   try {
@@ -93,8 +94,8 @@ export async function applyLayer(
           `${bytesRead} bytes became more than ${archiveBytes}: that looks like a decompression bomb`,
         );
       }
-      for (let at = 0; at < chunk.byteLength; at += SLICE_BYTES) {
-        reader.write(chunk.subarray(at, at + SLICE_BYTES));
+      for (let at = 0; at < chunk.byteLength; at += sliceBytes) {
+        reader.write(chunk.subarray(at, at + sliceBytes));
         if (performance.now() - sliceStart < sliceMs) continue;
         await setImmediate();
         signal?.throwIfAborted();

@@ -1,5 +1,5 @@
 /** The errors of this package. */
-import { ContainerError } from '@tare/image-spec';
+import { ContainerError } from '@tare/image-spec/errors';
 
 /**
  * Codes that this package throws.

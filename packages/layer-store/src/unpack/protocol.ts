@@ -1,5 +1,5 @@
 /** What the threads that unpack layers and the one that asks them tell each other. */
-import type { Digest } from '@tare/image-spec';
+import type { Digest } from '@tare/image-spec/digest';
 import type { AppliedLayer, ApplyOptions } from '../apply.ts';
 import type { LayerStoreErrorCode } from '../errors.ts';
 
