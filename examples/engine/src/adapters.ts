@@ -10,7 +10,15 @@ import {
   readSync,
 } from 'node:fs';
 import { posix } from 'node:path';
-import { encodeTarHeader, extractTar, packTree, TAR_END, tarEntry, tarPadding } from '@tare/layer-store';
+import {
+  encodeTarHeader,
+  extractTar,
+  packTree,
+  TAR_END,
+  tarEntry,
+  tarPadding,
+  type IdMap,
+} from '@tare/layer-store';
 import { bringUpLoopback } from '@tare/netdriver';
 import {
   AT_FDCWD,
@@ -20,19 +28,21 @@ import {
   defaultSeccompProfile,
   mount,
   openMount,
+  mappedLayerFs,
   mountTable,
   parseSeccompProfile,
   removeNetworkNamespace,
   removeUserNamespace,
   RESOLVE,
   sendMessage,
+  tryLock,
   unmount,
   type LayerSyscalls,
 } from '@tare/runtime-native';
 import type { RootSyscalls } from './containers/root-files.ts';
 import type { TreePart, Trees } from './containers/trees.ts';
 import { withoutForeign } from './foreign-compression.ts';
-import type { UserNamespaces } from './containers/user-namespaces.ts';
+import type { IdMapping, IdMaps, UserNamespaces } from './containers/user-namespaces.ts';
 import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
 import type { SendDatagram } from './system/service-manager.ts';
 import type { OpenUnixDatagrams } from './logs/sinks.ts';
@@ -99,6 +109,7 @@ export function nativeRootSyscalls(fs: LayerSyscalls): RootSyscalls {
         closeSync(directory);
       }
     },
+    tryLock,
     isOpaque: (directory) =>
       OPAQUE_ATTRIBUTES.some((name) => {
         const value = fs.getxattrat(AT_FDCWD, directory, name);
@@ -205,17 +216,19 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       const directory = openIn(root, place, constants.O_RDONLY | constants.O_DIRECTORY);
       try {
         const names = isDirectory ? {} : { name: bytes(posix.basename(path)) };
-        yield* packTree(directory, { ...options, ...names, fs, as: bytes(as) });
+        const { ids, ...rest } = options;
+        yield* packTree(directory, { ...rest, ...names, fs, as: bytes(as), idMap: ids && readableIds(ids) });
       } finally {
         closeSync(directory);
       }
     },
-    async extract(archive, root, path, { owner, sameKind, signal }) {
+    async extract(archive, root, path, { owner, ids, sameKind, signal }) {
       // the path of a root may itself be a link, of /proc
       await extractTar(withoutForeign(archive), `${root}/.`, {
-        fs,
+        fs: ids ? mappedLayerFs(ids) : fs,
         base: bytes(path),
         owner,
+        idMap: ids && idMapOf(ids),
         replace: sameKind ? 'same-kind' : 'any',
         signal,
       });
@@ -238,6 +251,19 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       return { path: `/proc/self/fd/${root}`, [Symbol.dispose]: () => closeSync(root) };
     },
   };
+}
+
+function idMapOf({ uidMappings, gidMappings }: IdMaps): IdMap {
+  return { uids: uidMappings, gids: gidMappings };
+}
+
+/** Ids of the host that a container does not know, of folders that are shared with it, stay what they are. */
+function readableIds(ids: IdMaps): IdMap {
+  const open = (mappings: readonly IdMapping[]): IdMapping[] => [
+    ...mappings,
+    { containerID: 0, hostID: 0, size: 2 ** 32 },
+  ];
+  return { uids: open(ids.uidMappings), gids: open(ids.gidMappings) };
 }
 
 function text(name: string): string {

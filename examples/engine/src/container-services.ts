@@ -9,6 +9,7 @@ import { execRoutes } from './http/routes/exec.ts';
 import { networkRoutes } from './http/routes/networks.ts';
 import { volumeRoutes } from './http/routes/volumes.ts';
 import type { Route } from './http/route.ts';
+import { LogCompressor } from './logs/compressor.ts';
 import { LogForwarders } from './logs/forwarders.ts';
 import type { NetworkDrivers } from './networks/drivers.ts';
 import { Networks } from './networks/networks.ts';
@@ -35,6 +36,7 @@ export interface ContainerServiceParts extends Omit<
   | 'hostFacts'
   | 'supportedLimits'
   | 'logForwarders'
+  | 'logCompressor'
   | 'openFilesMax'
 > {
   db: StateDb;
@@ -96,6 +98,7 @@ export function containerServices(parts: ContainerServiceParts): ContainerServic
       mounts: join(execRoot, 'mounts'),
     },
     logForwarders: new LogForwarders(seams.log),
+    logCompressor: new LogCompressor(seams.syscalls.tryLock, seams.log),
     hostFacts: hostFacts(),
     supportedLimits: readCgroupFacts(),
     openFilesMax: openFilesMax(),

@@ -7,6 +7,7 @@ const NO_JOB = [
   /^POST \/containers\/:id\/(attach|wait|resize)$/,
   /^POST \/exec\/:id\/resize$/,
   /^DELETE \/jobs\/:id$/,
+  /^POST \/build\/cancel$/,
   // BuildKit's connections: each build on them is a job
   /^POST \/(session|grpc)$/,
   // always refused

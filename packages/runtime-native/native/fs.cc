@@ -1,7 +1,9 @@
 // File-system calls that node:fs lacks: everything relative to a directory descriptor, and extended attributes.
 // All synchronous: they run in worker threads, and each takes microseconds.
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/openat2.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -186,6 +188,34 @@ Value Listxattrat(const CallbackInfo& info) {
 
 void Syncfs(const CallbackInfo& info) { Check(info, syncfs(Fd(info, 0, "fd")), "syncfs", ""); }
 
+// flock(2), exclusive and without waiting. The lock goes with the descriptor.
+Value TryLock(const CallbackInfo& info) {
+  if (flock(Fd(info, 0, "fd"), LOCK_EX | LOCK_NB) == 0) return Napi::Boolean::New(info.Env(), true);
+  if (errno != EWOULDBLOCK) throw ErrnoError(info.Env(), errno, "flock");
+  return Napi::Boolean::New(info.Env(), false);
+}
+
+// Of this thread alone, unlike what the C library calls so. Leaving user 0 takes powers over files away, of which there
+// are as many as before afterwards. Answers whether the thread has these ids now.
+bool SetThreadFsIds(uint32_t uid, uint32_t gid) {
+  (void)syscall(SYS_setfsgid, gid);
+  (void)syscall(SYS_setfsuid, uid);
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct data[2] = {};
+  if (syscall(SYS_capget, &header, data) == 0) {
+    for (auto& half : data) half.effective = half.permitted;
+    (void)syscall(SYS_capset, &header, data);
+  }
+  // the calls answer what was before, and -1 changes nothing
+  return static_cast<uint32_t>(syscall(SYS_setfsgid, -1)) == gid && static_cast<uint32_t>(syscall(SYS_setfsuid, -1)) == uid;
+}
+
+void SetFsIds(const CallbackInfo& info) {
+  if (SetThreadFsIds(Uint(info, 0, "uid"), Uint(info, 1, "gid"))) return;
+  (void)SetThreadFsIds(geteuid(), getegid());
+  throw ErrnoError(info.Env(), EPERM, "setfsuid");
+}
+
 }  // namespace
 
 void InitFs(Napi::Env env, Napi::Object exports) {
@@ -203,6 +233,8 @@ void InitFs(Napi::Env env, Napi::Object exports) {
   exports.Set("getxattrat", Napi::Function::New<Getxattrat>(env));
   exports.Set("listxattrat", Napi::Function::New<Listxattrat>(env));
   exports.Set("syncfs", Napi::Function::New<Syncfs>(env));
+  exports.Set("tryLock", Napi::Function::New<TryLock>(env));
+  exports.Set("setFsIds", Napi::Function::New<SetFsIds>(env));
 }
 
 }  // namespace tare

@@ -70,7 +70,8 @@ export { compileSeccomp, defaultSeccompProfile, parseSeccompProfile, seccompFlag
 export type { CompileSeccompOptions, DefaultSeccompOptions, ResolveSeccompOptions } from './seccomp.ts';
 export { answerNotification, notificationIsValid, receiveNotification } from './seccomp/notifications.ts';
 export type { SeccompAnswer, SeccompNotification } from './seccomp/notifications.ts';
-export { AT_FDCWD, RESOLVE, layerFs, renameat2 } from './syscalls.ts';
+export { mappedLayerFs } from './mapped-fs.ts';
+export { AT_FDCWD, RESOLVE, layerFs, renameat2, tryLock } from './syscalls.ts';
 export type { LayerSyscalls, SystemError } from './syscalls.ts';
 export { getWindowSize, openPseudoTerminal, setWindowSize } from './terminal.ts';
 export type { PseudoTerminal, WindowSize } from './terminal.ts';

@@ -10,10 +10,10 @@ import { FRAME, PHASE } from './helper/message.ts';
 import { runHooks, runPoststop } from './hooks.ts';
 import { removeRdtGroups } from './intel-rdt.ts';
 import { placementOf } from './launch-plan.ts';
-import { launchExec } from './native-exec.ts';
+import { findExecs, launchExec } from './native-exec.ts';
 import { LOST_EXIT_CODE, MonitoredProcess } from './native-process.ts';
 import type { HookSubject } from './plan/hooks.ts';
-import { parseResources } from './plan/validate.ts';
+import { checkId, parseResources } from './plan/validate.ts';
 import type {
   Attachment,
   CallOptions,
@@ -245,6 +245,7 @@ export class NativeContainer implements Container {
 
   async exec(options: ExecOptions): Promise<ExecProcess> {
     options.signal?.throwIfAborted();
+    if (options.id !== undefined) checkId(options.id);
     this.#expect(PHASE.RUNNING, 'execute a process in');
     // it would be frozen too, before it could say anything
     if (this.#cgroup.frozen()) {
@@ -274,6 +275,11 @@ export class NativeContainer implements Container {
       // an init system in there has divided the cgroup, and nobody may live in it but in its parts
       return launchExec({ ...exec, cgroups: { ...cgroups, birth: leaf } }, options);
     }
+  }
+
+  async execs(options: CallOptions = {}): Promise<ExecProcess[]> {
+    options.signal?.throwIfAborted();
+    return findExecs(this.id, this.#process.directory);
   }
 
   async delete(options: { force?: boolean; signal?: AbortSignal } = {}): Promise<void> {

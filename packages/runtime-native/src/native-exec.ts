@@ -1,8 +1,12 @@
-/** A further process in a container: launched beside it, with a monitor and a directory of its own. */
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+/**
+ * A further process in a container: launched beside it, with a monitor and a directory of its own, `<container>/exec/<id>`,
+ * or `<container>/exec/.<random>` for one that nobody looks for again.
+ */
+import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { caller } from './caller.ts';
+import { RuntimeError } from './errors.ts';
 import { PHASE } from './helper/message.ts';
 import { joinRdtGroups } from './intel-rdt.ts';
 import type { RdtGroups } from './intel-rdt.ts';
@@ -16,14 +20,19 @@ import type { Attachment, CallOptions, ExecOptions, ExecProcess, ExitStatus } fr
 import { seccompFilter } from './seccomp-filter.ts';
 import { securityModules } from './security-modules.ts';
 import type { Spec } from './spec/config.ts';
+import { hasPid, isAlive, ownProcess, readExecRecord, writeExecRecord } from './state.ts';
 import type { ProcessId } from './state.ts';
 
 /** See {@link ExecProcess}. */
 class NativeExec implements ExecProcess {
+  readonly id: string | undefined;
+  readonly annotations: Readonly<Record<string, string>>;
   readonly #process: MonitoredProcess;
 
-  constructor(process: MonitoredProcess) {
+  constructor(process: MonitoredProcess, { id, annotations = {} }: Pick<ExecOptions, 'id' | 'annotations'>) {
     this.#process = process;
+    this.id = id;
+    this.annotations = annotations;
   }
 
   get pid(): number {
@@ -46,10 +55,17 @@ class NativeExec implements ExecProcess {
     return this.#process.attach(options);
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  async delete(): Promise<void> {
+    const { exit, directory, what } = this.#process;
+    if (!exit) throw new RuntimeError('STILL_RUNNING', `${what} runs: kill it first, and wait for its end`);
     this.#process.release();
-    // its records are for this object only
-    if (this.#process.exit) rmSync(this.#process.directory, { recursive: true, force: true });
+    rmSync(directory, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // what nobody can look for is of no use any more
+    if (this.id === undefined && this.#process.exit) await this.delete();
+    else this.#process.release();
   }
 }
 
@@ -89,13 +105,47 @@ export async function launchExec(target: ExecTarget, options: ExecOptions): Prom
     ),
   );
 
-  const parent = join(target.directory, 'exec');
+  const directory = makeDirectory(join(target.directory, 'exec'), options.id);
+  const terminal = options.stdio?.terminal ?? false;
+  let fd = -1;
+  try {
+    if (options.id !== undefined) {
+      const { annotations = {} } = options;
+      writeExecRecord(directory, { version: 1, terminal, annotations, maker: ownProcess() });
+    }
+    fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+    const process = processAt(directory, id, terminal);
+    await process.launch(plan, fd, PHASE.RUNNING, options);
+    if (rdt) joinRdtGroups(rdt, process.pid);
+    return new NativeExec(process, options);
+  } catch (error) {
+    rmSync(directory, { recursive: true, force: true });
+    throw error;
+  } finally {
+    if (fd >= 0) closeSync(fd);
+  }
+}
+
+/** Claims the directory of a new process. @throws {RuntimeError} `ALREADY_EXISTS` */
+function makeDirectory(parent: string, id: string | undefined): string {
   mkdirSync(parent, { recursive: true, mode: 0o700 });
-  const directory = mkdtempSync(`${parent}/`);
-  const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-  const process = new MonitoredProcess(directory, {
-    what: `a process in container ${id}`,
-    terminal: options.stdio?.terminal ?? false,
+  if (id === undefined) return mkdtempSync(`${parent}/.`);
+  const directory = join(parent, id);
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+    return directory;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    throw new RuntimeError('ALREADY_EXISTS', `a process with the id ${id} exists already in its container`, {
+      cause: error,
+    });
+  }
+}
+
+function processAt(directory: string, container: string, terminal: boolean): MonitoredProcess {
+  return new MonitoredProcess(directory, {
+    what: `a process in container ${container}`,
+    terminal,
     onLost: async () => ({
       exitCode: LOST_EXIT_CODE,
       signal: undefined,
@@ -103,14 +153,36 @@ export async function launchExec(target: ExecTarget, options: ExecOptions): Prom
       exitedAt: new Date(),
     }),
   });
+}
+
+/**
+ * The processes with an id, whoever has made them. What a dead maker left half made is removed.
+ *
+ * @param directory state directory of the container
+ */
+export async function findExecs(container: string, directory: string): Promise<ExecProcess[]> {
+  const found: NativeExec[] = [];
+  const parent = join(directory, 'exec');
+  for (const id of namesIn(parent)) {
+    const place = join(parent, id);
+    const record = readExecRecord(place);
+    if (!record) continue;
+    if (!hasPid(place)) {
+      if (!isAlive(record.maker)) rmSync(place, { recursive: true, force: true });
+      continue;
+    }
+    const process = processAt(place, container, record.terminal);
+    await process.reconnect();
+    found.push(new NativeExec(process, { id, annotations: record.annotations }));
+  }
+  return found;
+}
+
+function namesIn(directory: string): string[] {
   try {
-    await process.launch(plan, fd, PHASE.RUNNING, options);
-    if (rdt) joinRdtGroups(rdt, process.pid);
-    return new NativeExec(process);
+    return readdirSync(directory).filter((name) => !name.startsWith('.'));
   } catch (error) {
-    rmSync(directory, { recursive: true, force: true });
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
-  } finally {
-    closeSync(fd);
   }
 }

@@ -57,7 +57,11 @@ export interface LogFile {
   path: string;
   /** `json-file`: one `{"log","stream","time"}` object a line. */
   format: 'json-file';
-  /** Bytes after which the file is rotated to `<path>.1`, `.2`, …; unlimited by default. */
+  /**
+   * Bytes after which the file is rotated to `<path>.1`, `.2`, …; unlimited by default. Somebody may compress those to
+   * `<path>.1.gz`, …, and changes names only while it holds a lock (flock(2)) on `path`: names are changed by nobody else
+   * then.
+   */
   maxSizeBytes?: number;
   /** Files kept including the current one; default 1. */
   maxFiles?: number;
@@ -143,6 +147,13 @@ export interface ExecOptions {
    */
   detached?: boolean;
   stdio?: StdioOptions;
+  /**
+   * By which {@link Container.execs} finds the process again, also when its maker is gone; new in its container, of the
+   * form of a container's id. Without one it runs on all the same, and nobody finds it.
+   */
+  id?: string;
+  /** What its maker wants to know of it then. Kept only with an `id`. */
+  annotations?: Record<string, string>;
   signal?: AbortSignal;
 }
 
@@ -170,8 +181,18 @@ export interface Process {
   attach(options?: { stdin?: boolean; signal?: AbortSignal }): Promise<Attachment>;
 }
 
-/** An exec'd process. It is running when `exec` resolves. */
-export interface ExecProcess extends Process, AsyncDisposable {}
+/**
+ * An exec'd process. It is running when `exec` resolves. Disposing of the object releases the caller's handles; what is
+ * recorded of a process that has an id stays until it is deleted, or its container.
+ */
+export interface ExecProcess extends Process, AsyncDisposable {
+  /** `id` of {@link ExecOptions}. */
+  readonly id: string | undefined;
+  /** `annotations` of {@link ExecOptions}. */
+  readonly annotations: Readonly<Record<string, string>>;
+  /** Forgets a process that has ended. @throws {RuntimeError} `STILL_RUNNING` */
+  delete(): Promise<void>;
+}
 
 /** A container. Disposing of the object releases the caller's handles only; the container goes on. */
 export interface Container extends Process, AsyncDisposable {
@@ -203,7 +224,13 @@ export interface Container extends Process, AsyncDisposable {
    * that has stopped. Without a memory controller there is no `oom` before the exit.
    */
   events(options?: CallOptions): AsyncIterable<ContainerEvent>;
+  /** @throws {RuntimeError} `EXEC_FAILED` as {@link start}; `ALREADY_EXISTS` for an `id` that is taken */
   exec(options: ExecOptions): Promise<ExecProcess>;
+  /**
+   * The processes that were executed with an `id` and not deleted since, by whomever, in no order: those that run, and
+   * those that have ended.
+   */
+  execs(options?: CallOptions): Promise<ExecProcess[]>;
   /**
    * Removes what the runtime keeps of a stopped container: cgroups, state directory, monitor.
    *

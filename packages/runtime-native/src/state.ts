@@ -7,7 +7,7 @@
  *   <id>/pid           written by the monitor once the container is set up in full
  *   <id>/exit          written by the monitor when the process has ended
  *   <id>/ctl.sock      the monitor listens here
- *   <id>/exec/<n>/     the same for exec'd processes
+ *   <id>/exec/<id>/    the same for exec'd processes; `.<random>` for those without an id, which have no config.json
  *   .new-…, .old-…     being made, being removed
  *
  * A directory gets its id by rename(2) with config.json in it and loses it the same way, so an id is either there or
@@ -45,6 +45,14 @@ export interface ContainerRecord {
   bundle?: string | undefined;
   /** Working directory of the maker, which stands in for a bundle. */
   cwd: string;
+  maker: ProcessId;
+}
+
+/** `config.json` of an exec'd process. */
+export interface ExecRecord {
+  version: 1;
+  terminal: boolean;
+  annotations: Record<string, string>;
   maker: ProcessId;
 }
 
@@ -191,6 +199,21 @@ export class StateDirectory {
   pid(id: string): PidRecord | undefined {
     return readJson(join(this.directory(id), 'pid')) as PidRecord | undefined;
   }
+}
+
+export function readExecRecord(directory: string): ExecRecord | undefined {
+  return readJson(join(directory, 'config.json')) as ExecRecord | undefined;
+}
+
+/** Visible at once and whole. */
+export function writeExecRecord(directory: string, record: ExecRecord): void {
+  writeFileSync(join(directory, 'config.tmp'), JSON.stringify(record), { mode: 0o600 });
+  renameSync(join(directory, 'config.tmp'), join(directory, 'config.json'));
+}
+
+/** Whether the process of a state directory was set up in full. */
+export function hasPid(directory: string): boolean {
+  return existsSync(join(directory, 'pid'));
 }
 
 /** How the process of a state directory ended, as its monitor recorded it. */

@@ -65,6 +65,11 @@ export const layerFs: LayerSyscalls = {
   syncfs: (fd) => load().syncfs(fd),
 };
 
+/** flock(2), exclusive: false when somebody else has the lock. It goes with the descriptor. */
+export function tryLock(fd: number): boolean {
+  return load().tryLock(fd);
+}
+
 /**
  * renameat2(2).
  *

@@ -189,7 +189,7 @@ function securityOf(flags: ContainerFlags): Record<string, unknown> {
   const { options, unmasked } = securityOptions(flags.securityOpt);
   requireMode('--pid: invalid PID mode', flags.pid, /^(?:host|container:.+)?$/);
   requireMode('--uts: invalid UTS mode', flags.uts, /^(?:host)?$/);
-  requireMode('--userns: invalid USER mode', flags.userns, /^(?:host)?$/);
+  requireMode('--userns: invalid USER mode', flags.userns, /^(?:host|private|auto)?$/);
   requireMode('--cgroupns: invalid CGROUP mode', flags.cgroupns, /^(?:host|private)?$/);
   return {
     CapAdd: orNull(normalizeCapabilities(flags.capAdd)),

@@ -2,12 +2,12 @@
 import { posix } from 'node:path';
 import { Readable } from 'node:stream';
 
-import { conflict, invalid, notFound } from '../errors.ts';
+import { invalid, notFound } from '../errors.ts';
 import { readFromRoot } from './root-files.ts';
 import { withRoot } from './root.ts';
 import type { LiveContainer } from './store.ts';
 import { followLinks, type FileStat } from './trees.ts';
-import { idMapsOf } from './user-namespaces.ts';
+import { ownerOnHost } from './user-namespaces.ts';
 import { resolveUser } from './user.ts';
 import type { ContainerWorld } from './world.ts';
 
@@ -47,11 +47,11 @@ export async function readArchive(
   signal: AbortSignal,
   send: (stat: PathStat, archive: AsyncIterable<Uint8Array>) => Promise<void>,
 ): Promise<void> {
-  await withRoot(world, container, async (root) => {
+  await withRoot(world, container, async (root, ids) => {
     const stat = statPath(world, container, root, path);
     // of the root itself there is nothing but its content; what ends with a dot, clients rename by that dot
     const as = stat.name === '/' ? '.' : stat.name === '.' ? './' : stat.name;
-    await send(stat, world.trees.pack(root, absolute(path), as, { signal }));
+    await send(stat, world.trees.pack(root, absolute(path), as, { ids, signal }));
   });
   world.store.publish(container, 'archive-path');
 }
@@ -78,14 +78,15 @@ export async function writeArchive(
   archive: Readable,
   options: WriteArchiveOptions,
 ): Promise<void> {
-  refuseMapped(world, container);
-  await withRoot(world, container, async (root) => {
+  await withRoot(world, container, async (root, ids) => {
     const { mode } = statPath(world, container, root, `${absolute(path)}/.`, path);
     if ((mode & S_IFMT) !== S_IFDIR) throw notDirectory();
-    const owner = options.ownByUser ? ownerOf(world, container, root) : undefined;
+    const user = options.ownByUser ? ownerOf(world, container, root) : undefined;
+    const owner = user && ids ? ownerOnHost(ids, user) : user;
     try {
       await world.trees.extract(archive, root, absolute(path), {
         owner,
+        ids,
         sameKind: options.sameKind,
         signal: options.signal,
       });
@@ -150,12 +151,4 @@ function writeError(container: LiveContainer, error: unknown): unknown {
   }
   const theirs = ['INVALID_TAR', 'UNSAFE_ENTRY', 'LIMIT_EXCEEDED', 'ALREADY_EXISTS', 'UNSUPPORTED'];
   return theirs.includes(code ?? '') ? invalid(message, { cause: error }) : error;
-}
-
-/** Through the mapped root of a container that runs, the engine can write as nobody that the container knows. */
-function refuseMapped(world: ContainerWorld, { record, state, name }: LiveContainer): void {
-  if (!state.running || !idMapsOf(record.hostConfig, world.userNamespacePolicy)) return;
-  throw conflict(
-    `cannot copy into container ${name} while it runs: it is in a user namespace of its own; stop it first, or use docker exec -i ${name} tar x`,
-  );
 }

@@ -4,6 +4,7 @@ import type { Endpoint } from '@tare/netdriver';
 import type { ContainerConfig, EndpointSettings } from './create-request.ts';
 import type { Health } from './health.ts';
 import type { HostConfig } from './host-config.ts';
+import type { IdMaps } from './user-namespaces.ts';
 
 /** One mount of a container, as resolved at creation. */
 export interface MountPoint {
@@ -91,6 +92,8 @@ export interface ContainerRecord {
   /** With the engine's defaults filled in. */
   hostConfig: HostConfig;
   mounts: MountPoint[];
+  /** Of a container with a user namespace that nobody shares: the ids that are its alone, as long as it is there. */
+  ownIds?: IdMaps;
 }
 
 /** The state of a container that has never run. */

@@ -60,7 +60,7 @@ export class Containers implements AsyncDisposable {
 
   /** Takes up what an earlier engine left. Called once, before the first request. */
   restore(): Promise<void> {
-    return restoreContainers(this.#world, this.#lifecycle);
+    return restoreContainers(this.#world, this.#lifecycle, this.execs);
   }
 
   /** Finds a container by what a client typed. @throws {EngineError} `NOT_FOUND`, `INVALID` */
@@ -407,6 +407,7 @@ export class Containers implements AsyncDisposable {
     await this.execs[Symbol.asyncDispose]();
     await this.#lifecycle[Symbol.asyncDispose]();
     await this.#world.logForwarders[Symbol.asyncDispose]();
+    await this.#world.logCompressor[Symbol.asyncDispose]();
     for (const { handle } of this.#world.store.all()) await handle?.[Symbol.asyncDispose]();
     await this.#world.nameServers[Symbol.asyncDispose]();
     await this.#world.networks[Symbol.asyncDispose]();

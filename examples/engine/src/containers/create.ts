@@ -26,7 +26,7 @@ import { removeAnonymousVolumes } from './remove.ts';
 import { adaptRequest } from './request-versions.ts';
 import { rlimits, parseDeviceRule } from './resources.ts';
 import { parseSecurityOptions } from './security.ts';
-import { checkUserNamespace } from './user-namespaces.ts';
+import { checkUserNamespace, freeIds, wantsOwnIds, type IdMaps } from './user-namespaces.ts';
 import { validateConfig, validateHostConfig } from './validate.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
 
@@ -102,6 +102,7 @@ export async function createContainer(
     config,
     hostConfig: links ? { ...hostConfig, Links: links } : hostConfig,
     mounts,
+    ...(wantsOwnIds(hostConfig) ? { ownIds: newIds(world) } : {}),
   };
   job.about(id);
   const container = world.store.insert(record, networks);
@@ -121,6 +122,13 @@ export async function createContainer(
   world.store.ready(container);
   world.store.publish(container, 'create');
   return { id, warnings: [...discarded.warnings, ...withoutEffect(hostConfig), ...warnings] };
+}
+
+function newIds({ store, userNamespacePolicy: { remap } }: ContainerWorld): IdMaps {
+  return freeIds([
+    ...store.allClaimed().flatMap(({ record }) => record.ownIds ?? []),
+    ...(remap ? [remap] : []),
+  ]);
 }
 
 /** The engine's defaults for what was not asked for. */
@@ -153,6 +161,8 @@ function withDefaults(world: ContainerWorld, request: HostConfig, apiVersion: st
     MaximumRetryCount: host.RestartPolicy?.MaximumRetryCount ?? 0,
   };
   host.Runtime ||= 'native';
+  // the stock CLI lets no other word through than `host`, in the place that is for it
+  host.UsernsMode ||= parseSecurityOptions(host.SecurityOpt).userNamespace;
   return host;
 }
 

@@ -66,7 +66,10 @@ const KEEP_ENDED_MS = 5 * 60_000;
 
 const SIGKILL = 9;
 
-/** The execs of this engine. They do not outlive it: what runs goes on, but cannot be inspected any more. */
+/** Annotation of an exec'd process: the {@link ExecCreateRequest} it comes from, as JSON. */
+const REQUEST = 'request';
+
+/** The execs of an engine's containers. What has been started outlives the engine, and the next one finds it again. */
 export class Execs implements AsyncDisposable {
   readonly #world: ContainerWorld;
   readonly #execs = new Map<string, Exec>();
@@ -88,30 +91,53 @@ export class Execs implements AsyncDisposable {
     if (!request.Cmd?.length || request.Cmd[0] === '') throw invalid('No exec command specified');
     parseDetachKeys(request.DetachKeys ?? '');
     const id = newId();
-    const exec: Exec = {
-      id,
-      container,
-      request,
-      started: false,
-      running: false,
-      exitCode: null,
-      pid: 0,
-      process: undefined,
-      endedAtMs: undefined,
-    };
+    const exec = newExec(id, container, request);
     this.#execs.set(id, exec);
     this.#publish(exec, `exec_create: ${request.Cmd.join(' ')}`);
     return id;
+  }
+
+  /** Finds what an earlier engine has started in a container, to be inspected as before. */
+  async restore(container: LiveContainer): Promise<void> {
+    for (const process of (await container.handle?.execs()) ?? []) {
+      const { id, pid, annotations } = process;
+      if (id === undefined || annotations[REQUEST] === undefined) continue;
+      const request = JSON.parse(annotations[REQUEST]) as ExecCreateRequest;
+      const exec = newExec(id, container, request);
+      this.#execs.set(id, exec);
+      Object.assign(exec, { started: true, process, pid });
+      if (pid > 0) {
+        exec.running = true;
+        this.#watch(exec, process);
+        continue;
+      }
+      // whether its end was told is not known any more; told twice would be worse
+      const { exitCode, exitedAt } = await process.wait();
+      Object.assign(exec, { exitCode, endedAtMs: exitedAt.getTime() });
+      await process[Symbol.asyncDispose]();
+    }
   }
 
   #forgetOld(): void {
     const now = Date.now();
     for (const exec of this.#execs.values()) {
       const gone = this.#world.store.get(exec.container.id) !== exec.container;
-      if (gone || (exec.endedAtMs !== undefined && now - exec.endedAtMs > KEEP_ENDED_MS)) {
-        this.#execs.delete(exec.id);
-      }
+      const old = exec.endedAtMs !== undefined && now - exec.endedAtMs > KEEP_ENDED_MS;
+      if (!gone && !old) continue;
+      this.#execs.delete(exec.id);
+      // of a container that is gone nothing is left
+      if (old) this.#later(exec, exec.process?.delete());
     }
+  }
+
+  /** Work that nobody waits for, but the end of the engine. */
+  #later(exec: Exec, work: Promise<void> | undefined): void {
+    const done = Promise.resolve(work)
+      .catch((error: unknown) => {
+        this.#world.log.debug({ err: error, exec: exec.id }, 'what was kept of an exec could not be removed');
+      })
+      .finally(() => this.#background.delete(done));
+    this.#background.add(done);
   }
 
   #find(id: string): Exec {
@@ -190,7 +216,7 @@ export class Execs implements AsyncDisposable {
     const exec = this.#find(this.create(container, request));
     exec.started = true;
     const output = new OutputCapture(options.limitBytes);
-    await this.#run(exec, output);
+    await this.#run(exec, output, { outlives: false });
     const ended = this.#ended(exec);
     const timeout = AbortSignal.timeout(options.timeoutMs);
     const stop = AbortSignal.any([timeout, options.signal]);
@@ -207,7 +233,12 @@ export class Execs implements AsyncDisposable {
     return { exitCode: exec.exitCode ?? -1, output: await output.text(), timedOut: timeout.aborted };
   }
 
-  async #run(exec: Exec, client: Pick<StdioClient, 'connect'> | undefined): Promise<void> {
+  /** @param options.outlives - an engine after this one is to find it again */
+  async #run(
+    exec: Exec,
+    client: Pick<StdioClient, 'connect'> | undefined,
+    { outlives = true }: { outlives?: boolean } = {},
+  ): Promise<void> {
     const { container, request } = exec;
     const { record } = container;
     const [program = '', ...args] = request.Cmd ?? [];
@@ -242,6 +273,7 @@ export class Execs implements AsyncDisposable {
         capabilities: user.uid === 0 || request.Privileged ? sets : { bounding: sets.bounding ?? [] },
         seccomp: request.Privileged !== true,
         detached: client === undefined,
+        ...(outlives ? { id: exec.id, annotations: { [REQUEST]: JSON.stringify(request) } } : {}),
         stdio: {
           terminal: request.Tty === true,
           openStdin: client !== undefined && request.AttachStdin === true,
@@ -340,6 +372,20 @@ export class Execs implements AsyncDisposable {
     this.#closing.abort(new Error('the engine is shutting down'));
     await Promise.all(this.#background);
   }
+}
+
+function newExec(id: string, container: LiveContainer, request: ExecCreateRequest): Exec {
+  return {
+    id,
+    container,
+    request,
+    started: false,
+    running: false,
+    exitCode: null,
+    pid: 0,
+    process: undefined,
+    endedAtMs: undefined,
+  };
 }
 
 function checkRunning(container: LiveContainer): void {

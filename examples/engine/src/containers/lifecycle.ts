@@ -44,13 +44,14 @@ export class Lifecycle implements AsyncDisposable {
   /** Waits for the end of a container that runs, and deals with it. */
   readonly watch = (container: LiveContainer, handle: Container): void => {
     this.#health.begin(container);
-    this.#forwardLog(container);
+    this.#tendLog(container);
     this.#later(this.#watch(container, handle));
   };
 
-  #forwardLog(container: LiveContainer): void {
+  #tendLog(container: LiveContainer): void {
     const { record, id } = container;
     const log = logOf(this.#world, record);
+    if (log?.compress) this.#world.logCompressor.begin(id, log, container.wait('next-exit'));
     const driver = record.hostConfig.LogConfig?.Type ?? '';
     if (!log || (driver !== 'syslog' && driver !== 'journald')) return;
     this.#world.logForwarders.begin({

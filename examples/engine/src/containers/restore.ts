@@ -3,6 +3,7 @@ import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { messageOf } from '../errors.ts';
+import type { Execs } from './exec.ts';
 import { lostStatus, type Lifecycle } from './lifecycle.ts';
 import { ownerOfSnapshot, removeSnapshots, sweepMounts } from './mount-sources.ts';
 import { removeAnonymousVolumes } from './remove.ts';
@@ -19,7 +20,11 @@ const CONTAINER_ID = /^[0-9a-f]{64}$/;
  *
  * One container's trouble is logged and does not keep the others from being restored.
  */
-export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecycle): Promise<void> {
+export async function restoreContainers(
+  world: ContainerWorld,
+  lifecycle: Lifecycle,
+  execs: Pick<Execs, 'restore'>,
+): Promise<void> {
   await mkdir(world.paths.containers, { recursive: true, mode: 0o710 });
   await mkdir(world.paths.sandboxes, { recursive: true, mode: 0o700 });
   await mkdir(world.paths.userNamespaces, { recursive: true, mode: 0o700 });
@@ -43,7 +48,9 @@ export async function restoreContainers(world: ContainerWorld, lifecycle: Lifecy
           container.record.mounts.flatMap(({ name }) => name ?? []),
           container.id,
         );
-        if (await reconnect(world, container, lifecycle)) lost.delete(container);
+        if (!(await reconnect(world, container, lifecycle))) return;
+        lost.delete(container);
+        await execs.restore(container);
       }),
     ),
   );

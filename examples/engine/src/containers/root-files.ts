@@ -22,6 +22,8 @@ export interface RootSyscalls {
   openInRoot(root: string, path: string): number;
   /** Whether a directory of a layer hides the same directory of the layers below it. */
   isOpaque(directory: string): boolean;
+  /** flock(2), exclusive: false when somebody else has the lock. It goes with the descriptor. */
+  tryLock(fd: number): boolean;
 }
 
 /** One file system of a root, as the snapshotter describes it. */

@@ -6,10 +6,12 @@ import { conflict } from '../errors.ts';
 import { openMountSources } from './mount-sources.ts';
 import { rootSpec } from './runtime-spec.ts';
 import type { LiveContainer } from './store.ts';
+import { idMapsOf, type IdMaps } from './user-namespaces.ts';
 import { containerFiles, type ContainerWorld } from './world.ts';
 
 /**
- * Runs `work` with a path that leads into the root of `container`.
+ * Runs `work` with a path that leads into the root of `container`; `ids` are those that its files have there, unless they
+ * are those of the disk.
  *
  * For one that does not run the runtime makes a container that is never started, with the same root and mounts, and it
  * goes afterwards: what a crash leaves of it falls to the sweep of the runtime. No start comes in between.
@@ -19,12 +21,14 @@ import { containerFiles, type ContainerWorld } from './world.ts';
 export async function withRoot<T>(
   world: ContainerWorld,
   container: LiveContainer,
-  work: (root: string) => Promise<T>,
+  work: (root: string, ids?: IdMaps) => Promise<T>,
 ): Promise<T> {
-  if (container.handle && container.state.running) return work(`/proc/${container.state.pid}/root`);
+  const live = (): Promise<T> =>
+    work(`/proc/${container.state.pid}/root`, idMapsOf(container.record, world.userNamespacePolicy));
+  if (container.handle && container.state.running) return live();
   using _lock = await container.lock.acquire();
   const { record, state, handle } = container;
-  if (handle && state.running) return work(`/proc/${state.pid}/root`);
+  if (handle && state.running) return live();
   if (state.removing || state.dead) {
     throw conflict(`container ${record.id} is marked for removal: its files are going`);
   }

@@ -8,6 +8,8 @@ export interface SecurityOptions {
   apparmor?: string;
   /** `default` is the engine's choice, `builtin` its own profile. */
   seccomp: 'default' | 'builtin' | 'unconfined' | { profile: string };
+  /** What `UsernsMode` says, for clients that do not let it; beyond dockerd. */
+  userNamespace?: string;
 }
 
 /**
@@ -44,6 +46,12 @@ export function parseSecurityOptions(
         break;
       case 'apparmor':
         result.apparmor = value;
+        break;
+      case 'userns':
+        if (!['host', 'private', 'auto'].includes(value)) {
+          throw invalid(`invalid --security-opt 2: "${option}": it can be host, private or auto`);
+        }
+        result.userNamespace = value;
         break;
       case 'label':
         break;

@@ -64,7 +64,7 @@ export function specInputs(
     },
     mountSources,
     appArmorProfile: appArmorProfile(security.apparmor, host.Privileged === true),
-    ids: idMapsOf(host, world.userNamespacePolicy),
+    ids: idMapsOf(record, world.userNamespacePolicy),
     userNamespace: containerFiles(world.paths, record.id).userNamespace,
     sharedMemory: sharedMemoryOf(world, record),
     linkEnv: linksOf(world, record),

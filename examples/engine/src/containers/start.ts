@@ -88,7 +88,7 @@ async function bringUp(world: ContainerWorld, container: LiveContainer): Promise
   const ownSandbox = host.NetworkMode !== 'host' && !networkOwner(world, host);
   await using undo = new AsyncDisposableStack();
 
-  const ids = idMapsOf(host, world.userNamespacePolicy);
+  const ids = idMapsOf(record, world.userNamespacePolicy);
   const makeSandbox = async (): Promise<void> => {
     // whatever else fails meanwhile: one that is not there is fine to remove
     undo.defer(() => world.userNamespaces.remove(files.userNamespace));

@@ -2,6 +2,8 @@
 import { posix } from 'node:path';
 import type { Mount } from '@tare/layer-store/snapshot';
 
+import type { IdMaps } from './user-namespaces.ts';
+
 /** What is known of one file. */
 export interface FileStat {
   /** As st_mode: type and permission bits. */
@@ -58,17 +60,19 @@ export interface Trees {
    * itself. `as: '.'` gives the content of a directory by bare names.
    *
    * @param options.oneFileSystem - mount points come empty
+   * @param options.ids - owners come as those ids in the container
    */
   pack(
     root: string,
     path: string,
     as: string,
-    options: { oneFileSystem?: boolean; signal: AbortSignal },
+    options: { oneFileSystem?: boolean; ids?: IdMaps | undefined; signal: AbortSignal },
   ): AsyncIterable<Uint8Array>;
   /**
    * Unpacks an archive (plain, gzip, zstd, xz or bzip2) into the directory `path` of `root`.
    *
-   * @param options.owner - in place of the archive's owners
+   * @param options.owner - in place of the archive's owners; an id of the host
+   * @param options.ids - the root is that of a user namespace, and owners are meant inside of it
    * @param options.sameKind - a directory is never replaced by something else, nor the other way round
    */
   extract(
@@ -77,6 +81,7 @@ export interface Trees {
     path: string,
     options: {
       owner?: { uid: number; gid: number } | undefined;
+      ids?: IdMaps | undefined;
       sameKind: boolean;
       signal: AbortSignal;
     },

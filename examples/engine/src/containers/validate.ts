@@ -124,7 +124,7 @@ function validateModes(host: HostConfig, config: ContainerConfig): void {
   check('IPC', host.IpcMode, ['none', 'private', 'shareable', 'host', 'container:']);
   check('PID', host.PidMode, ['host', 'container:']);
   check('UTS', host.UTSMode, ['host']);
-  check('user namespace', host.UsernsMode, ['host']);
+  check('user namespace', host.UsernsMode, ['host', 'private', 'auto']);
   check('cgroup namespace', host.CgroupnsMode, ['private', 'host']);
   if (host.UTSMode === 'host' && config.Hostname) {
     throw invalid('conflicting options: hostname and the UTS mode');

@@ -13,6 +13,7 @@ import type { HostMounts, Volumes } from '../volumes/volumes.ts';
 import type { SupportedLimits } from './discard.ts';
 import type { ContainerDefaults } from '../config-keys.ts';
 import { containerLog, logAttributes, type ContainerLog, type LogDriver } from '../logs/drivers.ts';
+import type { LogCompressor } from '../logs/compressor.ts';
 import type { LogForwarders } from '../logs/forwarders.ts';
 import { openSink, type LogSink, type OpenUnixDatagrams } from '../logs/sinks.ts';
 import type { ContainerRecord } from './container.ts';
@@ -83,6 +84,7 @@ export interface ContainerWorld {
   /** What containers get that do not say otherwise. */
   defaults: ContainerDefaults;
   logForwarders: LogForwarders;
+  logCompressor: LogCompressor;
   openUnixDatagrams: OpenUnixDatagrams;
   /** Hard limit of open files of this process. */
   openFilesMax: number;

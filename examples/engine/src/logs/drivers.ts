@@ -67,6 +67,14 @@ export function checkLogOptions(driver: string, options: Readonly<Record<string,
   if (maxFiles !== undefined && !(Number.parseInt(maxFiles, 10) >= 1)) {
     throw invalid('max-file cannot be less than 1');
   }
+  const compress = boolean(options, 'compress');
+  boolean(options, 'cache-compress');
+  if (compress && driver === 'json-file') {
+    const { maxSizeBytes, maxFiles: files } = limited('', options);
+    if (maxSizeBytes === 0 || files < 2) {
+      throw invalid('compress cannot be true when max-file is less than 2 or max-size is not set');
+    }
+  }
   for (const key of ['labels-regex', 'env-regex']) {
     try {
       matcher(options[key]);
@@ -74,6 +82,15 @@ export function checkLogOptions(driver: string, options: Readonly<Record<string,
       throw invalid(`invalid value for ${key}: ${(error as Error).message}`, { cause: error });
     }
   }
+}
+
+/** A switch as Go reads it; undefined when it is not given. @throws {EngineError} `INVALID` */
+function boolean(options: Readonly<Record<string, string>>, key: string): boolean | undefined {
+  const text = options[key];
+  if (text === undefined) return undefined;
+  if (/^(?:1|t|true)$/i.test(text)) return true;
+  if (/^(?:0|f|false)$/i.test(text)) return false;
+  throw invalid(`invalid value for ${key}: "${text}": it must be true or false`);
 }
 
 const UNITS: Record<string, number> = { '': 1, b: 1, k: 1024, m: 1024 ** 2, g: 1024 ** 3, t: 1024 ** 4 };
@@ -97,12 +114,14 @@ export interface ContainerLog {
   maxSizeBytes: number;
   /** With the current one. */
   maxFiles: number;
+  /** Old files are compressed. */
+  compress: boolean;
 }
 
 /** What a container may keep that says nothing: enough to look back, and no disk that fills up. */
-const JSON_FILE_LIMITS = { 'max-size': '100m', 'max-file': '5' };
+const JSON_FILE_LIMITS = { 'max-size': '100m', 'max-file': '5', compress: 'false' };
 /** Docker's own, of `local` and of what it keeps for drivers that cannot be read. */
-const LOCAL_LIMITS = { 'max-size': '20m', 'max-file': '5' };
+const LOCAL_LIMITS = { 'max-size': '20m', 'max-file': '5', compress: 'true' };
 
 /**
  * Where a container's log is and how much of it is kept; undefined when there is none.
@@ -124,14 +143,20 @@ export function containerLog(
   }
   const size = options['max-size'] ?? options['cache-max-size'] ?? LOCAL_LIMITS['max-size'];
   const files = options['max-file'] ?? options['cache-max-file'] ?? LOCAL_LIMITS['max-file'];
-  const limits = { 'max-size': size, 'max-file': files };
+  const compress = options['compress'] ?? options['cache-compress'] ?? LOCAL_LIMITS.compress;
+  const limits = { 'max-size': size, 'max-file': files, compress };
   return limited(join(directory, 'local-logs', 'container.log'), limits);
 }
 
 function limited(path: string, options: Readonly<Record<string, string>>): ContainerLog {
   const size = parseLogSize(options['max-size'] ?? '');
   const files = Number.parseInt(options['max-file'] ?? '', 10);
-  return { path, maxSizeBytes: size > 0 ? size : 0, maxFiles: files > 0 ? files : 1 };
+  return {
+    path,
+    maxSizeBytes: size > 0 ? size : 0,
+    maxFiles: files > 0 ? files : 1,
+    compress: boolean(options, 'compress') ?? false,
+  };
 }
 
 /** What a container's entries are marked with: the labels and variables that its log options name. */

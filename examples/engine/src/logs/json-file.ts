@@ -1,11 +1,15 @@
 /**
- * Reads the logs that containers' monitors write: one JSON object a line, rotated to `<path>.1`, `<path>.2`, …
+ * Reads the logs that containers' monitors write: one JSON object a line, rotated to `<path>.1`, `<path>.2`, …, which
+ * may have been compressed since (`<path>.2.gz`).
  *
  * Nothing here holds a whole file in memory: a tail is found from the end, and following waits for inotify.
  */
+import { randomUUID } from 'node:crypto';
 import { watch } from 'node:fs';
-import { open, type FileHandle } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { open, unlink, type FileHandle } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
 
 import { parseTimestamp } from '../time.ts';
 
@@ -153,7 +157,7 @@ async function openFiles(path: string): Promise<FileHandle[]> {
     const current = await openExisting(path);
     if (current) files.push(current);
     for (let index = 1; ; index += 1) {
-      const older = await openExisting(`${path}.${index}`);
+      const older = (await openExisting(`${path}.${index}`)) ?? (await openCompressed(`${path}.${index}.gz`));
       if (!older) return files;
       files.unshift(older);
     }
@@ -176,6 +180,35 @@ async function openExisting(path: string): Promise<FileHandle | undefined> {
   }
 }
 
+/**
+ * What was compressed, in a file that goes with its handle; undefined when it is not there, or no younger than `before`.
+ * Of one that is damaged, as much as can be read.
+ */
+async function openCompressed(path: string, before?: FileHandle): Promise<FileHandle | undefined> {
+  const source = await openExisting(path);
+  if (!source) return undefined;
+  await using _source = source;
+  // what is compressed is not written any more, so its time is looked at first
+  const { mtimeMs } = await source.stat();
+  if (before && mtimeMs <= (await before.stat()).mtimeMs) return undefined;
+  const place = join(dirname(path), `.read-${randomUUID()}`);
+  const file = await open(place, 'wx+', 0o600);
+  try {
+    await unlink(place);
+    await pipeline(
+      source.createReadStream({ start: 0, autoClose: false }),
+      createGunzip(),
+      file.createWriteStream({ start: 0, autoClose: false }),
+    );
+  } catch (error) {
+    if (!String((error as NodeJS.ErrnoException).code).startsWith('Z_')) {
+      await file.close();
+      throw error;
+    }
+  }
+  return file;
+}
+
 /** The files of the log that are newer than `current`, oldest first: more than one when it was rotated twice. */
 async function openNewer(path: string, current: FileHandle | undefined): Promise<FileHandle[]> {
   const known = new Set<string>();
@@ -183,7 +216,12 @@ async function openNewer(path: string, current: FileHandle | undefined): Promise
   const files: FileHandle[] = [];
   for (let index = 0; ; index += 1) {
     const file = await openExisting(index === 0 ? path : `${path}.${index}`);
-    if (!file) return files;
+    if (!file) {
+      const compressed = index > 0 ? await openCompressed(`${path}.${index}.gz`, current) : undefined;
+      if (!compressed) return files;
+      files.unshift(compressed);
+      continue;
+    }
     const id = await identity(file);
     if (known.has(id)) {
       await file.close();

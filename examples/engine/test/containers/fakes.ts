@@ -36,6 +36,7 @@ export class FakeProcess implements ExecProcess, Container {
   readonly id: string;
   pid: number;
   readonly spec = defaultSpec(['true']);
+  readonly annotations = {};
   readonly signals: number[] = [];
   /** Signals that it ignores. */
   ignored = new Set<number>();
@@ -185,6 +186,10 @@ export class FakeProcess implements ExecProcess, Container {
     } catch (error) {
       return Promise.reject(error as Error);
     }
+  }
+
+  execs(): Promise<ExecProcess[]> {
+    return Promise.resolve([]);
   }
 
   delete(): Promise<void> {
@@ -457,6 +462,7 @@ export async function startEngine(host: FakeHost): Promise<FakeEngine> {
         throw Object.assign(new Error('ENOENT'), { code: 'ENOENT' });
       },
       isOpaque: () => false,
+      tryLock: () => true,
     },
     hostMounts: host.hostMounts,
     userNamespaces: { create: () => Promise.resolve(), remove: () => Promise.resolve() },

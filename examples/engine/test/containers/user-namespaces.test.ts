@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { checkUserNamespace, idMapsOf, remapOf } from '../../src/containers/user-namespaces.ts';
+import {
+  checkUserNamespace,
+  freeIds,
+  idMapsOf,
+  ownerOnHost,
+  remapOf,
+} from '../../src/containers/user-namespaces.ts';
 
 const files: Record<string, string> = {
   '/etc/passwd': 'root:x:0:0::/:/bin/sh\ndockremap:x:990:991::/:/bin/false\nann:x:1000:1000::/:/bin/sh\n',
@@ -39,9 +45,23 @@ describe('a container', () => {
   const policy = { remap: remap('ann') };
 
   it('is in a namespace of its own unless it wants the host’s', () => {
-    expect(idMapsOf({}, policy)).toBe(policy.remap);
-    expect(idMapsOf({ UsernsMode: 'host' }, policy)).toBeUndefined();
-    expect(idMapsOf({}, { remap: undefined })).toBeUndefined();
+    expect(idMapsOf({ hostConfig: {} }, policy)).toBe(policy.remap);
+    expect(idMapsOf({ hostConfig: { UsernsMode: 'host' } }, policy)).toBeUndefined();
+    expect(idMapsOf({ hostConfig: {} }, { remap: undefined })).toBeUndefined();
+    const ownIds = remap('0:7000:100');
+    expect(idMapsOf({ hostConfig: { UsernsMode: 'auto' }, ownIds }, policy)).toBe(ownIds);
+    expect(ownerOnHost(ownIds, { uid: 3, gid: 99 })).toEqual({ uid: 7003, gid: 7099 });
+    expect(() => ownerOnHost(ownIds, { uid: 3, gid: 100 })).toThrow(/has no id 100/);
+  });
+
+  it('gets ids that are nobody else’s', () => {
+    const read = (path: string) => (path === '/etc/subuid' ? 'ann:600000:10\nbad line\n' : undefined);
+    const first = freeIds([], read);
+    expect(first.uidMappings).toEqual([{ containerID: 0, hostID: 0x80000, size: 65_536 }]);
+    const second = freeIds([first], read);
+    // not the next ones, some of which are granted
+    expect(second.gidMappings[0]?.hostID).toBe(0x80000 + 2 * 65_536);
+    expect(() => freeIds([remap('0:0:4294967295')], read)).toThrow(/no ids left/);
   });
 
   it.for([{ Privileged: true }, { NetworkMode: 'host' }, { PidMode: 'host' }])(
@@ -50,6 +70,9 @@ describe('a container', () => {
       expect(() => checkUserNamespace(host, policy)).toThrow(/user namespaces/);
       expect(() => checkUserNamespace({ ...host, UsernsMode: 'host' }, policy)).not.toThrow();
       expect(() => checkUserNamespace(host, { remap: undefined })).not.toThrow();
+      expect(() => checkUserNamespace({ ...host, UsernsMode: 'auto' }, { remap: undefined })).toThrow(
+        /user namespaces/,
+      );
     },
   );
 });

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { TarBuilder } from '@tare/layer-store/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { Finished } from '../../../../test/lab/process.ts';
+import { eventually, type Finished } from '../../../../test/lab/process.ts';
 import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
 
 /** The part of an inspected image that is looked at. */
@@ -351,6 +351,21 @@ describe.skipIf(missing !== undefined)(`build${missing ? ` (skipped: ${missing})
     expect(empty.json()).toEqual({ message: 'the Dockerfile (Dockerfile) cannot be empty' });
     const none = await lab.api('POST', '/build?dockerfile=../../etc/passwd', new TarBuilder().build());
     expect(none.json()).toEqual({ message: 'Cannot locate specified Dockerfile: ../../etc/passwd' });
+  });
+
+  test('a build that was given an id is cancelled by it', async () => {
+    const dockerfile = `FROM ${lab.busybox}\nRUN echo begun && sleep 600`;
+    const archive = new TarBuilder().file('Dockerfile', dockerfile).build();
+    const building = lab.api('POST', '/build?buildid=mine&nocache=1', archive);
+    await eventually('the step runs', async () => {
+      const jobs = (await lab.api('GET', '/jobs')).json() as { Progress: { Message: string } | null }[];
+      return jobs.some(({ Progress: progress }) => progress?.Message === 'begun') || undefined;
+    });
+    expect((await lab.api('POST', '/build/cancel?id=another')).status).toBe(200);
+    expect((await lab.api('POST', '/build/cancel')).status).toBe(400);
+    const cancelled = await lab.api('POST', '/build/cancel?id=mine');
+    expect([cancelled.status, cancelled.body.toString()]).toEqual([200, '']);
+    expect((await building).body.toString()).toMatch(/"error":"job \w+ \(image\.build\) was cancelled"/);
   });
 
   test('tare builds what docker builds, with its own context, names and image id file', async () => {

@@ -83,6 +83,39 @@ describe.skipIf(missing !== undefined)(`logs${missing ? ` (skipped: ${missing})`
     expect(await lab.ok(['logs', '--since', '1s', 'rotated'])).toMatch(/^(last)?$/);
   });
 
+  test('rotated files are compressed, and read as before, followed too', async () => {
+    const script =
+      'i=0; while [ $i -lt 900 ]; do echo "line $i of nine hundred, with some more text"; i=$((i+1)); [ $((i % 100)) = 0 ] && sleep 0.1; done; sleep 1; echo last';
+    const options = ['max-size=20k', 'max-file=4', 'compress=true'].flatMap((option) => [
+      '--log-opt',
+      option,
+    ]);
+    await lab.ok(['run', '-d', '--name', 'zipped', ...options, lab.busybox, 'sh', '-c', script]);
+    const followed = (await lab.ok(['logs', '-f', 'zipped'])).split('\n');
+    expect(followed.slice(-901)).toEqual([
+      ...Array.from({ length: 900 }, (_, i) => `line ${i} of nine hundred, with some more text`),
+      'last',
+    ]);
+    const id = await lab.ok(['inspect', '-f', '{{.Id}}', 'zipped']);
+    const folder = join(lab.dataRoot, 'containers', id);
+    const log = `${id}-json.log`;
+    const files = await eventually('every old file is compressed', async () => {
+      const names = (await readdir(folder)).filter((name) => name.includes('json.log')).toSorted();
+      return names.length === 4 && names.slice(1).every((name) => name.endsWith('.gz')) ? names : undefined;
+    });
+    expect(files).toEqual([log, `${log}.1.gz`, `${log}.2.gz`, `${log}.3.gz`]);
+    const lines = (await lab.ok(['logs', 'zipped'])).split('\n');
+    expect(lines.length).toBeGreaterThan(450);
+    expect(lines).toEqual(followed.slice(-lines.length));
+    expect((await lab.ok(['logs', '--tail', '400', 'zipped'])).split('\n')).toEqual(lines.slice(-400));
+    expect((await readdir(folder)).filter((name) => name.startsWith('.'))).toEqual([]);
+    const refused = await lab.docker(['create', '--log-opt', 'compress=true', lab.busybox]);
+    expect(refused.stderr).toContain(
+      'compress cannot be true when max-file is less than 2 or max-size is not set',
+    );
+    await lab.ok(['rm', 'zipped']);
+  });
+
   test('syslog gets every line by UDP, and docker logs has them too', async () => {
     const socket: UdpSocket = createSocket('udp4');
     const received: string[] = [];

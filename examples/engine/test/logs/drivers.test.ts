@@ -40,7 +40,8 @@ describe('the file of a log', () => {
     ['local', {}, '/c/local-logs/container.log', 20 * 1024 ** 2, 5],
     ['syslog', { 'cache-max-size': '1k', 'cache-max-file': '2' }, '/c/local-logs/container.log', 1024, 2],
   ])('%s %j', ([type, options, path, maxSizeBytes, maxFiles]) => {
-    expect(file(type, options)).toEqual({ path, maxSizeBytes, maxFiles });
+    const compress = type !== 'json-file';
+    expect(file(type, options)).toEqual({ path, maxSizeBytes, maxFiles, compress });
   });
 
   it('is none for the driver none', () => {

@@ -7,10 +7,12 @@
  */
 #include "log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h> /* renameat */
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -81,7 +83,7 @@ static void flush(void)
 	the_log.used = 0;
 }
 
-static void numbered(char *name, size_t size, uint32_t number)
+static void numbered(char *name, size_t size, uint32_t number, const char *suffix)
 {
 	name[0] = 0;
 	append(name, size, the_log.name);
@@ -89,19 +91,34 @@ static void numbered(char *name, size_t size, uint32_t number)
 		append(name, size, ".");
 		append_number(name, size, number);
 	}
+	append(name, size, suffix);
 }
+
+/* Old files may have been compressed meanwhile: each is there under one of two names. */
+static const char *const SUFFIXES[] = {"", ".gz"};
 
 static void rotate(void)
 {
 	flush();
-	close_fd(&log_fd);
+	/* somebody gives a file that was compressed its name: the next entry comes back to this */
+	if (log_fd >= 0 && flock(log_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		return;
 	char from[NAME_MAX + 16];
 	char to[NAME_MAX + 16];
 	for (uint32_t i = the_log.max_files - 1; i > 0; i--) {
-		numbered(from, sizeof from, i - 1);
-		numbered(to, sizeof to, i);
-		(void)renameat(log_dir, from, log_dir, to);
+		for (int j = 0; j < 2; j++) {
+			numbered(to, sizeof to, i, SUFFIXES[j]);
+			(void)unlinkat(log_dir, to, 0);
+		}
+		for (int j = 0; j < 2; j++) {
+			numbered(from, sizeof from, i - 1, SUFFIXES[j]);
+			numbered(to, sizeof to, i, SUFFIXES[j]);
+			if (i > 1 || j == 0)
+				(void)renameat(log_dir, from, log_dir, to);
+		}
 	}
+	/* which lets go of the lock */
+	close_fd(&log_fd);
 	open_file(the_log.max_files == 1 ? O_TRUNC : 0);
 	the_log.size = 0;
 }

@@ -8,7 +8,7 @@ import type { ExecOptions } from '../runtime.ts';
 import { resourcesSchema } from '../spec/linux.ts';
 import type { LinuxResources } from '../spec/linux.ts';
 
-/** A container's id, as runc and crun have it. */
+/** The id of a container or of a process in it, as runc and crun have it. */
 const ID = /^[A-Za-z0-9_+-][A-Za-z0-9_+.-]{0,254}$/;
 
 /** @throws {RuntimeError} `INVALID_ID` */
@@ -16,7 +16,7 @@ export function checkId(id: string): void {
   if (!ID.test(id)) {
     throw new RuntimeError(
       'INVALID_ID',
-      `${JSON.stringify(id)} cannot be a container's id: use up to 255 of A-Z, a-z, 0-9, "_", "+", "-" and, not first, "."`,
+      `${JSON.stringify(id)} cannot be an id: use up to 255 of A-Z, a-z, 0-9, "_", "+", "-" and, not first, "."`,
     );
   }
 }

@@ -350,6 +350,44 @@ export function runtimeSuite(
       strictEqual(stdout, '33 66\r\n/dev/pts/0\r\n');
     });
 
+    test('finds the processes again that it has executed with an id, and how they ended', async (runtime, rootfs) => {
+      const container = await make(runtime, rootfs, 'sleep 1000');
+      await container.start();
+      const env = ['PATH=/bin'];
+      const runs = await container.exec({
+        args: ['sleep', '1000'],
+        env,
+        id: 'runs',
+        annotations: { a: '1' },
+      });
+      const ends = await container.exec({ args: ['sh', '-c', 'exit 7'], env, id: 'ends', detached: true });
+      await using nameless = await container.exec({ args: ['sleep', '1000'], env, detached: true });
+      strictEqual(nameless.id, undefined);
+      await rejects(container.exec({ args: ['true'], env, id: 'runs' }), { code: 'ALREADY_EXISTS' });
+      await rejects(container.exec({ args: ['true'], env, id: '../x' }), { code: 'INVALID_ID' });
+      await rejects(container.exec({ args: ['nothing'], env, id: 'nothing' }), { code: 'EXEC_FAILED' });
+      await rejects(runs.delete(), { code: 'STILL_RUNNING' });
+      const { pid } = runs;
+      await ends.wait();
+      for (const made of [container, runs, ends]) await made[Symbol.asyncDispose]();
+
+      await using again = await runtime.load('one');
+      const found = new Map((await again.execs()).map((process) => [process.id, process]));
+      deepStrictEqual([...found.keys()].toSorted(), ['ends', 'runs']);
+      await using ended = found.get('ends')!;
+      await using running = found.get('runs')!;
+      strictEqual((await ended.wait()).exitCode, 7);
+      strictEqual(running.pid, pid);
+      deepStrictEqual(running.annotations, { a: '1' });
+      await running.kill(SIGKILL);
+      strictEqual((await running.wait()).exitCode, 137);
+      await ended.delete();
+      deepStrictEqual(
+        (await again.execs()).map(({ id }) => id),
+        ['runs'],
+      );
+    });
+
     test('finds a container again', async (runtime, rootfs) => {
       const container = await make(runtime, rootfs, 'sleep 1000');
       await container.start();

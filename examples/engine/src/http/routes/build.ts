@@ -19,6 +19,7 @@ import { hostConfigSchema } from '../../containers/host-config.ts';
 import { download } from '../../download.ts';
 import { EngineError, invalid } from '../../errors.ts';
 import { parseTagParameters } from '../../images/names.ts';
+import type { Job } from '../../jobs/job.ts';
 import type { RegistryAuth } from '../../images/remote.ts';
 import type { RequestContext } from '../context.ts';
 import { decodeJson } from '../json.ts';
@@ -28,13 +29,34 @@ import { encodeProgress, type ProgressMessage } from '../streams.ts';
 
 /** The end-points. */
 export function buildRoutes(parts: BuildParts): Route[] {
+  const running = new Map<string, Job>();
   return [
     {
       method: 'POST',
       path: '/build',
       job: 'image.build',
       cancelOnDisconnect: true,
-      handler: (context) => build(context, parts),
+      handler: async (context) => {
+        const { job, query } = context;
+        const id = query.get('buildid') ?? '';
+        if (id !== '') running.set(id, job);
+        try {
+          await build(context, parts);
+        } finally {
+          if (running.get(id) === job) running.delete(id);
+        }
+      },
+    },
+    {
+      method: 'POST',
+      path: '/build/cancel',
+      handler: (context) => {
+        const id = context.query.get('id') ?? '';
+        if (id === '') throw invalid('build ID not provided');
+        // one that is over, or never was, is as cancelled as can be: dockerd's answer
+        running.get(id)?.cancel();
+        context.empty(200);
+      },
     },
     {
       method: 'POST',
