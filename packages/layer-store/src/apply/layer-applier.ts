@@ -62,13 +62,13 @@ export class LayerApplier implements TarSink, Disposable {
       maxBytes: policy.maxBytes ?? 64 * 1024 ** 3,
     };
     this.#base = this.#policy.base === '' ? [] : parseEntryPath(this.#policy.base);
-    this.#metadata = new MetadataWriter(layerFs, this.#policy, this.#report.skipped);
     this.#tree = new DirectoryTree(layerFs, root, {
       implied: (path, replacedWhiteout) => {
         this.#directories.set(path, { entry: undefined, opaque: replacedWhiteout });
         this.#markWritten(path);
       },
     });
+    this.#metadata = new MetadataWriter(layerFs, this.#policy, this.#report.skipped, this.#tree.root.fd);
     this.#written = this.#policy.whiteouts === 'remove' ? new Set() : undefined;
     // of what was there before, the root is somebody else's until a member says otherwise
     if (this.#policy.whiteouts === 'overlay') this.#directories.set('', { entry: undefined, opaque: false });

@@ -9,17 +9,29 @@ import type { FullPolicy, SkippedItem } from './policy.ts';
 import { isLayerXattr } from './xattrs.ts';
 
 const MAX_REPORTED = 1000;
+/** From `<sys/stat.h>`: what is made in such a directory gets its group. */
+const S_ISGID = 0o2000;
+
+interface Owner {
+  uid: number;
+  gid: number;
+}
 
 /** Sets metadata as a policy says; what could not be set goes to `skipped`. */
 export class MetadataWriter {
   readonly #fs: LayerFs;
   readonly #policy: FullPolicy;
   readonly #skipped: SkippedItem[];
+  /** Whom everything belongs to that is made here; undefined when that is not known. */
+  readonly #first: Owner | undefined;
 
-  constructor(layerFs: LayerFs, policy: FullPolicy, skipped: SkippedItem[]) {
+  /** @param root - the open directory that all is made in */
+  constructor(layerFs: LayerFs, policy: FullPolicy, skipped: SkippedItem[], root: number) {
     this.#fs = layerFs;
     this.#policy = policy;
     this.#skipped = skipped;
+    // into other trees than a layer's own, owners may come from directories that are there
+    this.#first = policy.whiteouts === 'overlay' ? ownerOfNew(root) : undefined;
   }
 
   /** Of a file that is still open as `fd`: two calls the shorter. */
@@ -92,16 +104,29 @@ export class MetadataWriter {
     if (this.#skipped.length < MAX_REPORTED) this.#skipped.push(item);
   }
 
-  #owner(entry: { uid: number; gid: number }): { uid: number; gid: number } | undefined {
-    const { owner, ownership, idMap } = this.#policy;
-    if (owner !== undefined) return owner;
-    if (ownership !== 'keep') return undefined;
-    return idMap === undefined ? entry : toHost(idMap, entry);
+  /** Undefined when it need not be set. */
+  #owner(entry: Owner): Owner | undefined {
+    const { ownership, idMap } = this.#policy;
+    let owner = this.#policy.owner;
+    if (owner === undefined) {
+      if (ownership !== 'keep') return undefined;
+      owner = idMap === undefined ? entry : toHost(idMap, entry);
+    }
+    return owner.uid === this.#first?.uid && owner.gid === this.#first.gid ? undefined : owner;
   }
 
   #mode(entry: TarEntry): number {
     return this.#policy.ownership === 'keep' ? entry.mode : entry.mode & 0o1777;
   }
+}
+
+/** Whom the files belong to that this process makes in a new directory and those below it; undefined when that depends. */
+function ownerOfNew(directory: number): Owner | undefined {
+  const [uid, gid] = [process.geteuid?.(), process.getegid?.()];
+  const stat = fs.fstatSync(directory);
+  // otherwise the group may be inherited: setgid, mount option grpid
+  const own = stat.uid === uid && stat.gid === gid && (stat.mode & S_ISGID) === 0;
+  return own && uid !== undefined && gid !== undefined ? { uid, gid } : undefined;
 }
 
 /** Whether `error` says that this process or file system cannot do such a thing at all. */

@@ -18,6 +18,8 @@ export interface IngestCheck {
 
 /** Chunks are gathered to pieces of this size: a trip to the thread pool for each would cost as much as the write. */
 const WRITE_BYTES = 512 * 1024;
+/** The disk is put to work each time so much was written: all at the end would be waited for. */
+const SYNC_BYTES = 16 * 1024 * 1024;
 
 /** A name in `ingestDir` that says whose it is. @param suffix - what else it says */
 export function temporaryPath(ingestDir: string, suffix = ''): string {
@@ -72,8 +74,24 @@ export async function writeChecked(
   let gathered: Uint8Array[] = [];
   let bytes = 0;
   let writing: Promise<void> = Promise.resolve();
+  let syncing: Promise<void> = Promise.resolve();
+  let syncs = false;
+  let synced = position;
+  const sync = async (): Promise<void> => {
+    syncs = true;
+    // one that failed ends it all: the disk tells of an error once
+    await syncing;
+    await file.datasync();
+    syncs = false;
+  };
   const flush = async (): Promise<void> => {
     await writing;
+    if (!syncs && at - synced >= SYNC_BYTES) {
+      synced = at;
+      syncing = sync();
+      // heard at the end
+      syncing.catch(() => undefined);
+    }
     const end = at + bytes;
     writing = writeAll(file, gathered, at).then(() => onWritten(end));
     // heard when the next piece, or the end, waits for it
@@ -94,6 +112,7 @@ export async function writeChecked(
     // what arrived is worth keeping, whatever ended it
     if (bytes > 0) await flush();
     await writing;
+    await syncing;
   }
 }
 

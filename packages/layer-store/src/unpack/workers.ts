@@ -11,8 +11,8 @@ export interface UnpackWorkerOptions {
   /** A module that calls `serveUnpacking` of `@tare/layer-store/worker`. */
   program: URL;
   /**
-   * Most threads. Default: one more than there are processors, because one that unpacks what is just arriving waits now
-   * and then; at most 4: more would only wait for the disk.
+   * Most threads, of which one is kept for blobs that are whole: with a single one, nothing is unpacked while it arrives.
+   * Default: as many as there are processors, at least 2, and at most 4: more would only wait for the disk.
    */
   count?: number;
   /** A thread that had nothing to do for so long ends. Default 5,000: it holds some 10 MB. */
@@ -41,7 +41,7 @@ export class UnpackWorkers implements AsyncDisposable {
   readonly #running = new Set<Place>();
 
   constructor(options: UnpackWorkerOptions) {
-    this.#options = { count: Math.min(availableParallelism() + 1, 4), idleMs: 5_000, ...options };
+    this.#options = { count: Math.min(Math.max(availableParallelism(), 2), 4), idleMs: 5_000, ...options };
   }
 
   /**
@@ -94,13 +94,13 @@ export class UnpackWorkers implements AsyncDisposable {
     }
   }
 
-  /** Gives free threads to those who wait. One thread is always left for blobs that are whole. */
+  /** Gives free threads to those who wait. Blobs on their way leave one: they might take hours. */
   #assign(): void {
     const { count } = this.#options;
     for (const place of this.#waiting.slice()) {
       if (this.#running.size >= count) return;
       const slow = [...this.#running].filter((running) => running.slow).length;
-      if (place.slow && slow >= Math.max(1, count - 1)) continue;
+      if (place.slow && slow >= count - 1) continue;
       this.#waiting.splice(this.#waiting.indexOf(place), 1);
       this.#running.add(place);
       place.start(this.#take());

@@ -1,6 +1,16 @@
 /** What reaches the disk, compared with the archive and with what GNU tar makes of it. Needs root. */
 import { execFileSync } from 'node:child_process';
-import { closeSync, lstatSync, mkdirSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
@@ -36,6 +46,28 @@ function inventory(root: string): string[] {
 }
 
 describe.skipIf(!isRoot)('unpacking as root', () => {
+  test('owners are those of the archive where new files have others by themselves', async () => {
+    using place = new Place();
+    chownSync(place.root, 0, 5);
+    chmodSync(place.root, 0o2755);
+    const tar = new TarBuilder()
+      .directory('./')
+      .directory('d')
+      .file('d/f')
+      .symlink('l', 'd')
+      .file('implied/f', '', { uid: 7, gid: 8 });
+    await place.unpack(tar.build());
+    const owners = inventory(place.root).map((line) => /^(\S+) . \d+ (\d+:\d+)/.exec(line)!.slice(1));
+    expect(owners).toEqual([
+      ['.', '0:0'],
+      ['./d', '0:0'],
+      ['./d/f', '0:0'],
+      ['./implied', '0:0'],
+      ['./implied/f', '7:8'],
+      ['./l', '0:0'],
+    ]);
+  });
+
   test('makes the tree that GNU tar makes', async () => {
     using place = new Place();
     using theirs = new Place();
