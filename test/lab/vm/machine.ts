@@ -1,8 +1,8 @@
 /** A virtual machine that runs one script in a copy of the checkout and is gone afterwards. */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { existsSync, rmSync } from 'node:fs';
+import { mkdir, mkdtemp, readFile, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -72,6 +72,8 @@ export async function runInMachine(
   options: MachineOptions,
 ): Promise<MachineResult> {
   const folder = await mkdtemp(join(tmpdir(), 'vm-'));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  process.once('exit', remove);
   try {
     const checkout = join(folder, 'checkout.tar');
     const resultDisk = join(folder, 'result');
@@ -86,7 +88,8 @@ export async function runInMachine(
     const end = result.indexOf('\0');
     return { result: end < 0 ? result : result.slice(0, end), console };
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    remove();
+    process.off('exit', remove);
   }
 }
 
@@ -157,6 +160,9 @@ export async function boot(
       onConsole?.(text);
     });
   }
+  const end = (): void => void child.kill('SIGKILL');
+  process.once('exit', end);
   await once(child, 'close');
+  process.off('exit', end);
   return console;
 }
