@@ -89,8 +89,10 @@ describeContainers('a mount in a container', () => {
   it('says so when a file system cannot map ids', async () => {
     const mount = { destination: '/m', type: 'bind', source: '/proc', options: ['bind'], ...ids };
     await expect(out('true', mount)).rejects.toMatchObject({
-      code: 'SETUP_FAILED',
+      code: 'UNSUPPORTED',
+      field: 'mounts',
       syscall: 'mount_setattr',
+      message: expect.stringContaining('file system at /m cannot have its ids mapped') as string,
     });
   });
 

@@ -33,6 +33,7 @@ import {
   processesOf,
 } from './rootfs.ts';
 import type { Lab } from './rootfs.ts';
+import { kernelHas } from './root.ts';
 import type { Attempt, Input } from './lab/out-of-descriptors.ts';
 
 /** What happens to a plan on its way to the helper. */
@@ -134,7 +135,7 @@ describeContainers('a failure on the way to a container', () => {
           gidMappings: ids,
         },
         { destination: '/tmp', type: 'tmpfs', source: 'tmpfs', options: ['tmpcopyup'] },
-        ...(variant === 'by root'
+        ...(variant === 'by root' && kernelHas(6, 3)
           ? [{ destination: '/mnt', type: 'tmpfs', source: 'tmpfs', uidMappings: ids, gidMappings: ids }]
           : []),
       );

@@ -63,9 +63,9 @@ void map_next_mount(struct init *init, uint32_t slot, bool recursive)
 void map_mount(int mount, int ids, bool recursive, const char *path)
 {
 	struct tare_mount_attr attr = {.attr_set = TARE_MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)ids};
-	/* EINVAL: a file system that cannot do it */
+	/* EINVAL: a file system that cannot do it, which the caller says in other words than of a wrong option */
 	if (sys_mount_setattr(mount, "", TARE_AT_EMPTY_PATH | (recursive ? TARE_AT_RECURSIVE : 0), &attr) < 0)
-		die("mount_setattr", path);
+		die(errno == EINVAL ? "idmap" : "mount_setattr", path);
 }
 
 void apply_idmap(struct init *init, int mount, const char *path)

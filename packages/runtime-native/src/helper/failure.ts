@@ -46,7 +46,10 @@ function hookError(kind: HookKind, failure: HelperFailure): RuntimeError | undef
   return hookFailed(kind, Number(index), what, failure);
 }
 
-/** `EXEC_FAILED` for the program itself, `NOT_RUNNING` without a container to join, `SETUP_FAILED` for other steps. */
+/**
+ * `EXEC_FAILED` for the program itself, `NOT_RUNNING` without a container to join, `UNSUPPORTED` for what this kernel cannot
+ * do, `SETUP_FAILED` for other steps.
+ */
 export function failureError(failure: HelperFailure, what: string): RuntimeError {
   const { errno, errnoCode, syscall, path, step, reason } = failure;
   const field = FIELDS[step];
@@ -57,6 +60,14 @@ export function failureError(failure: HelperFailure, what: string): RuntimeError
     return new RuntimeError('EXEC_FAILED', describeExec(failure), details);
   if (step === 'TARGET' && errnoCode === 'ESRCH') {
     return new RuntimeError('NOT_RUNNING', `${what}: the container has ended`, details);
+  }
+  if (syscall === 'idmap') {
+    const message = `${what}: the file system at ${path} cannot have its ids mapped by this kernel`;
+    return new RuntimeError('UNSUPPORTED', message, {
+      ...details,
+      syscall: 'mount_setattr',
+      field: ['MOUNT', 'BIND'].includes(step) ? 'mounts' : 'linux.uidMappings',
+    });
   }
   const subject = path ? ` ${path}` : '';
   return new RuntimeError(
