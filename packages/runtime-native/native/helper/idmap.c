@@ -76,10 +76,10 @@ void apply_idmap(struct init *init, int mount, const char *path)
 	close_fd(&init->idmap);
 }
 
-void map_tree(struct init *init, uint32_t slot, uint32_t map, bool recursive)
+void map_tree(struct init *init, uint32_t slot, uint32_t map, bool recursive, const char *place)
 {
 	int tree = take_slot(init, slot);
 	AUTO_FD ids = take_slot(init, map);
-	map_mount(tree, ids, recursive, NULL);
+	map_mount(tree, ids, recursive, place);
 	init->trees[slot] = tree;
 }

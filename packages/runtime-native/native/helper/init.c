@@ -102,7 +102,8 @@ static void run_operation(struct init *init, uint16_t code, struct cursor f)
 	case OP_MAP_TREE: {
 		uint32_t slot = read_u32(&f);
 		uint32_t map = read_u32(&f);
-		return map_tree(init, slot, map, read_u32(&f) != 0);
+		bool recursive = read_u32(&f) != 0;
+		return map_tree(init, slot, map, recursive, read_string(&f));
 	}
 	case OP_MOUNT_TREE:
 		return mount_tree(init, f);

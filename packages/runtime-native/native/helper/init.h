@@ -105,7 +105,7 @@ void attach_mount(int mount, int place, const char *path);
 /* idmap.c */
 void open_id_map(struct init *init, uint32_t slot, const char *uids, const char *gids);
 void map_next_mount(struct init *init, uint32_t slot, bool recursive);
-void map_tree(struct init *init, uint32_t slot, uint32_t map, bool recursive);
+void map_tree(struct init *init, uint32_t slot, uint32_t map, bool recursive, const char *place);
 /* Gives a detached mount the ids of a user namespace; dies. */
 void map_mount(int mount, int ids, bool recursive, const char *path);
 /* Gives a detached mount the ids that map_next_mount has asked for, if it has; dies. */

@@ -56,7 +56,7 @@
 	/* slot, lines of uid_map and of gid_map */                                                                  \
 	X(ID_MAP, 0x217, "uss")                                                                                      \
 	/* slot of a tree, slot of the ids that it gets, whether with the mounts below it */                         \
-	X(MAP_TREE, 0x219, "uuu")                                                                                    \
+	X(MAP_TREE, 0x219, "uuus")                                                                                   \
 	/* slot, type, source, options, attributes: a new file system, to be put in its place later */               \
 	X(MOUNT_TREE, 0x21a, "usslq")                                                                                \
 	/* slot, layers from the top down, further options, attributes, directory that holds those of the options, */ \

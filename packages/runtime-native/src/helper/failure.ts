@@ -66,7 +66,8 @@ export function failureError(failure: HelperFailure, what: string): RuntimeError
     return new RuntimeError('UNSUPPORTED', message, {
       ...details,
       syscall: 'mount_setattr',
-      field: ['MOUNT', 'BIND'].includes(step) ? 'mounts' : 'linux.uidMappings',
+      // of the root's the caller has said in `rootfs`
+      ...(path === '/' || path === 'overlay' ? {} : { field: 'mounts' }),
     });
   }
   const subject = path ? ` ${path}` : '';

@@ -60,10 +60,10 @@ export class MountPlan {
     return this.open((slot) => ['ID_MAP', slot, mapLines(uidMappings), mapLines(gidMappings)]);
   }
 
-  /** Gives a tree the ids of a mapping. */
-  mapTree(tree: number, maps: IdMaps, recursive: boolean): void {
+  /** Gives a tree the ids of a mapping. @param place where it will be in the container, for messages */
+  mapTree(tree: number, maps: IdMaps, recursive: boolean, place: string): void {
     const ids = this.idMap(maps);
-    this.#trees.push(['MAP_TREE', tree, ids, recursive ? 1 : 0]);
+    this.#trees.push(['MAP_TREE', tree, ids, recursive ? 1 : 0, place]);
   }
 
   /** An operation whose result is kept in a slot. */

@@ -98,7 +98,7 @@ function planMount(plan: MountPlan, mount: MountSpec, field: string, scope: Scop
     if (options.data.length > 0)
       throw invalid(`${field}.options`, `${options.data[0]} is no option of a bind mount`);
     const slot = plan.tree(mount.source, options.bind.recursive);
-    if (maps) plan.mapTree(slot, maps, options.idmap?.recursive ?? false);
+    if (maps) plan.mapTree(slot, maps, options.idmap?.recursive ?? false, destination);
     const { set, clear, setAll, clearAll } = options;
     // what others write to the files of a process must reach the kernel
     if (destination === '/proc') flags |= FLAG.PROC;

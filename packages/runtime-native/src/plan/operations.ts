@@ -34,7 +34,7 @@ export const OPERATIONS = {
   TIME_OFFSETS: [0x20b, 's', 'offsets'],
   TREE_OPEN: [0x210, 'usu', 'slot path recursive'],
   ID_MAP: [0x217, 'uss', 'slot uids gids'],
-  MAP_TREE: [0x219, 'uuu', 'slot ids recursive'],
+  MAP_TREE: [0x219, 'uuus', 'slot ids recursive place'],
   MOUNT_TREE: [0x21a, 'usslq', 'slot type source options attributes'],
   OVERLAY_TREE: [0x21b, 'ullqsuuu', 'slot layers options attributes base ids uid gid'],
   DEVICE_TREE: [0x21c, 'uuuuuu', 'slot mode major minor uid gid'],

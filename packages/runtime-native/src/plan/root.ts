@@ -54,7 +54,7 @@ export function planRoot(
   }
   if (options.bind) {
     const tree = plan.tree(mount.source, options.bind.recursive);
-    if (maps) plan.mapTree(tree, maps, options.idmap!.recursive);
+    if (maps) plan.mapTree(tree, maps, options.idmap!.recursive, '/');
     plan.add(['ROOT_TREE', tree, options.set | options.setAll, '/']);
   } else if (mount.type === 'overlay') {
     const isLower = (option: string): boolean => option.startsWith('lowerdir=');
