@@ -2,17 +2,19 @@
  * Makes a layer of a snapshot and, in the same pass, the committed snapshot that unpacking the layer would give: what is
  * read for the one is written for the other. Its own directory cannot be that snapshot, for it goes on changing.
  */
-import { chainIds, isEmptyLayer, type Digest } from '@tare/image-spec';
+import { chainIds, isEmptyLayer, MEDIA_TYPES, type Digest } from '@tare/image-spec';
 import { LayerApplier } from './apply/layer-applier.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
 import { createLayer, type CreatedLayer, type SnapshotLayerOptions } from './create-layer.ts';
-import type { ContentCreator } from './content/file-content.ts';
+import { hasArrivals, type ArrivingBlobs, type ContentCreator } from './content/blob-files.ts';
 import { LayerStoreError } from './errors.ts';
 import type { LayerFs } from './fs.ts';
 import type { SingleFlight } from './single-flight.ts';
 import type { Snapshotter, SnapshotUsage } from './snapshot/snapshotter.ts';
 import type { LayerStager, UnpackedLayer } from './snapshot/stage.ts';
 import { TarReader } from './tar/read.ts';
+import { BrokenArrival, follow } from './unpack/follow.ts';
+import type { UnpackWorkers } from './unpack/workers.ts';
 
 /** A layer that is in a content store, and unpacked. */
 export interface CommittedLayer extends CreatedLayer {
@@ -27,6 +29,8 @@ export interface LayerCommitter {
   fs: LayerFs;
   /** How the layer is unpacked. */
   policy: ApplyPolicy;
+  /** Undefined: layers are unpacked on the calling thread. */
+  workers: UnpackWorkers | undefined;
   /** Committed snapshots in the making, by chainID. */
   flights: SingleFlight<Digest, SnapshotUsage>;
 }
@@ -71,16 +75,53 @@ export async function commitLayer(
 }
 
 async function createAndUnpack(
-  { content, snapshots, fs, policy }: LayerCommitter,
+  committer: LayerCommitter,
   key: string,
   directory: string,
   options: SnapshotLayerOptions,
 ): Promise<[CreatedLayer, UnpackedLayer]> {
+  const { content, snapshots, fs, policy, workers } = committer;
+  // a compressed one would have to be inflated again
+  if (workers !== undefined && options.compression === 'none' && hasArrivals(content)) {
+    return createAndFollow(committer, content, workers, key, directory, options);
+  }
   using applier = new LayerApplier(fs, directory, policy);
   const archive = snapshotArchive(snapshots, key, options);
   const layer = await createLayer(content, unpacking(archive, new TarReader(applier)), options);
   const { impliedDirectories, lowerLinks, bytes, inodes } = applier.finish();
   return [layer, { impliedDirectories, lowerLinks, usage: { sizeBytes: bytes, inodes } }];
+}
+
+/** Reads the snapshot here, and unpacks what is written of its archive on another thread. */
+async function createAndFollow(
+  { snapshots, policy }: LayerCommitter,
+  content: ArrivingBlobs,
+  workers: UnpackWorkers,
+  key: string,
+  directory: string,
+  options: SnapshotLayerOptions,
+): Promise<[CreatedLayer, UnpackedLayer]> {
+  // when one of the two fails, nobody waits for the other in vain
+  const stop = new AbortController();
+  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
+  const archive = snapshotArchive(snapshots, key, { ...options, signal });
+  const { begun, created } = content.creating(archive, { signal });
+  const job = { ...policy, directory, diffId: undefined };
+  const following = begun.then((blob) => follow(workers, blob, job, signal, () => undefined));
+  try {
+    const [{ digest, size }, unpacked] = await Promise.all([created, following]);
+    if (unpacked.diffId !== digest) {
+      throw new LayerStoreError('DIGEST_MISMATCH', `what was unpacked of ${digest} is ${unpacked.diffId}`);
+    }
+    const { impliedDirectories, lowerLinks, bytes, inodes } = unpacked;
+    const descriptor = { mediaType: MEDIA_TYPES.ociLayer, digest, size };
+    const layer = { descriptor, diffId: digest, archiveBytes: size };
+    return [layer, { impliedDirectories, lowerLinks, usage: { sizeBytes: bytes, inodes } }];
+  } catch (error) {
+    stop.abort(error);
+    await Promise.allSettled([created, following]);
+    throw error instanceof BrokenArrival ? error.cause : error;
+  }
 }
 
 /** Passes an archive on while it is unpacked; whoever reads the snapshot lets other work have its turn. */

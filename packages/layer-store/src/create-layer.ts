@@ -5,7 +5,7 @@ import { constants, createGzip, createZstdCompress } from 'node:zlib';
 import { MEDIA_TYPES, parseDigest, type Descriptor, type Digest } from '@tare/image-spec';
 import type { Compression } from './compression.ts';
 import type { ByteString } from './tar/entry.ts';
-import type { ContentCreator } from './content/file-content.ts';
+import type { ContentCreator } from './content/blob-files.ts';
 
 /** Options of {@link createLayer}. */
 export interface CreateLayerOptions {

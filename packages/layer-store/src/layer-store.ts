@@ -6,7 +6,8 @@ import { mkdir } from 'node:fs/promises';
 import type { ApplyPolicy } from './apply/policy.ts';
 import { commitLayer, snapshotArchive, type CommittedLayer } from './commit-layer.ts';
 import { decompress } from './compression.ts';
-import { openFileContent, type ContentCreator } from './content/file-content.ts';
+import type { ContentCreator } from './content/blob-files.ts';
+import { openFileContent } from './content/file-content.ts';
 import { Leases } from './content/leases.ts';
 import {
   createLayer,
@@ -186,7 +187,8 @@ class FileLayerStore implements LayerStore {
   commitLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CommittedLayer> {
     this.#closing.signal.throwIfAborted();
     const { content, snapshots } = this;
-    const store = { content, snapshots, fs: this.#fs, policy: this.#policy, flights: this.#flights };
+    const workers = this.#workers;
+    const store = { content, snapshots, fs: this.#fs, policy: this.#policy, workers, flights: this.#flights };
     return commitLayer(store, key, options);
   }
 

@@ -5,19 +5,15 @@ import { RESOLVE, type LayerFs } from '../fs.ts';
 import { parseEntryPath } from '../tar/entry-path.ts';
 import { printable, type ByteString, type TarEntry } from '../tar/entry.ts';
 import type { TarSink } from '../tar/read.ts';
-import { parseWhiteout, type Whiteout } from '../tar/whiteout.ts';
+import { parseWhiteout } from '../tar/whiteout.ts';
+import { DirectoryRecords } from './directory-records.ts';
 import { DirectoryTree, fsName, isWhiteout, join, type Directory } from './directory-tree.ts';
+import { memberError, occupied } from './member-error.ts';
 import { MetadataWriter, isUnsupported } from './metadata.ts';
-import type { ApplyPolicy, ApplyReport, FullPolicy } from './policy.ts';
+import { emptyReport, fullPolicy, type ApplyPolicy, type ApplyReport, type FullPolicy } from './policy.ts';
+import { isInsideWhiteout, OverlayMarks, Removals, type WhiteoutApplier } from './whiteouts.ts';
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = fs.constants;
-
-/** What to give a directory once nothing more is written into it. */
-interface DirectoryRecord {
-  /** Undefined for a directory that no member lists. */
-  entry: TarEntry | undefined;
-  opaque: boolean;
-}
 
 /** A {@link TarSink} that unpacks. Call {@link LayerApplier.finish} after the last member, and dispose of it always. */
 export class LayerApplier implements TarSink, Disposable {
@@ -26,52 +22,35 @@ export class LayerApplier implements TarSink, Disposable {
   readonly #tree: DirectoryTree;
   readonly #base: readonly ByteString[];
   readonly #metadata: MetadataWriter;
-  /** By path, in order of creation. Modes and times come last: writing inside changes or needs them. */
-  readonly #directories = new Map<ByteString, DirectoryRecord>();
+  readonly #directories: DirectoryRecords;
+  /** Undefined when the archive has none. */
+  readonly #whiteouts: WhiteoutApplier | undefined;
   /** What was made beside directories. */
   #nodes = 0;
-  /** Whether some of them may have been removed or replaced since. */
-  #staleDirectories = false;
-  /** With `whiteouts: 'remove'`, what this layer wrote: its own files are not for its whiteouts to remove. */
-  readonly #written: Set<ByteString> | undefined;
   /** Hard links that the layers below have to help with: target by path. */
   readonly #lowerLinks = new Map<ByteString, ByteString>();
   #file: { fd: number; parent: Directory; name: ByteString; entry: TarEntry; end: number } | undefined;
-  readonly #report: ApplyReport = {
-    entries: 0,
-    bytes: 0,
-    inodes: 0,
-    skipped: [],
-    impliedDirectories: [],
-    lowerLinks: [],
-  };
+  readonly #report = emptyReport();
 
   constructor(layerFs: LayerFs, root: string, policy: ApplyPolicy = {}) {
     this.#fs = layerFs;
-    this.#policy = {
-      whiteouts: policy.whiteouts ?? 'overlay',
-      overlayXattrs: policy.overlayXattrs ?? 'trusted',
-      ownership: policy.ownership ?? 'keep',
-      owner: policy.owner,
-      idMap: policy.idMap,
-      replace: policy.replace ?? 'any',
-      base: policy.base ?? '',
-      unsupported: policy.unsupported ?? 'fail',
-      lowerLinks: policy.lowerLinks ?? 'refuse',
-      maxEntries: policy.maxEntries ?? 2_000_000,
-      maxBytes: policy.maxBytes ?? 64 * 1024 ** 3,
-    };
+    this.#policy = fullPolicy(policy);
     this.#base = this.#policy.base === '' ? [] : parseEntryPath(this.#policy.base);
     this.#tree = new DirectoryTree(layerFs, root, {
       implied: (path, replacedWhiteout) => {
-        this.#directories.set(path, { entry: undefined, opaque: replacedWhiteout });
-        this.#markWritten(path);
+        this.#directories.set(path, undefined, replacedWhiteout);
+        this.#whiteouts?.markWritten(path);
       },
     });
     this.#metadata = new MetadataWriter(layerFs, this.#policy, this.#report.skipped, this.#tree.root.fd);
-    this.#written = this.#policy.whiteouts === 'remove' ? new Set() : undefined;
-    // of what was there before, the root is somebody else's until a member says otherwise
-    if (this.#policy.whiteouts === 'overlay') this.#directories.set('', { entry: undefined, opaque: false });
+    this.#directories = new DirectoryRecords(this.#tree, this.#metadata);
+    if (this.#policy.whiteouts === 'overlay') {
+      this.#whiteouts = new OverlayMarks(layerFs, this.#tree, this.#directories);
+      // of what was there before, the root is somebody else's until a member says otherwise
+      this.#directories.set('', undefined, false);
+    } else if (this.#policy.whiteouts === 'remove') {
+      this.#whiteouts = new Removals(this.#tree, (parent, name) => this.#remove(parent, name));
+    }
   }
 
   entry(entry: TarEntry): void {
@@ -84,7 +63,7 @@ export class LayerApplier implements TarSink, Disposable {
     try {
       this.#entry(entry);
     } catch (error) {
-      throw describe(error, entry.name);
+      throw memberError(error, entry.name);
     }
   }
 
@@ -96,7 +75,7 @@ export class LayerApplier implements TarSink, Disposable {
       let at = 0;
       while (at < bytes.length) at += fs.writeSync(file.fd, bytes, at, bytes.length - at, position + at);
     } catch (error) {
-      throw describe(error, file.entry.name);
+      throw memberError(error, file.entry.name);
     }
     file.end = position + bytes.length;
   }
@@ -109,7 +88,7 @@ export class LayerApplier implements TarSink, Disposable {
       if (file.end < entry.size) fs.ftruncateSync(fd, entry.size);
       this.#metadata.file(fd, parent, name, entry);
     } catch (error) {
-      throw describe(error, entry.name);
+      throw memberError(error, entry.name);
     } finally {
       this.#file = undefined;
       fs.closeSync(fd);
@@ -118,19 +97,7 @@ export class LayerApplier implements TarSink, Disposable {
 
   /** Gives directories their owners, modes, attributes and times, and says what was done. */
   finish(): ApplyReport {
-    // children first: a mode may forbid this process to enter
-    for (const [path, record] of [...this.#directories].reverse()) {
-      this.#tree.release();
-      try {
-        if (this.#staleDirectories && !this.#isDirectory(path)) this.#directories.delete(path);
-        else this.#finishDirectory(path, record);
-      } catch (error) {
-        throw describe(error, path);
-      }
-    }
-    for (const [path, { entry, opaque }] of this.#directories) {
-      if (entry === undefined && !opaque) this.#report.impliedDirectories.push(path);
-    }
+    this.#report.impliedDirectories.push(...this.#directories.finish());
     for (const [path, target] of this.#lowerLinks) this.#report.lowerLinks.push({ path, target });
     this.#report.inodes = this.#nodes + this.#directories.size;
     return this.#report;
@@ -154,22 +121,22 @@ export class LayerApplier implements TarSink, Disposable {
         );
       }
       // the place that the caller named is the caller's
-      if (this.#policy.whiteouts === 'none') return;
-      this.#directories.set('', { entry, opaque: this.#directories.get('')?.opaque ?? false });
+      if (this.#whiteouts === undefined) return;
+      this.#directories.set('', entry, this.#directories.isOpaque(''));
       return;
     }
-    if (this.#policy.whiteouts === 'none') {
+    if (this.#whiteouts === undefined) {
       this.#member(this.#tree.open([...this.#base, ...components], true), name, entry);
       return;
     }
-    if (this.#isInsideWhiteout(components, entry.name)) return;
+    if (isInsideWhiteout(components, entry.name)) return;
     const whiteout = parseWhiteout(name);
     if (whiteout?.kind === 'ignored') return;
     const parent = this.#tree.open([...this.#base, ...components], true);
-    if (whiteout !== undefined) this.#whiteout(parent, whiteout);
+    if (whiteout !== undefined) this.#whiteouts.apply(parent, whiteout);
     else if (entry.type === 'character-device' && entry.devMajor === 0 && entry.devMinor === 0) {
       // what overlay itself takes for a whiteout, so it is treated as one
-      this.#whiteout(parent, { kind: 'whiteout', name });
+      this.#whiteouts.apply(parent, { kind: 'whiteout', name });
     } else this.#member(parent, name, entry);
   }
 
@@ -177,19 +144,7 @@ export class LayerApplier implements TarSink, Disposable {
     if (this.#lowerLinks.size > 0) this.#lowerLinks.delete(join(parent.path, name));
     this.#create(parent, name, entry);
     if (entry.type !== 'directory' && entry.type !== 'hardlink') this.#nodes += 1;
-    this.#markWritten(join(parent.path, name));
-  }
-
-  /** aufs keeps directories of its own (`.wh..wh.plnk/`), which are skipped whole; other whiteouts hold nothing. */
-  #isInsideWhiteout(components: readonly ByteString[], path: ByteString): boolean {
-    for (const component of components) {
-      const whiteout = parseWhiteout(component);
-      if (whiteout?.kind === 'ignored') return true;
-      if (whiteout !== undefined) {
-        throw new LayerStoreError('UNSAFE_ENTRY', `${printable(path)} is inside a whiteout`, { entry: path });
-      }
-    }
-    return false;
+    this.#whiteouts?.markWritten(join(parent.path, name));
   }
 
   #create(parent: Directory, name: ByteString, entry: TarEntry): void {
@@ -233,7 +188,7 @@ export class LayerApplier implements TarSink, Disposable {
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error;
       const stat = this.#tree.stat(parent, name);
-      if (stat?.isDirectory() === true) opaque = this.#directories.get(path)?.opaque ?? false;
+      if (stat?.isDirectory() === true) opaque = this.#directories.isOpaque(path);
       else {
         if (this.#policy.replace === 'same-kind') throw occupied(path, 'non-directory', 'directory');
         // a directory in place of a removed one must not show what that held
@@ -242,7 +197,7 @@ export class LayerApplier implements TarSink, Disposable {
         this.#fs.mkdirat(parent.fd, fsName(name), 0o700);
       }
     }
-    this.#directories.set(path, { entry, opaque });
+    this.#directories.set(path, entry, opaque);
   }
 
   #createHardLink(parent: Directory, name: ByteString, entry: TarEntry): void {
@@ -298,62 +253,6 @@ export class LayerApplier implements TarSink, Disposable {
     }
   }
 
-  #isDirectory(path: ByteString): boolean {
-    const components = path.split('/');
-    const name = components.pop()!;
-    if (name === '') return true;
-    // a record whose parent was replaced by a file has no path any more
-    for (let depth = 0; depth < components.length; depth++) {
-      if (!this.#isDirectory(components.slice(0, depth + 1).join('/'))) return false;
-    }
-    return this.#tree.stat(this.#tree.open(components, false), name)?.isDirectory() === true;
-  }
-
-  #finishDirectory(path: ByteString, { entry, opaque }: DirectoryRecord): void {
-    const components = path === '' ? [] : path.split('/');
-    const name = components.pop() ?? '.';
-    this.#metadata.directory(this.#tree.open(components, false), name, entry, opaque);
-  }
-
-  #whiteout(parent: Directory, whiteout: Exclude<Whiteout, { kind: 'ignored' }>): void {
-    if (whiteout.kind === 'opaque') {
-      if (this.#written !== undefined) this.#removeLower(parent);
-      else {
-        const record = this.#directories.get(parent.path);
-        // an entry of the archive, or made just now as its parent: there is a record for every directory
-        this.#directories.set(parent.path, { entry: record?.entry, opaque: true });
-      }
-      return;
-    }
-    const path = join(parent.path, whiteout.name);
-    if (this.#written !== undefined) {
-      if (!this.#written.has(path)) this.#remove(parent, whiteout.name);
-      return;
-    }
-    const stat = this.#tree.stat(parent, whiteout.name);
-    if (stat === undefined) {
-      this.#fs.mknodat(parent.fd, fsName(whiteout.name), S_IFCHR | 0o600, 0, 0);
-    } else if (stat.isDirectory()) {
-      // the layer has a directory of its own here: the whiteout means what is below it
-      this.#directories.set(path, { entry: this.#directories.get(path)?.entry, opaque: true });
-    }
-  }
-
-  /** Empties a directory of everything that this layer did not write. */
-  #removeLower(directory: Directory): void {
-    for (const name of this.#tree.names(directory)) {
-      if (!this.#written!.has(join(directory.path, name))) this.#remove(directory, name);
-      else if (this.#tree.stat(directory, name)?.isDirectory() === true) {
-        const child = this.#tree.openChild(directory, name);
-        try {
-          this.#removeLower(child);
-        } finally {
-          fs.closeSync(child.fd);
-        }
-      }
-    }
-  }
-
   /** Runs `make`, which must fail with EEXIST rather than replace; then what is there makes room. The last one wins. */
   #replacing<T>(parent: Directory, name: ByteString, make: () => T): T {
     try {
@@ -375,7 +274,7 @@ export class LayerApplier implements TarSink, Disposable {
 
   #remove(parent: Directory, name: ByteString): void {
     const removed = this.#tree.remove(parent, name);
-    this.#staleDirectories ||= removed?.isDirectory() === true;
+    if (removed?.isDirectory() === true) this.#directories.markStale();
   }
 
   #find(components: readonly ByteString[]): Directory | undefined {
@@ -395,30 +294,4 @@ export class LayerApplier implements TarSink, Disposable {
       });
     }
   }
-
-  #markWritten(path: ByteString): void {
-    if (this.#written === undefined) return;
-    let at = path;
-    while (at !== '' && !this.#written.has(at)) {
-      this.#written.add(at);
-      at = at.slice(0, Math.max(0, at.lastIndexOf('/')));
-    }
-  }
-}
-
-function occupied(path: ByteString, what: string, by: string): LayerStoreError {
-  const name = printable(path);
-  return new LayerStoreError('ALREADY_EXISTS', `cannot overwrite ${what} ${name} with ${by} ${name}`, {
-    entry: path,
-  });
-}
-
-/** System errors get the name of the member they are about. */
-function describe(error: unknown, path: ByteString): LayerStoreError {
-  if (error instanceof LayerStoreError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  return new LayerStoreError('IO_ERROR', `cannot unpack ${printable(path)}: ${message}`, {
-    cause: error,
-    entry: path,
-  });
 }

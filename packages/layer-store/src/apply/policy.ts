@@ -49,6 +49,23 @@ export interface ApplyPolicy {
 export type FullPolicy = Required<Omit<ApplyPolicy, 'owner' | 'idMap'>> &
   Pick<ApplyPolicy, 'owner' | 'idMap'>;
 
+/** Fills in the defaults. */
+export function fullPolicy(policy: ApplyPolicy): FullPolicy {
+  return {
+    whiteouts: policy.whiteouts ?? 'overlay',
+    overlayXattrs: policy.overlayXattrs ?? 'trusted',
+    ownership: policy.ownership ?? 'keep',
+    owner: policy.owner,
+    idMap: policy.idMap,
+    replace: policy.replace ?? 'any',
+    base: policy.base ?? '',
+    unsupported: policy.unsupported ?? 'fail',
+    lowerLinks: policy.lowerLinks ?? 'refuse',
+    maxEntries: policy.maxEntries ?? 2_000_000,
+    maxBytes: policy.maxBytes ?? 64 * 1024 ** 3,
+  };
+}
+
 /** Something of the archive that is not on disk, and why. */
 export interface SkippedItem {
   /** The member's path. */
@@ -80,4 +97,9 @@ export interface ApplyReport {
   impliedDirectories: ByteString[];
   /** Hard links that were left out, in order, with `lowerLinks: 'report'`. */
   lowerLinks: LowerLink[];
+}
+
+/** Of an application that has done nothing yet. */
+export function emptyReport(): ApplyReport {
+  return { entries: 0, bytes: 0, inodes: 0, skipped: [], impliedDirectories: [], lowerLinks: [] };
 }

@@ -29,7 +29,8 @@ import {
   type ResumableSink,
   type Tagger,
 } from '@tare/image-spec/content';
-import { openFileContent, type ContentCreator, type FileContent } from '../content/file-content.ts';
+import type { ContentCreator } from '../content/blob-files.ts';
+import { openFileContent, type FileContent } from '../content/file-content.ts';
 import { isMissing, syncDirectory } from '../content/ingest.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import type { NamedImage } from './image-archive.ts';

@@ -9,21 +9,19 @@ import * as fs from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { fsName, join, type Directory } from '../apply/directory-tree.ts';
-import { toContainer, type IdMap } from '../apply/id-map.ts';
-import { isLayerXattr } from '../apply/xattrs.ts';
-import { LayerStoreError, systemCode } from '../errors.ts';
-import { RESOLVE, type LayerFs } from '../fs.ts';
-import { inDirectory, O_PATH } from '../node-fs.ts';
-import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
+import { LayerStoreError } from '../errors.ts';
+import { printable, tarTypeOf, type ByteString } from '../tar/entry.ts';
 import { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName } from '../tar/whiteout.ts';
-import { encodeTarHeader, TAR_END, tarEntry, tarPadding } from '../tar/write.ts';
+import { encodeTarHeader, TAR_END, tarPadding } from '../tar/write.ts';
+import { describeInode, describeMember, emptyMember, type DescribeOptions } from './describe-inode.ts';
+import { Pieces } from './pieces.ts';
+import { openDirectory, pinInode, readError, reopen } from './pin.ts';
 
-const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
+const { O_NONBLOCK, O_RDONLY } = fs.constants;
 const read = promisify(fs.read);
 
 /** Options of {@link packTree}. */
-export interface PackOptions {
-  fs: LayerFs;
+export interface PackOptions extends DescribeOptions {
   /**
    * What to read of the open directory: one name in it, with everything below. Default: the directory itself, whose
    * content is then listed by bare names.
@@ -50,16 +48,6 @@ export interface PackOptions {
   without?: ReadonlySet<ByteString>;
   /** Of the directory itself, only the content is listed, each name after `as` and a slash. Default false. */
   contentOnly?: boolean;
-  /** Shifts owners of the host back to those of the image. Default: ids are the same on both sides. */
-  idMap?: IdMap | undefined;
-  /** Owner of everything. Default: as it is. */
-  owner?: { uid: number; gid: number };
-  /** Permission bits of a file, in place of its own. Default: as they are. */
-  modeOf?: (entry: TarEntry) => number;
-  /** Time of everything, in nanoseconds. Default: as it is. */
-  mtimeNs?: bigint;
-  /** Later times become this one, in nanoseconds. Default: none do. */
-  maxMtimeNs?: bigint | undefined;
   /** Left out when true, with everything below; gets the path in the archive. */
   exclude?: (path: ByteString, isDirectory: boolean) => boolean;
   /** False leaves out the end mark: another archive follows. Default true. */
@@ -67,8 +55,6 @@ export interface PackOptions {
   signal?: AbortSignal;
 }
 
-/** Size of the pieces of archive. */
-const CHUNK_BYTES = 256 * 1024;
 /** Files up to this size are read at once: a trip to the thread pool takes longer. */
 const SMALL_FILE_BYTES = 64 * 1024;
 /** Longest time before other work gets its turn. */
@@ -110,8 +96,7 @@ class Packer implements Disposable {
   readonly #stack: Level[] = [];
   /** Inodes with several names that have been listed, and by which. */
   readonly #links = new Map<string, ByteString>();
-  #chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  #used = 0;
+  readonly #pieces = new Pieces();
 
   constructor(options: PackOptions) {
     this.#options = options;
@@ -127,7 +112,7 @@ class Packer implements Disposable {
       const { as, contentOnly } = this.#options;
       const prefix = as === undefined || as.endsWith('/') ? (as ?? '') : `${as}/`;
       if (as !== undefined && contentOnly !== true)
-        this.#put(encodeTarHeader(this.#describe(top, '.', prefix)));
+        this.#pieces.put(encodeTarHeader(describeMember(top, '.', prefix, this.#options)));
       const merged = [directory, ...(this.#options.below ?? [])];
       this.#enter(
         merged.map((fd) => ({ fd: reopen(fd), path: '' })),
@@ -148,14 +133,14 @@ class Packer implements Disposable {
       if (this.#options.without?.has(level.prefix + child) === true) continue;
       const file = this.#member(level.directories, child, level.prefix + child, false);
       if (file !== undefined) yield* this.#content(file.fd, file.size);
-      while (this.#used >= CHUNK_BYTES) yield this.#take();
+      while (this.#pieces.full) yield this.#pieces.take();
       if (performance.now() - sliceStart < SLICE_MS) continue;
       await setImmediate();
       signal?.throwIfAborted();
       sliceStart = performance.now();
     }
-    if (this.#options.endMark !== false) this.#put(TAR_END);
-    while (this.#used > 0) yield this.#take();
+    if (this.#options.endMark !== false) this.#pieces.put(TAR_END);
+    while (!this.#pieces.empty) yield this.#pieces.take();
   }
 
   [Symbol.dispose](): void {
@@ -180,30 +165,35 @@ class Packer implements Disposable {
       if (type === undefined || this.#options.exclude?.(path, type === 'directory') === true)
         return undefined;
       if (type === 'directory') {
-        this.#put(encodeTarHeader(this.#describe(parent, name, `${path}/`, stat)));
+        this.#pieces.put(encodeTarHeader(describeMember(parent, name, `${path}/`, this.#options, stat)));
         if (!foreign) this.#descend(merged, name, path);
         return undefined;
       }
       const inode = stat.nlink > 1n ? `${stat.dev}:${stat.ino}` : undefined;
       const first = inode === undefined ? undefined : this.#links.get(inode);
       if (first !== undefined) {
-        this.#put(
-          encodeTarHeader({ ...this.#entry(path, stat), type: 'hardlink', linkName: first, size: 0 }),
+        this.#pieces.put(
+          encodeTarHeader({
+            ...describeInode(path, stat, this.#options),
+            type: 'hardlink',
+            linkName: first,
+            size: 0,
+          }),
         );
         return undefined;
       }
       if (inode !== undefined) this.#links.set(inode, path);
-      const entry = this.#describe(parent, name, path, stat);
+      const entry = describeMember(parent, name, path, this.#options, stat);
       if (foreign) entry.size = 0;
       // opened anew by its descriptor: what the name means by now does not matter
       const fd =
         type === 'file' && !foreign
           ? fs.openSync(`/proc/self/fd/${pinned}`, O_RDONLY | O_NONBLOCK)
           : undefined;
-      this.#put(encodeTarHeader(entry));
+      this.#pieces.put(encodeTarHeader(entry));
       return fd === undefined ? undefined : { fd, size: entry.size };
     } catch (error) {
-      throw describeError(error, path);
+      throw readError(error, path);
     } finally {
       fs.closeSync(pinned);
     }
@@ -220,14 +210,16 @@ class Packer implements Disposable {
     }
     if (!(stat.isCharacterDevice() && stat.rdev === 0n)) return false;
     if (this.#merges) return true;
-    this.#put(encodeTarHeader(emptyFile(path.slice(0, path.length - name.length) + whiteoutName(name))));
+    this.#pieces.put(
+      encodeTarHeader(emptyMember(path.slice(0, path.length - name.length) + whiteoutName(name))),
+    );
     return true;
   }
 
   /** The topmost of merged directories that has a name, with those below it. */
   #first(parents: readonly Directory[], name: ByteString, required: boolean) {
     for (const [at, parent] of parents.entries()) {
-      const found = this.#pin(parent, name, required);
+      const found = pinInode(this.#options, parent, name, required);
       if (found !== undefined) return { ...found, parents: parents.slice(at) };
     }
     return undefined;
@@ -238,7 +230,7 @@ class Packer implements Disposable {
     let opaque = false;
     try {
       for (const parent of parents) {
-        const fd = this.#openDirectory(parent, name);
+        const fd = openDirectory(this.#options.fs, parent, name);
         // what is no directory hides those below it
         if (fd === 'other') break;
         if (fd === 'missing') continue;
@@ -253,21 +245,7 @@ class Packer implements Disposable {
     // not a directory any more
     if (merged.length === 0) return;
     this.#enter(merged, `${path}/`);
-    if (opaque && !this.#merges) this.#put(encodeTarHeader(emptyFile(`${path}/${OPAQUE_WHITEOUT}`)));
-  }
-
-  #openDirectory(parent: Directory, name: ByteString): number | 'missing' | 'other' {
-    try {
-      return this.#options.fs.openat2(parent.fd, fsName(name), {
-        flags: O_RDONLY | O_DIRECTORY | O_NOFOLLOW,
-        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
-      });
-    } catch (error) {
-      const code = systemCode(error);
-      if (code === 'ENOENT') return 'missing';
-      if (code === 'ENOTDIR' || code === 'ELOOP') return 'other';
-      throw error;
-    }
+    if (opaque && !this.#merges) this.#pieces.put(encodeTarHeader(emptyMember(`${path}/${OPAQUE_WHITEOUT}`)));
   }
 
   #isOpaque(parent: Directory, name: ByteString): boolean {
@@ -285,7 +263,7 @@ class Packer implements Disposable {
       this.#stack.push({ directories, prefix, names: [...names].sort(), next: 0 });
     } catch (error) {
       for (const { fd } of directories) fs.closeSync(fd);
-      throw describeError(error, prefix);
+      throw readError(error, prefix);
     }
   }
 
@@ -293,136 +271,25 @@ class Packer implements Disposable {
     for (const { fd } of this.#stack.pop()!.directories) fs.closeSync(fd);
   }
 
-  /** Holds the inode behind a name; `foreign` when it is on a mount that is not wanted. */
-  #pin(parent: Directory, name: ByteString, required: boolean): { fd: number; foreign: boolean } | undefined {
-    const open = (resolve: number): number =>
-      this.#options.fs.openat2(parent.fd, fsName(name), { flags: O_PATH | O_NOFOLLOW, resolve });
-    const resolve = RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS;
-    try {
-      if (this.#options.oneFileSystem !== true) return { fd: open(resolve), foreign: false };
-      try {
-        return { fd: open(resolve | RESOLVE.NO_XDEV), foreign: false };
-      } catch (error) {
-        if (systemCode(error) !== 'EXDEV') throw error;
-        return { fd: open(resolve), foreign: true };
-      }
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw describeError(error, name);
-      if (!required) return undefined;
-      throw new LayerStoreError('NOT_FOUND', `${printable(name)} is not there`, { cause: error });
-    }
-  }
-
-  #describe(
-    parent: Directory,
-    name: ByteString,
-    path: ByteString,
-    stat = fs.lstatSync(inDirectory(parent.fd, fsName(name)), { bigint: true }),
-  ): TarEntry {
-    const entry = this.#entry(path, stat);
-    if (entry.type === 'symlink') {
-      entry.linkName = fs.readlinkSync(inDirectory(parent.fd, fsName(name)), { encoding: 'latin1' });
-    }
-    const xattrs = new Map<string, Uint8Array>();
-    for (const attribute of this.#attributes(parent, name)) {
-      if (!isLayerXattr(attribute)) continue;
-      const value = this.#options.fs.getxattrat(parent.fd, fsName(name), attribute);
-      if (value !== undefined) xattrs.set(attribute, value);
-    }
-    entry.xattrs = xattrs;
-    return entry;
-  }
-
-  #attributes(parent: Directory, name: ByteString): string[] {
-    try {
-      return this.#options.fs.listxattrat(parent.fd, fsName(name));
-    } catch (error) {
-      const code = systemCode(error);
-      if (code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOENT') return [];
-      throw error;
-    }
-  }
-
-  #entry(name: ByteString, stat: fs.BigIntStats): TarEntry {
-    const type = tarTypeOf(stat)!;
-    const device = type === 'character-device' || type === 'block-device';
-    const { mtimeNs = stat.mtimeNs, maxMtimeNs, modeOf, idMap } = this.#options;
-    const own = { uid: Number(stat.uid), gid: Number(stat.gid) };
-    const owner = this.#options.owner ?? (idMap === undefined ? own : toContainer(idMap, own));
-    const entry: TarEntry = {
-      name,
-      type,
-      mode: Number(stat.mode & 0o7777n),
-      uid: owner.uid,
-      gid: owner.gid,
-      size: type === 'file' ? Number(stat.size) : 0,
-      mtimeNs: maxMtimeNs !== undefined && mtimeNs > maxMtimeNs ? maxMtimeNs : mtimeNs,
-      atimeNs: undefined,
-      linkName: '',
-      // makedev(3) of Linux
-      devMajor: device ? Number(((stat.rdev >> 8n) & 0xfffn) | ((stat.rdev >> 32n) & ~0xfffn)) : 0,
-      devMinor: device ? Number((stat.rdev & 0xffn) | ((stat.rdev >> 12n) & ~0xffn)) : 0,
-      xattrs: new Map(),
-    };
-    if (modeOf !== undefined && type !== 'symlink') entry.mode = modeOf(entry);
-    return entry;
-  }
-
   /** `size` bytes of an open file, zeros where it has become shorter, and the padding. Closes `fd`. */
   async *#content(fd: number, size: number): AsyncGenerator<Buffer, void, undefined> {
     try {
       let position = 0;
       while (position < size) {
-        if (this.#used >= CHUNK_BYTES) yield this.#take();
-        const length = Math.min(size - position, CHUNK_BYTES - this.#used);
+        if (this.#pieces.full) yield this.#pieces.take();
+        const room = this.#pieces.room(size - position);
         const got =
           size <= SMALL_FILE_BYTES
-            ? fs.readSync(fd, this.#chunk, this.#used, length, position)
-            : (await read(fd, this.#chunk, this.#used, length, position)).bytesRead;
-        if (got === 0) this.#chunk.fill(0, this.#used, this.#used + length);
-        this.#used += got === 0 ? length : got;
-        position += got === 0 ? length : got;
+            ? fs.readSync(fd, room, 0, room.length, position)
+            : (await read(fd, room, 0, room.length, position)).bytesRead;
+        if (got === 0) room.fill(0);
+        this.#pieces.add(got === 0 ? room.length : got);
+        position += got === 0 ? room.length : got;
         this.#options.signal?.throwIfAborted();
       }
-      this.#put(tarPadding(size));
+      this.#pieces.put(tarPadding(size));
     } finally {
       fs.closeSync(fd);
     }
   }
-
-  /** Adds to the current piece, which may become larger than usual by it. */
-  #put(bytes: Uint8Array): void {
-    if (this.#used + bytes.length > this.#chunk.length) {
-      const larger = Buffer.allocUnsafe(Math.max(this.#chunk.length * 2, this.#used + bytes.length));
-      this.#chunk.copy(larger, 0, 0, this.#used);
-      this.#chunk = larger;
-    }
-    this.#chunk.set(bytes, this.#used);
-    this.#used += bytes.length;
-  }
-
-  #take(): Buffer {
-    const piece = this.#chunk.subarray(0, this.#used);
-    this.#chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-    this.#used = 0;
-    return piece;
-  }
-}
-
-/** Whiteouts are the same wherever and whenever they are made. */
-function emptyFile(name: ByteString): TarEntry {
-  return tarEntry('file', '', { name, mode: 0 });
-}
-
-function reopen(directory: number): number {
-  return fs.openSync(`/proc/self/fd/${directory}/.`, O_RDONLY | O_DIRECTORY);
-}
-
-function describeError(error: unknown, path: ByteString): LayerStoreError {
-  if (error instanceof LayerStoreError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  return new LayerStoreError('IO_ERROR', `cannot read ${printable(path)}: ${message}`, {
-    cause: error,
-    entry: path,
-  });
 }

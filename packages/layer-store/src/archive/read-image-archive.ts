@@ -29,7 +29,7 @@ import {
   type ContentSource,
 } from '@tare/image-spec/content';
 import { detectCompression } from '../compression.ts';
-import type { ContentCreator } from '../content/file-content.ts';
+import type { ContentCreator } from '../content/blob-files.ts';
 import { LayerStoreError } from '../errors.ts';
 import { printable, toBytes } from '../tar/entry.ts';
 import { tarMembers } from '../tar/members.ts';

@@ -7,14 +7,17 @@ export interface ArrivingBlob {
   /** How many of its bytes, from the first on, are in the file. Checked is none of them. */
   readonly bytes: number;
 
+  /** Whether those are all. They may still be wrong. */
+  readonly whole: boolean;
+
   /**
    * Resolves when the blob is in the store, its size and digest verified. Rejects when this attempt to write it has
    * failed: whatever was read must be thrown away.
    */
   readonly arrived: Promise<void>;
 
-  /** Calls `listener` with {@link ArrivingBlob.bytes} whenever there are more, until `signal` aborts. */
-  onBytes(listener: (bytes: number) => void, signal: AbortSignal): void;
+  /** Calls `listener` whenever there are more bytes, or they are all, until `signal` aborts. */
+  onGrown(listener: () => void, signal: AbortSignal): void;
 
   /**
    * Opens its file for reading: a descriptor, which the caller closes, and which stays good whatever becomes of the file.
@@ -24,23 +27,27 @@ export interface ArrivingBlob {
   open(): number;
 }
 
+/** What is known of a blob before it is written. */
+export interface Expectation {
+  /** Where it will be; undefined when only its bytes say that. */
+  target?: string;
+  sizeBytes?: number;
+  /** Called with the first bytes. */
+  onBegin(): void;
+}
+
 /** The writer's side: it says where the bytes go, and how far they are. */
 export class Arrival implements ArrivingBlob {
   readonly arrived: Promise<void>;
-  readonly #target: string;
-  readonly #onBegin: () => void;
-  readonly #listeners = new Set<(bytes: number) => void>();
+  readonly #expectation: Expectation;
+  readonly #listeners = new Set<() => void>();
   #temporary: string | undefined;
   #bytes = 0;
+  #ended = false;
 
-  /**
-   * @param target - where the blob is in the end
-   * @param write - writes it
-   * @param onBegin - called with the first bytes
-   */
-  constructor(target: string, write: (arrival: Arrival) => Promise<void>, onBegin: () => void) {
-    this.#target = target;
-    this.#onBegin = onBegin;
+  /** @param write - writes the blob */
+  constructor(expectation: Expectation, write: (arrival: Arrival) => Promise<void>) {
+    this.#expectation = expectation;
     this.arrived = write(this);
     // whoever writes hears of it too
     this.arrived.catch(() => undefined);
@@ -50,30 +57,40 @@ export class Arrival implements ArrivingBlob {
     return this.#bytes;
   }
 
+  get whole(): boolean {
+    return this.#ended || this.#bytes === this.#expectation.sizeBytes;
+  }
+
   /** The first `bytes` of the blob are in the file `temporary`. */
   grow(temporary: string, bytes: number): void {
     const begins = this.#bytes === 0 && bytes > 0;
     this.#temporary = temporary;
     this.#bytes = bytes;
-    if (begins) this.#onBegin();
-    for (const listener of this.#listeners) listener(bytes);
+    if (begins) this.#expectation.onBegin();
+    for (const listener of this.#listeners) listener();
   }
 
-  onBytes(listener: (bytes: number) => void, signal: AbortSignal): void {
+  /** There is no more. */
+  end(): void {
+    this.#ended = true;
+    for (const listener of this.#listeners) listener();
+  }
+
+  onGrown(listener: () => void, signal: AbortSignal): void {
     if (signal.aborted) return;
     this.#listeners.add(listener);
     signal.addEventListener('abort', () => this.#listeners.delete(listener), { once: true });
   }
 
   open(): number {
-    if (this.#temporary !== undefined) {
-      try {
-        return openSync(this.#temporary, 'r');
-      } catch (error) {
-        // it may have got its name this instant
-        if (!isMissing(error)) throw error;
-      }
+    const { target } = this.#expectation;
+    const places = [this.#temporary, target].filter((place) => place !== undefined);
+    try {
+      return openSync(places[0]!, 'r');
+    } catch (error) {
+      // it may have got its name this instant
+      if (!isMissing(error) || places.length < 2) throw error;
+      return openSync(places[1]!, 'r');
     }
-    return openSync(this.#target, 'r');
   }
 }

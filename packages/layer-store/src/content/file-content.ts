@@ -24,11 +24,10 @@ import {
 import { raceAbort } from '../abort.ts';
 import { LayerStoreError } from '../errors.ts';
 import { Arrival, type ArrivingBlob } from './arriving.ts';
+import type { ArrivingBlobs, BlobFiles, ContentCreator, CreatingBlob } from './blob-files.ts';
 import { ingest, isMissing, type IngestCheck } from './ingest.ts';
 import { ingestResuming, sweepIngests } from './partial.ts';
-
-/** Bytes per read: large enough that the thread pool's hand-over does not show. */
-const READ_CHUNK = 256 * 1024;
+import { VerifiedBlob } from './verified-blob.ts';
 
 /**
  * Opens the store in `root`, making it when it is not there (private to its owner, mode 0700), and sweeps the
@@ -42,37 +41,6 @@ export async function openFileContent(root: string, options: ContentOptions = {}
   await mkdir(join(root, 'ingest'), { recursive: true, mode: 0o700 });
   await sweepIngests(join(root, 'ingest'));
   return new FileContent(root);
-}
-
-/** A place for content of which nothing is known before it is written. */
-export interface ContentCreator {
-  /**
-   * Writes `content` and returns its sha256 digest and size in bytes; it becomes visible at once and whole. Content that
-   * is there already stays as it is.
-   */
-  create(
-    content: AsyncIterable<Uint8Array>,
-    options?: ContentOptions,
-  ): Promise<{ digest: Digest; size: number }>;
-}
-
-/** Optional power of a content store: its blobs are files. */
-export interface BlobFiles {
-  /**
-   * The file of a blob, whether it is there or not; for readers that want the file itself (sendfile, a worker).
-   *
-   * @throws {ImageSpecError} `INVALID_DIGEST`
-   */
-  path(digest: Digest): string;
-}
-
-/** Optional power of a content store: its blobs can be read while they are being written. */
-export interface ArrivingBlobs {
-  /** The blob with this digest while this object is writing it. */
-  arriving(digest: Digest): ArrivingBlob | undefined;
-
-  /** Resolves as soon as the blob is in the store, or the first bytes of it are being written by this object. */
-  begun(descriptor: Descriptor, options?: ContentOptions): Promise<void>;
 }
 
 /** Blobs as files. Made by {@link openFileContent}. */
@@ -140,11 +108,14 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
     );
   }
 
-  /** Writes `content`, whatever it is, and says what it was. */
-  async create(
+  create(
     content: AsyncIterable<Uint8Array>,
     options: ContentOptions = {},
   ): Promise<{ digest: Digest; size: number }> {
+    return this.creating(content, options).created;
+  }
+
+  creating(content: AsyncIterable<Uint8Array>, options: ContentOptions = {}): CreatingBlob {
     const hash = createHash('sha256');
     let size = 0;
     let digest: Digest | undefined;
@@ -158,8 +129,15 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
         return this.path(digest);
       },
     };
-    await ingest(this.#ingestDir, check, content, options.signal);
-    return { digest: digest!, size };
+    const begun = Promise.withResolvers<ArrivingBlob>();
+    const arrival: Arrival = new Arrival({ onBegin: () => begun.resolve(arrival) }, (self) =>
+      ingest(this.#ingestDir, check, content, options.signal, self),
+    );
+    const created = arrival.arrived.then(() => ({ digest: digest!, size }));
+    // one without bytes never begins; of a failure, whoever waits for the whole hears too
+    created.then(() => begun.resolve(arrival), begun.reject);
+    begun.promise.catch(() => undefined);
+    return { begun: begun.promise, created };
   }
 
   arriving(digest: Digest): ArrivingBlob | undefined {
@@ -230,7 +208,8 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
       );
     }
     const onBegin = (): void => this.#awaited.get(digest)?.forEach((begin) => begin());
-    const arrival = new Arrival(this.path(digest), (self) => write(digest, self), onBegin);
+    const expectation = { target: this.path(digest), sizeBytes: descriptor.size, onBegin };
+    const arrival = new Arrival(expectation, (self) => write(digest, self));
     this.#arriving.set(digest, arrival);
     try {
       await arrival.arrived;
@@ -239,52 +218,5 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
     } finally {
       this.#arriving.delete(digest);
     }
-  }
-}
-
-/** The bytes of one blob, which throws in place of its end when they are not what the descriptor says. */
-class VerifiedBlob implements AsyncIterableIterator<Uint8Array, undefined> {
-  readonly #file: FileHandle;
-  readonly #verifier: Verifier;
-  readonly #signal: AbortSignal | undefined;
-  #closed = false;
-
-  constructor(file: FileHandle, verifier: Verifier, signal: AbortSignal | undefined) {
-    this.#file = file;
-    this.#verifier = verifier;
-    this.#signal = signal;
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  async next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    if (this.#closed) return { done: true, value: undefined };
-    try {
-      this.#signal?.throwIfAborted();
-      const { buffer, bytesRead } = await this.#file.read({
-        buffer: Buffer.allocUnsafeSlow(READ_CHUNK),
-        position: this.#verifier.size,
-      });
-      if (bytesRead === 0) {
-        this.#verifier.end();
-        return await this.return();
-      }
-      const chunk = buffer.subarray(0, bytesRead);
-      this.#verifier.update(chunk);
-      return { done: false, value: chunk };
-    } catch (error) {
-      await this.return();
-      throw error;
-    }
-  }
-
-  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
-    if (!this.#closed) {
-      this.#closed = true;
-      await this.#file.close();
-    }
-    return { done: true, value: undefined };
   }
 }

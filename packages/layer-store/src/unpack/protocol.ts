@@ -7,16 +7,17 @@ import type { LayerStoreErrorCode } from '../errors.ts';
 export interface UnpackJob extends Omit<ApplyOptions, 'fs' | 'signal' | 'onProgress' | 'diffId'> {
   /** Closed by who gave it, when the job has ended. */
   fd: number;
-  /** Size of a file that is still growing; undefined for one that is whole. */
-  growsTo: number | undefined;
+  /** Whether the file is not whole yet: how much there is comes with `grown`. */
+  grows: boolean;
   directory: string;
-  diffId: Digest;
+  /** Undefined: not known before. */
+  diffId: Digest | undefined;
 }
 
-/** To a worker; it has one job at a time. `grown`: how many bytes a growing file has now. */
+/** To a worker; it has one job at a time. `grown`: how many bytes a growing file has now, and whether that is all. */
 export type Request =
   | { kind: 'unpack'; job: UnpackJob }
-  | { kind: 'grown'; bytes: number }
+  | { kind: 'grown'; bytes: number; whole: boolean }
   | { kind: 'abort' };
 
 /** From a worker. */

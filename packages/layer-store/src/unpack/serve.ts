@@ -29,15 +29,15 @@ export function serveUnpacking(fs: LayerFs): void {
   }
   const reply = (message: Reply): void => port.postMessage(message);
   let running = new AbortController();
-  let file = new JobFile(undefined);
+  let file = new JobFile(false);
   port.on('message', (request: Request) => {
     if (request.kind === 'abort') {
       running.abort();
       file.end();
-    } else if (request.kind === 'grown') file.grow(request.bytes);
+    } else if (request.kind === 'grown') file.grow(request.bytes, request.whole);
     else {
       running = new AbortController();
-      file = new JobFile(request.job.growsTo);
+      file = new JobFile(request.job.grows);
       unpack(fs, request.job, file, running.signal, reply).then(
         (applied) => reply({ kind: 'done', applied }),
         (error: unknown) => reply({ kind: 'failed', error: toPlain(error) }),
@@ -53,10 +53,11 @@ async function unpack(
   signal: AbortSignal,
   reply: (message: Reply) => void,
 ) {
-  const { fd, growsTo: _, directory, ...options } = job;
+  const { fd, grows: _, directory, diffId, ...options } = job;
   let told = 0;
   return applyLayer(bytesOf(fd, file), directory, {
     ...options,
+    ...(diffId !== undefined && { diffId }),
     ownThread: true,
     fs,
     signal,
@@ -70,25 +71,22 @@ async function unpack(
 
 /** How much there is of the file of a job. */
 class JobFile {
-  /** Its end, when that can be told from something else than the file. */
-  readonly sizeBytes: number;
+  /** Infinite when the file is whole: then it tells of its end itself. */
   #bytes: number;
   #wake: (() => void) | undefined;
 
-  /** @param growsTo - undefined for one that is whole */
-  constructor(growsTo: number | undefined) {
-    this.sizeBytes = growsTo ?? Infinity;
-    this.#bytes = growsTo === undefined ? Infinity : 0;
+  constructor(grows: boolean) {
+    this.#bytes = grows ? 0 : Infinity;
   }
 
-  grow(bytes: number): void {
-    this.#bytes = Math.max(this.#bytes, bytes);
+  grow(bytes: number, whole: boolean): void {
+    this.#bytes = whole ? Infinity : Math.max(this.#bytes, bytes);
     this.#wake?.();
   }
 
   /** Nobody waits for more. */
   end(): void {
-    this.grow(Infinity);
+    this.grow(0, true);
   }
 
   /** Waits until there are more bytes than `position`. @returns how many there are */
@@ -106,7 +104,7 @@ async function* bytesOf(fd: number, file: JobFile): AsyncGenerator<Uint8Array, v
   let buffer = Buffer.allocUnsafeSlow(READ_CHUNK);
   let reuse: boolean | undefined;
   let available = 0;
-  for (let position = 0; position < file.sizeBytes;) {
+  for (let position = 0; ;) {
     if (available <= position) available = await file.beyond(position);
     const length = readSync(fd, buffer, 0, Math.min(buffer.length, available - position), position);
     if (length === 0) return;

@@ -1,18 +1,17 @@
 /** Makes committed snapshots of blobs: every layer alone, beside the others, and already while its blob arrives. */
-import { closeSync, openSync } from 'node:fs';
+import { openSync } from 'node:fs';
 import { chainIds, type Descriptor, type Digest } from '@tare/image-spec';
 import type { ContentStore } from '@tare/image-spec/content';
 import { raceAbort } from '../abort.ts';
 import { applyLayer, type AppliedLayer } from '../apply.ts';
 import type { ApplyPolicy } from '../apply/policy.ts';
-import type { ArrivingBlob } from '../content/arriving.ts';
-import type { ArrivingBlobs, BlobFiles } from '../content/file-content.ts';
+import { hasArrivals, hasFiles } from '../content/blob-files.ts';
 import { LayerStoreError } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import type { SingleFlight } from '../single-flight.ts';
 import type { SnapshotUsage, Snapshotter } from '../snapshot/snapshotter.ts';
 import type { LayerStager } from '../snapshot/stage.ts';
-import type { UnpackJob } from './protocol.ts';
+import { arrived, BrokenArrival, follow, openFile } from './follow.ts';
 import type { UnpackWorkers } from './workers.ts';
 
 /** A layer to unpack: its blob, and the digest of the archive in it. */
@@ -70,9 +69,6 @@ export interface UnpackerParts {
   /** Aborts when the store is closed. */
   closing: AbortSignal;
 }
-
-/** The blob that was being unpacked did not arrive; another attempt may be made. */
-class BrokenArrival extends Error {}
 
 /** Implements `LayerStore.unpack` and `LayerStore.unpackLayer`. */
 export class Unpacker {
@@ -250,12 +246,11 @@ export class Unpacker {
       return applyLayer(blob, directory, { ...policy, fs, diffId, signal, onProgress });
     }
     const job = { ...policy, directory, diffId };
-    if (arriving !== undefined)
-      return this.#follow(arriving, { ...job, growsTo: descriptor.size }, signal, onProgress);
+    if (arriving !== undefined) return follow(workers, arriving, job, signal, onProgress);
     try {
       using file = openFile(() => openSync(content.path(descriptor.digest), 'r'));
       // the digest of the archive is checked, which says more than that of the blob
-      return await workers.apply({ ...job, fd: file.fd, growsTo: undefined }, undefined, signal, onProgress);
+      return await workers.apply({ ...job, fd: file.fd, grows: false }, undefined, signal, onProgress);
     } catch (error) {
       signal.throwIfAborted();
       // if the blob is missing or damaged, that is what the caller should hear
@@ -263,50 +258,4 @@ export class Unpacker {
       throw error;
     }
   }
-
-  /** Unpacks a blob while it is written, and returns when it has been found to be what it should be. */
-  async #follow(
-    arriving: ArrivingBlob,
-    job: Omit<UnpackJob, 'fd'>,
-    signal: AbortSignal,
-    onProgress: (bytesRead: number) => void,
-  ): Promise<AppliedLayer> {
-    const broken = new AbortController();
-    arriving.arrived.catch((error: unknown) => broken.abort(error));
-    try {
-      using file = openFile(() => arriving.open());
-      const both = AbortSignal.any([signal, broken.signal]);
-      const applied = await this.#parts.workers!.apply({ ...job, fd: file.fd }, arriving, both, onProgress);
-      await arrived(arriving, signal);
-      return applied;
-    } catch (error) {
-      signal.throwIfAborted();
-      // wrong bytes explain whatever was found in them
-      await arrived(arriving, signal);
-      throw error;
-    }
-  }
-}
-
-/** @throws {BrokenArrival} */
-async function arrived(arriving: ArrivingBlob, signal: AbortSignal): Promise<void> {
-  try {
-    await raceAbort(arriving.arrived, signal);
-  } catch (cause) {
-    signal.throwIfAborted();
-    throw new BrokenArrival('a blob did not arrive', { cause });
-  }
-}
-
-function openFile(open: () => number): Disposable & { fd: number } {
-  const fd = open();
-  return { fd, [Symbol.dispose]: () => closeSync(fd) };
-}
-
-function hasFiles(content: ContentStore): content is ContentStore & BlobFiles {
-  return 'path' in content && typeof content.path === 'function';
-}
-
-function hasArrivals(content: ContentStore): content is ContentStore & ArrivingBlobs {
-  return 'arriving' in content && typeof content.arriving === 'function';
 }

@@ -181,9 +181,9 @@ function run(
   worker.on('exit', onExit);
   send({ kind: 'unpack', job });
   if (arriving !== undefined) {
-    const onBytes = (bytes: number): void => send({ kind: 'grown', bytes });
-    onBytes(arriving.bytes);
-    arriving.onBytes(onBytes, ended.signal);
+    const onGrown = (): void => send({ kind: 'grown', bytes: arriving.bytes, whole: arriving.whole });
+    onGrown();
+    arriving.onGrown(onGrown, ended.signal);
   }
   return promise.finally(() => {
     ended.abort();

@@ -315,20 +315,20 @@ describeGroup('a blob on its way', () => {
     );
     await begun;
     const blob = store.arriving(digest)!;
-    expect(blob.bytes).toBe(1_000_000);
+    expect(blob).toMatchObject({ bytes: 1_000_000, whole: false });
     expect(await store.has(describe(large))).toBe(false);
     const fd = blob.open();
     try {
       const ended = new AbortController();
       const told: number[] = [];
-      blob.onBytes((bytes) => told.push(bytes), ended.signal);
+      blob.onGrown(() => told.push(blob.bytes), ended.signal);
       const read = Buffer.alloc(1_000_000);
       expect(readSync(fd, read, 0, read.length, 0)).toBe(1_000_000);
       expect(read.equals(large.subarray(0, 1_000_000))).toBe(true);
       more.resolve();
       await blob.arrived;
       ended.abort();
-      expect(told).toEqual([3_000_000]);
+      expect(told).toEqual([3_000_000, 3_000_000]);
       expect(readFileSync(fd).equals(large)).toBe(true);
     } finally {
       closeSync(fd);

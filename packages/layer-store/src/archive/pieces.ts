@@ -1,0 +1,46 @@
+/** Gathers an archive to pieces of one size. */
+
+/** Size of the pieces of archive. */
+const PIECE_BYTES = 256 * 1024;
+
+/** The piece that is being filled. */
+export class Pieces {
+  #piece = Buffer.allocUnsafe(PIECE_BYTES);
+  #used = 0;
+
+  get empty(): boolean {
+    return this.#used === 0;
+  }
+
+  /** Whether the piece is to be taken before more is read into it. */
+  get full(): boolean {
+    return this.#used >= PIECE_BYTES;
+  }
+
+  /** Adds to the piece, which may become larger than usual by it. */
+  put(bytes: Uint8Array): void {
+    if (this.#used + bytes.length > this.#piece.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#piece.length * 2, this.#used + bytes.length));
+      this.#piece.copy(larger, 0, 0, this.#used);
+      this.#piece = larger;
+    }
+    this.#piece.set(bytes, this.#used);
+    this.#used += bytes.length;
+  }
+
+  /** The place for up to `length` more bytes of a piece that is not full; {@link Pieces.add} says how many came. */
+  room(length: number): Buffer {
+    return this.#piece.subarray(this.#used, Math.min(this.#used + length, PIECE_BYTES));
+  }
+
+  add(length: number): void {
+    this.#used += length;
+  }
+
+  take(): Buffer {
+    const piece = this.#piece.subarray(0, this.#used);
+    this.#piece = Buffer.allocUnsafe(PIECE_BYTES);
+    this.#used = 0;
+    return piece;
+  }
+}
