@@ -1,6 +1,6 @@
 /**
  * The image that pulls and pushes are measured with: three layers, about 150 MB compressed, 450 MB and 12,000 files
- * unpacked. A Debian as debootstrap makes it, one large binary (Node.js), and a tree of node_modules. Made once per
+ * unpacked. A Debian with git as debootstrap makes it, one large binary (Node.js), and a tree of node_modules. Made once per
  * checkout, in `.cache/`.
  */
 import { execFile } from 'node:child_process';
@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import { promisify } from 'node:util';
 import { descriptorSchema, MEDIA_TYPES, type Descriptor } from '@tare/image-spec';
-import { copyGraph, type ContentSink, type Tagger } from '@tare/image-spec/content';
+import { copyGraph } from '@tare/image-spec/content';
 import {
   createLayer,
   openFileContent,
@@ -18,18 +18,23 @@ import {
   type CreatedLayer,
   type FileContent,
 } from '@tare/layer-store';
+import { bringUpLoopback } from '@tare/netdriver';
+import { RegistryClient } from '@tare/registry-client';
 import { layerFs } from '@tare/runtime-native';
-import { packageFolder } from '../test/lab/debian.ts';
+import { COMPONENTS, componentPath, fetchComponents, packageFolder } from '../test/lab/debian.ts';
+import { startDebianRegistry } from '../test/lab/registry.ts';
 
 const CHECKOUT = join(import.meta.dirname, '..');
-const CACHE = join(CHECKOUT, '.cache', 'bench-image');
+/** The number counts the recipes: what an earlier one made is not what is asked for. */
+const CACHE = join(CHECKOUT, '.cache', 'bench-image.2');
 /** What other tools compress with. */
 const GZIP_LEVEL = 6;
-const NODE_MODULES_FILES = 5_000;
+const NODE_MODULES_FILES = 3_000;
 const run = promisify(execFile);
 
-/** Makes the image when it is not there. Needs root and Debian's mirror. */
-export async function prepareImage(): Promise<void> {
+/** Makes the images, and what serves them, when they are not there. Needs root and Debian's mirror. */
+export async function prepareImages(): Promise<void> {
+  if (componentPath(COMPONENTS.registry) === undefined) await fetchComponents();
   if (existsSync(CACHE)) return;
   await mkdir(dirname(CACHE), { recursive: true });
   const work = await mkdtemp(`${CACHE}.`);
@@ -56,8 +61,21 @@ export async function prepareImage(): Promise<void> {
   }
 }
 
-/** Pushes the image as `image`, and as `changed` one that shares all but its last layer with it. */
-export async function pushImages(repository: ContentSink & Tagger): Promise<void> {
+/** The images, where they are served. */
+export interface ServedImages {
+  /** Host and port of Debian's docker-registry. */
+  host: string;
+  /** References. `changed` shares all but its last layer, which is small, with `image`. */
+  image: string;
+  changed: string;
+}
+
+/** Starts a registry that has the images; it ends with `stack`. */
+export async function serveImages(stack: AsyncDisposableStack): Promise<ServedImages> {
+  await bringUpLoopback('/proc/self/ns/net');
+  const { host } = stack.use(await startDebianRegistry());
+  await using client = new RegistryClient();
+  const repository = client.repository(`${host}/bench`);
   const content = await openFileContent(CACHE);
   const images = JSON.parse(await readFile(join(CACHE, 'images.json'), 'utf8')) as Record<string, unknown>;
   for (const [tag, root] of Object.entries(images)) {
@@ -65,13 +83,19 @@ export async function pushImages(repository: ContentSink & Tagger): Promise<void
     await copyGraph(content, repository, descriptor);
     await repository.tag(descriptor, tag);
   }
+  return { host, image: `${host}/bench:image`, changed: `${host}/bench:changed` };
 }
 
 async function debian(tree: string): Promise<void> {
   const tool = await packageFolder('debootstrap');
   const script = join(tool, 'usr/sbin/debootstrap');
   const env = { ...process.env, DEBOOTSTRAP_DIR: join(tool, 'usr/share/debootstrap') };
-  await run('sh', [script, 'bookworm', tree], { env, maxBuffer: 64 << 20 });
+  await run('sh', [script, '--include=git', 'bookworm', tree], { env, maxBuffer: 64 << 20 });
+  // what images leave out: packages and lists that apt can fetch again
+  for (const path of ['var/cache/apt', 'var/lib/apt/lists']) {
+    await rm(join(tree, path), { recursive: true });
+    await mkdir(join(tree, path));
+  }
 }
 
 async function binary(tree: string): Promise<void> {

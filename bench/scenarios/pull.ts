@@ -2,12 +2,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bringUpLoopback } from '@tare/netdriver';
-import { RegistryClient } from '@tare/registry-client';
-import { COMPONENTS, componentPath, fetchComponents } from '../../test/lab/debian.ts';
-import { startDebianRegistry } from '../../test/lab/registry.ts';
 import { freshDisk } from '../disk.ts';
-import { prepareImage, pushImages } from '../image.ts';
+import { prepareImages, serveImages } from '../image.ts';
 import { PEERS, startPeer } from '../peers.ts';
 import type { Bench, Scenario } from '../scenario.ts';
 import { UsageTable } from '../usage-table.ts';
@@ -18,19 +14,11 @@ const MAX_ROUNDS = 5;
 
 export const scenario: Scenario = {
   title: '`docker pull`: three layers, 150 MB compressed, 450 MB and 12,000 files unpacked',
-  async prepare() {
-    await prepareImage();
-    if (componentPath(COMPONENTS.registry) === undefined) await fetchComponents();
-  },
+  prepare: prepareImages,
   async run(bench: Bench) {
-    await bringUpLoopback('/proc/self/ns/net');
     const folder = await mkdtemp(join(tmpdir(), 'tare-bench-'));
     bench.stack.defer(() => rm(folder, { recursive: true, force: true }));
-    const registry = bench.stack.use(await startDebianRegistry());
-    await using client = new RegistryClient();
-    await pushImages(client.repository(`${registry.host}/bench`));
-    const image = `${registry.host}/bench:image`;
-    const changed = `${registry.host}/bench:changed`;
+    const { host, image, changed } = await serveImages(bench.stack);
 
     const cold = new UsageTable();
     const again = new UsageTable();
@@ -43,7 +31,7 @@ export const scenario: Scenario = {
         await using stack = new AsyncDisposableStack();
         const disk = join(folder, `${name}-${round}`);
         freshDisk(disk, stack);
-        const peer = await startPeer(name, join(disk, 'data'), [registry.host], stack);
+        const peer = await startPeer(name, join(disk, 'data'), [host], stack);
         if ('reason' in peer) {
           absent.set(name, peer.reason);
           continue;

@@ -2,12 +2,9 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bringUpLoopback } from '@tare/netdriver';
-import { RegistryClient } from '@tare/registry-client';
 import { build } from 'esbuild';
-import { COMPONENTS, componentPath, fetchComponents } from '../../test/lab/debian.ts';
 import { startDebianRegistry } from '../../test/lab/registry.ts';
-import { prepareImage, pushImages } from '../image.ts';
+import { prepareImages, serveImages } from '../image.ts';
 import type { Bench, Scenario } from '../scenario.ts';
 import { UsageTable } from '../usage-table.ts';
 import { measure } from '../usage.ts';
@@ -18,17 +15,11 @@ const TOOL = join(import.meta.dirname, '../../examples/image-tool/src/main.ts');
 
 export const scenario: Scenario = {
   title: 'Copies without unpacking: three layers, 150 MB, between registries and directories',
-  async prepare() {
-    await prepareImage();
-    if (componentPath(COMPONENTS.registry) === undefined) await fetchComponents();
-  },
+  prepare: prepareImages,
   async run(bench: Bench) {
-    await bringUpLoopback('/proc/self/ns/net');
     const folder = await mkdtemp(join(tmpdir(), 'tare-bench-'));
     bench.stack.defer(() => rm(folder, { recursive: true, force: true }));
-    const { host: from } = bench.stack.use(await startDebianRegistry());
-    await using client = new RegistryClient();
-    await pushImages(client.repository(`${from}/bench`));
+    const { image } = await serveImages(bench.stack);
 
     const contestants = { 'image-tool': await ourTool(folder), 'skopeo copy': await skopeo(folder) };
     const tables = new Map<string, UsageTable>();
@@ -56,9 +47,9 @@ export const scenario: Scenario = {
         const own = `${name.replace(' ', '-')}-${round}`;
         const layout = `oci:${join(folder, own)}:bench`;
         const copies = {
-          'From a registry to a directory': [`${from}/bench:image`, layout],
-          'From a registry to another': [`${from}/bench:image`, `${to}/${own}:image`],
-          'The same again: all is there': [`${from}/bench:image`, `${to}/${own}:image`],
+          'From a registry to a directory': [image, layout],
+          'From a registry to another': [image, `${to}/${own}:image`],
+          'The same again: all is there': [image, `${to}/${own}:image`],
         } as const;
         for (const [title, [source, destination]] of Object.entries(copies)) {
           await take(title, name, copy(source, destination));
