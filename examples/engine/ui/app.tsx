@@ -66,6 +66,14 @@ function Events({ events }: { events: readonly DaemonEvent[] }) {
   if (events.length === 0) return <p class="none">Nothing has happened since this page was opened.</p>;
   return (
     <table>
+      <thead>
+        <tr>
+          <th>Time</th>
+          <th>Type</th>
+          <th>Action</th>
+          <th>Name</th>
+        </tr>
+      </thead>
       <tbody>
         {events.map(({ Type, Action, Actor, timeNano }) => (
           <tr key={`${timeNano} ${Actor.ID} ${Action}`}>
