@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import {
+  compressedLayers,
   copyDocuments,
   imageDocuments,
   nativeRootSyscalls,
@@ -100,7 +101,7 @@ async function build(parts: SolverParts, client: RegistryClient, options: BuildO
   });
   const request: BuildRequest = {
     dockerfile: files.dockerfile,
-    context: () => Promise.resolve(files.directory),
+    context: () => Promise.resolve(files),
     secrets: {
       secret: (name) => Promise.resolve(secrets?.get(name)),
       agent: () => Promise.resolve(undefined),
@@ -117,7 +118,8 @@ async function build(parts: SolverParts, client: RegistryClient, options: BuildO
   };
   await using solved = await solve(parts, request, { output, id, signal });
   const image = solved.image();
-  const documents = { ...(await imageDocuments(image)), layers: image.layers };
+  const layers = await compressedLayers(parts, image.layers, signal);
+  const documents = { ...(await imageDocuments({ ...image, layers })), layers };
   const name = withDefaultTag(parseReference(options.name));
   const repository = client.repository(name);
   const manifest = await copyDocuments(parts.layers.content, repository, documents, signal);

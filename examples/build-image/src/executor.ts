@@ -40,7 +40,8 @@ export function runtimeExecutor({ runtime, layers, syscalls }: ExecutorParts): E
       const changes = await Array.fromAsync(layers.snapshots.changes(key, { signal }));
       const without = mountPointsOf(changes, [...command.mounts.map(({ target }) => target), ...LENT]);
       const { maxMtimeNs } = command;
-      const { descriptor, diffId } = await layers.createLayer(key, { without, maxMtimeNs, signal });
+      const options = { without, maxMtimeNs, compression: 'none', signal } as const;
+      const { descriptor, diffId } = await layers.commitLayer(key, options);
       return { exitCode, layer: { descriptor, diffId } };
     },
   };

@@ -10,15 +10,7 @@ import {
   readSync,
 } from 'node:fs';
 import { posix } from 'node:path';
-import {
-  encodeTarHeader,
-  extractTar,
-  packTree,
-  TAR_END,
-  tarEntry,
-  tarPadding,
-  type IdMap,
-} from '@tare/layer-store';
+import { extractTar, packTree, TAR_END, tarEntry, type IdMap } from '@tare/layer-store';
 import { bringUpLoopback } from '@tare/netdriver';
 import {
   AT_FDCWD,
@@ -41,6 +33,7 @@ import {
 } from '@tare/runtime-native';
 import type { RootSyscalls } from './containers/root-files.ts';
 import type { TreePart, Trees } from './containers/trees.ts';
+import { ARCHIVE, packMembers, SUMMARY, type PartForm } from './containers/pack-members.ts';
 import { withoutForeign } from './foreign-compression.ts';
 import type { IdMapping, IdMaps, UserNamespaces } from './containers/user-namespaces.ts';
 import type { Sandboxes, SeccompProfiles } from './containers/world.ts';
@@ -129,6 +122,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
     }
   };
   const stat: Trees['stat'] = (root, path) => {
+    if (typeof root !== 'string') return root.stat(path);
     const file = openIn(root, path, O_PATH | constants.O_NOFOLLOW);
     try {
       const found = fstatSync(file, { bigint: true });
@@ -145,7 +139,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       closeSync(file);
     }
   };
-  async function* packPart(part: TreePart, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  async function* packPart(part: TreePart, form: PartForm, signal: AbortSignal): AsyncIterable<Uint8Array> {
     const { kind, name, owner, mtimeNs } = part;
     const mode = part.kind === 'tree' ? undefined : part.mode;
     const look = {
@@ -153,12 +147,12 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       ...(mode === undefined ? {} : { mode }),
       ...(mtimeNs === undefined ? {} : { mtimeNs }),
     };
-    if (kind === 'directory') yield encodeTarHeader(tarEntry('directory', `${name}/`, look));
+    if (kind === 'directory') yield form.header(tarEntry('directory', `${name}/`, look));
     else if (kind === 'file') {
-      const size = part.content.length;
-      yield encodeTarHeader(tarEntry('file', name, { ...look, size }));
-      yield part.content;
-      yield tarPadding(size);
+      yield form.header(tarEntry('file', name, { ...look, size: part.content.length }));
+      yield* form.content(part.content);
+    } else if (typeof part.root !== 'string') {
+      yield* packMembers(part.root.members(part.path), part, form, signal);
     } else {
       const isDirectory = (stat(part.root, part.path).mode & constants.S_IFMT) === constants.S_IFDIR;
       const place = isDirectory ? part.path : posix.dirname(part.path);
@@ -169,6 +163,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
           fs,
           signal,
           endMark: false,
+          summary: form.summary,
           ...(isDirectory
             ? { contentOnly: true, ...(name === '' ? {} : { as: bytes(name) }) }
             : { name: bytes(posix.basename(part.path)), as: bytes(name) }),
@@ -192,6 +187,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
   return {
     stat,
     names(root, path) {
+      if (typeof root !== 'string') return root.names(path);
       const directory = openIn(root, path, constants.O_RDONLY | constants.O_DIRECTORY);
       try {
         return readdirSync(`/proc/self/fd/${directory}`);
@@ -200,6 +196,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       }
     },
     read(root, path, length) {
+      if (typeof root !== 'string') return root.read(path, length);
       const file = openFile(root, path);
       try {
         const buffer = Buffer.alloc(length);
@@ -208,8 +205,11 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
         closeSync(file);
       }
     },
-    // the stream owns the descriptor
-    stream: (root, path) => createReadStream('', { fd: openFile(root, path), highWaterMark: 256 * 1024 }),
+    stream: (root, path) =>
+      typeof root === 'string'
+        ? // the stream owns the descriptor
+          createReadStream('', { fd: openFile(root, path), highWaterMark: 256 * 1024 })
+        : root.stream(path),
     async *pack(root, path, as, options) {
       const isDirectory = (stat(root, path).mode & constants.S_IFMT) === constants.S_IFDIR;
       const place = isDirectory ? path : posix.dirname(path);
@@ -234,8 +234,11 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       });
     },
     async *layer(parts, signal) {
-      for (const part of parts) yield* packPart(part, signal);
+      for (const part of parts) yield* packPart(part, ARCHIVE, signal);
       yield TAR_END;
+    },
+    async *summary(parts, signal) {
+      for (const part of parts) yield* packPart(part, SUMMARY, signal);
     },
     mount(mounts, directory) {
       mount(mounts, directory);

@@ -3,6 +3,7 @@
  *
  * It knows seams only; which implementation stands behind each is decided in main.ts.
  */
+import { statfsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ContentStore } from '@tare/image-spec/content';
@@ -40,6 +41,7 @@ import type { OpenRepository, SearchRegistry } from './images/remote.ts';
 import { JobQueue, type JobObserver } from './jobs/job-queue.ts';
 import { BuildCache } from './builder/cache.ts';
 import { CacheMounts } from './builder/cache-mounts.ts';
+import { KeptFiles } from './builder/kept-files.ts';
 import { BuildCacheTable } from './state/build-cache-table.ts';
 import { EventsTable } from './state/events-table.ts';
 import { StateDb } from './state/db.ts';
@@ -183,6 +185,10 @@ export class Engine implements AsyncDisposable {
       table: new BuildCacheTable(db),
       images,
       mounts: new CacheMounts(join(builderDirectory, 'cache')),
+      files: new KeptFiles(() => {
+        const { bavail, bsize } = statfsSync(config.dataRoot);
+        return bavail * bsize;
+      }),
       limitBytes: config.buildCacheBytes ?? (await tenthOf(config.dataRoot)),
     });
     const system = new SystemInfo({

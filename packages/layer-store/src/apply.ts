@@ -9,14 +9,10 @@ import type { ApplyPolicy, ApplyReport } from './apply/policy.ts';
 import { decompress } from './compression.ts';
 import { LayerStoreError } from './errors.ts';
 import type { LayerFs } from './fs.ts';
-import { TarReader } from './tar/read.ts';
+import { TarReader, type TarSink } from './tar/read.ts';
 
-/** Options of {@link applyLayer}. */
-export interface ApplyOptions extends ApplyPolicy {
-  /** How to reach the disk: `layerFs` of `@tare/runtime-native/syscalls`, or `nodeLayerFs` without privilege. */
-  fs: LayerFs;
-  /** Digest that the decompressed archive must have. Not checked when left out. */
-  diffId?: Digest;
+/** How an archive is read, whatever becomes of it. */
+export interface ReadOptions {
   /**
    * Most bytes that one compressed byte may become. Default 250: file systems compress to a tenth, zeros to a
    * thousandth.
@@ -30,6 +26,14 @@ export interface ApplyOptions extends ApplyPolicy {
   signal?: AbortSignal;
   /** Called with the compressed bytes read so far, once per chunk. */
   onProgress?(bytesRead: number): void;
+}
+
+/** Options of {@link applyLayer}. */
+export interface ApplyOptions extends ApplyPolicy, ReadOptions {
+  /** How to reach the disk: `layerFs` of `@tare/runtime-native/syscalls`, or `nodeLayerFs` without privilege. */
+  fs: LayerFs;
+  /** Digest that the decompressed archive must have. Not checked when left out. */
+  diffId?: Digest;
 }
 
 /** What {@link applyLayer} did. */
@@ -62,50 +66,21 @@ export async function applyLayer(
   directory: string,
   options: ApplyOptions,
 ): Promise<AppliedLayer> {
-  const { signal, maxRatio = 250, maxRatioAfterBytes = 1024 ** 3 } = options;
-  signal?.throwIfAborted();
+  options.signal?.throwIfAborted();
   if ((options.whiteouts ?? 'overlay') === 'overlay' && (await readdir(directory)).length > 0) {
     throw new LayerStoreError('INVALID_ARGUMENT', `${directory} must be empty to unpack a layer into it`);
   }
   using applier = new LayerApplier(options.fs, directory, options);
-  const reader = new TarReader(applier);
   const algorithm = options.diffId === undefined ? 'sha256' : digestAlgorithm(options.diffId);
   const hash = createHash(algorithm);
-  let bytesRead = 0;
   let archiveBytes = 0;
-  async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
-    for await (const chunk of abortable(source, signal)) {
-      bytesRead += chunk.byteLength;
-      options.onProgress?.(bytesRead);
-      yield chunk;
-    }
-  }
-  const { ownThread = false } = options;
-  const sliceBytes = ownThread ? Infinity : SLICE_BYTES;
-  const sliceMs = ownThread ? OWN_THREAD_SLICE_MS : SLICE_MS;
-  let sliceStart = performance.now();
-  try {
-    for await (const chunk of decompress(counted(), { onThisThread: ownThread })) {
+  await readArchive(source, applier, {
+    ...options,
+    onBytes: (chunk) => {
       hash.update(chunk);
       archiveBytes += chunk.byteLength;
-      if (archiveBytes > maxRatioAfterBytes && archiveBytes > bytesRead * maxRatio) {
-        throw new LayerStoreError(
-          'LIMIT_EXCEEDED',
-          `${bytesRead} bytes became more than ${archiveBytes}: that looks like a decompression bomb`,
-        );
-      }
-      for (let at = 0; at < chunk.byteLength; at += sliceBytes) {
-        reader.write(chunk.subarray(at, at + sliceBytes));
-        if (performance.now() - sliceStart < sliceMs) continue;
-        await setImmediate();
-        signal?.throwIfAborted();
-        sliceStart = performance.now();
-      }
-    }
-  } catch (error) {
-    throw decompressionError(error);
-  }
-  reader.end();
+    },
+  });
   const diffId = parseDigest(`${algorithm}:${hash.digest('hex')}`);
   if (options.diffId !== undefined && diffId !== options.diffId) {
     throw new LayerStoreError('DIGEST_MISMATCH', `the layer's diffID is ${diffId}, not ${options.diffId}`);
@@ -125,6 +100,55 @@ export async function extractTar(
   options: Omit<ApplyOptions, 'whiteouts' | 'overlayXattrs' | 'diffId'>,
 ): Promise<ApplyReport> {
   return applyLayer(source, root, { ...options, whiteouts: 'none' });
+}
+
+/**
+ * Gives the members of an archive (gzip, zstd or plain) to `sink`, in slices of a few milliseconds.
+ *
+ * @param options.onBytes - called with every piece of the decompressed archive
+ * @throws {LayerStoreError} `INVALID_TAR`, `LIMIT_EXCEEDED`, `UNSUPPORTED`; or the error of `source` or `sink`
+ */
+export async function readArchive(
+  source: AsyncIterable<Uint8Array>,
+  sink: TarSink,
+  options: ReadOptions & { onBytes?(chunk: Uint8Array): void } = {},
+): Promise<void> {
+  const { signal, maxRatio = 250, maxRatioAfterBytes = 1024 ** 3, ownThread = false } = options;
+  const reader = new TarReader(sink);
+  let bytesRead = 0;
+  let archiveBytes = 0;
+  async function* counted(): AsyncGenerator<Uint8Array, void, undefined> {
+    for await (const chunk of abortable(source, signal)) {
+      bytesRead += chunk.byteLength;
+      options.onProgress?.(bytesRead);
+      yield chunk;
+    }
+  }
+  const sliceBytes = ownThread ? Infinity : SLICE_BYTES;
+  const sliceMs = ownThread ? OWN_THREAD_SLICE_MS : SLICE_MS;
+  let sliceStart = performance.now();
+  try {
+    for await (const chunk of decompress(counted(), { onThisThread: ownThread })) {
+      options.onBytes?.(chunk);
+      archiveBytes += chunk.byteLength;
+      if (archiveBytes > maxRatioAfterBytes && archiveBytes > bytesRead * maxRatio) {
+        throw new LayerStoreError(
+          'LIMIT_EXCEEDED',
+          `${bytesRead} bytes became more than ${archiveBytes}: that looks like a decompression bomb`,
+        );
+      }
+      for (let at = 0; at < chunk.byteLength; at += sliceBytes) {
+        reader.write(chunk.subarray(at, at + sliceBytes));
+        if (performance.now() - sliceStart < sliceMs) continue;
+        await setImmediate();
+        signal?.throwIfAborted();
+        sliceStart = performance.now();
+      }
+    }
+  } catch (error) {
+    throw decompressionError(error);
+  }
+  reader.end();
 }
 
 /** Errors of zlib are about the archive; all others pass. */

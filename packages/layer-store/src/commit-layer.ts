@@ -5,7 +5,12 @@
 import { chainIds, isEmptyLayer, MEDIA_TYPES, type Digest } from '@tare/image-spec';
 import { LayerApplier } from './apply/layer-applier.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
-import { createLayer, type CreatedLayer, type SnapshotLayerOptions } from './create-layer.ts';
+import {
+  createLayer,
+  type CreatedLayer,
+  type CreateLayerOptions,
+  type SnapshotLayerOptions,
+} from './create-layer.ts';
 import { hasArrivals, type ArrivingBlobs, type ContentCreator } from './content/blob-files.ts';
 import { LayerStoreError } from './errors.ts';
 import type { LayerFs } from './fs.ts';
@@ -55,15 +60,30 @@ export async function commitLayer(
   options: SnapshotLayerOptions,
 ): Promise<CommittedLayer> {
   const { snapshots } = committer;
-  const { signal } = options;
   const info = await snapshots.stat(key);
   if (info === undefined) throw new LayerStoreError('NOT_FOUND', `there is no snapshot ${key}`);
   // committed snapshots are named by their chainIDs
   const parent = info.parent as Digest | undefined;
+  const read: ReadArchive = (signal) =>
+    snapshotArchive(snapshots, key, signal ? { ...options, signal } : options);
+  return commitArchive(committer, read, parent, options);
+}
+
+/** Opens an archive, once. @param signal - ends reading it */
+export type ReadArchive = (signal: AbortSignal | undefined) => AsyncIterable<Uint8Array>;
+
+/** Implements `LayerStore.commitArchive`. */
+export async function commitArchive(
+  committer: LayerCommitter,
+  read: ReadArchive,
+  parent: Digest | undefined,
+  options: CreateLayerOptions,
+): Promise<CommittedLayer> {
+  const { snapshots } = committer;
   await using stage = await snapshots.stage();
-  const [layer, unpacked] = await createAndUnpack(committer, key, stage.directory, options);
+  const [layer, unpacked] = await createAndUnpack(committer, read, stage.directory, options);
   const chainId = (await chainIds(parent === undefined ? [layer.diffId] : [parent, layer.diffId])).at(-1)!;
-  signal?.throwIfAborted();
+  options.signal?.throwIfAborted();
   // images leave an empty one out
   if (isEmptyLayer(layer.diffId)) return { ...layer, chainId };
   // not aborted any more: another may be waiting for the snapshot, and the stage must outlive it
@@ -76,36 +96,34 @@ export async function commitLayer(
 
 async function createAndUnpack(
   committer: LayerCommitter,
-  key: string,
+  read: ReadArchive,
   directory: string,
-  options: SnapshotLayerOptions,
+  options: CreateLayerOptions,
 ): Promise<[CreatedLayer, UnpackedLayer]> {
-  const { content, snapshots, fs, policy, workers } = committer;
+  const { content, fs, policy, workers } = committer;
   // a compressed one would have to be inflated again
   if (workers !== undefined && options.compression === 'none' && hasArrivals(content)) {
-    return createAndFollow(committer, content, workers, key, directory, options);
+    return createAndFollow(committer, content, workers, read, directory, options);
   }
   using applier = new LayerApplier(fs, directory, policy);
-  const archive = snapshotArchive(snapshots, key, options);
-  const layer = await createLayer(content, unpacking(archive, new TarReader(applier)), options);
+  const layer = await createLayer(content, unpacking(read(options.signal), new TarReader(applier)), options);
   const { impliedDirectories, lowerLinks, bytes, inodes } = applier.finish();
   return [layer, { impliedDirectories, lowerLinks, usage: { sizeBytes: bytes, inodes } }];
 }
 
-/** Reads the snapshot here, and unpacks what is written of its archive on another thread. */
+/** Reads the archive here, and unpacks what is written of it on another thread. */
 async function createAndFollow(
-  { snapshots, policy }: LayerCommitter,
+  { policy }: LayerCommitter,
   content: ArrivingBlobs,
   workers: UnpackWorkers,
-  key: string,
+  read: ReadArchive,
   directory: string,
-  options: SnapshotLayerOptions,
+  options: CreateLayerOptions,
 ): Promise<[CreatedLayer, UnpackedLayer]> {
   // when one of the two fails, nobody waits for the other in vain
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
-  const archive = snapshotArchive(snapshots, key, { ...options, signal });
-  const { begun, created } = content.creating(archive, { signal });
+  const { begun, created } = content.creating(read(signal), { signal });
   const job = { ...policy, directory, diffId: undefined };
   const following = begun.then((blob) => follow(workers, blob, job, signal, () => undefined));
   try {
@@ -124,7 +142,7 @@ async function createAndFollow(
   }
 }
 
-/** Passes an archive on while it is unpacked; whoever reads the snapshot lets other work have its turn. */
+/** Passes an archive on while it is unpacked; whoever makes the archive lets other work have its turn. */
 async function* unpacking(
   archive: AsyncIterable<Uint8Array>,
   reader: TarReader,

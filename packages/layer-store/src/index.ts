@@ -1,5 +1,14 @@
 export { packTree, type PackOptions } from './archive/pack.ts';
-export { applyLayer, extractTar, type AppliedLayer, type ApplyOptions } from './apply.ts';
+export { summarizeContent, summarizeEntry } from './archive/summary.ts';
+export {
+  applyLayer,
+  extractTar,
+  readArchive,
+  type AppliedLayer,
+  type ApplyOptions,
+  type ReadOptions,
+} from './apply.ts';
+export { isLayerXattr } from './apply/xattrs.ts';
 export type { IdMap, IdRange } from './apply/id-map.ts';
 export type { ApplyPolicy, ApplyReport, LowerLink, SkippedItem } from './apply/policy.ts';
 export type { CommittedLayer } from './commit-layer.ts';

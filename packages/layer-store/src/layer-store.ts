@@ -4,7 +4,8 @@ import type { Digest } from '@tare/image-spec';
 import type { ContentStore } from '@tare/image-spec/content';
 import { mkdir } from 'node:fs/promises';
 import type { ApplyPolicy } from './apply/policy.ts';
-import { commitLayer, snapshotArchive, type CommittedLayer } from './commit-layer.ts';
+import { commitArchive, commitLayer, snapshotArchive } from './commit-layer.ts';
+import type { CommittedLayer, LayerCommitter } from './commit-layer.ts';
 import { decompress } from './compression.ts';
 import type { ContentCreator } from './content/blob-files.ts';
 import { openFileContent } from './content/file-content.ts';
@@ -105,6 +106,17 @@ export interface LayerStore extends AsyncDisposable {
   commitLayer(key: string, options?: SnapshotLayerOptions): Promise<CommittedLayer>;
 
   /**
+   * The same of an uncompressed archive of the caller's making, as a layer on `parent`.
+   *
+   * @throws {LayerStoreError} as {@link LayerStore.unpack}, but for `DIGEST_MISMATCH`
+   */
+  commitArchive(
+    archive: AsyncIterable<Uint8Array>,
+    parent: Digest | undefined,
+    options?: CreateLayerOptions,
+  ): Promise<CommittedLayer>;
+
+  /**
    * Stores an archive of somebody else's (gzip, zstd or plain) as a layer's blob. What is in it is found out when it is
    * unpacked.
    */
@@ -186,10 +198,16 @@ class FileLayerStore implements LayerStore {
 
   commitLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CommittedLayer> {
     this.#closing.signal.throwIfAborted();
-    const { content, snapshots } = this;
-    const workers = this.#workers;
-    const store = { content, snapshots, fs: this.#fs, policy: this.#policy, workers, flights: this.#flights };
-    return commitLayer(store, key, options);
+    return commitLayer(this.#committer(), key, options);
+  }
+
+  commitArchive(
+    archive: AsyncIterable<Uint8Array>,
+    parent: Digest | undefined,
+    options: CreateLayerOptions = {},
+  ): Promise<CommittedLayer> {
+    this.#closing.signal.throwIfAborted();
+    return commitArchive(this.#committer(), () => archive, parent, options);
   }
 
   importLayer(archive: AsyncIterable<Uint8Array>, options: CreateLayerOptions = {}): Promise<CreatedLayer> {
@@ -203,5 +221,11 @@ class FileLayerStore implements LayerStore {
     await this.#flights.idle();
     await this.#workers?.[Symbol.asyncDispose]();
     await this.snapshots[Symbol.asyncDispose]();
+  }
+
+  #committer(): LayerCommitter {
+    const { content, snapshots } = this;
+    const workers = this.#workers;
+    return { content, snapshots, fs: this.#fs, policy: this.#policy, workers, flights: this.#flights };
   }
 }

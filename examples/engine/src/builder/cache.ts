@@ -5,6 +5,7 @@ import { removeUnusedBlobs } from '../images/remove.ts';
 import type { Images } from '../images/images.ts';
 import type { BuildCacheTable, CachedStep } from '../state/build-cache-table.ts';
 import type { CacheMounts } from './cache-mounts.ts';
+import type { KeptFiles } from './kept-files.ts';
 
 /** One thing in the cache, as clients are shown it. */
 export interface CacheRecord {
@@ -39,6 +40,8 @@ export interface PruneRequest {
 /** The cache. Its layers stay in the content store for as long as it knows them. */
 export class BuildCache {
   readonly mounts: CacheMounts;
+  /** Files of clients; they go when anything is asked to be removed. */
+  readonly files: KeptFiles;
   readonly #table: BuildCacheTable;
   readonly #images: Images;
   readonly #limitBytes: number;
@@ -46,8 +49,15 @@ export class BuildCache {
   readonly #held = new Map<Digest, { steps: number; lease: Disposable }>();
 
   /** @param parts.limitBytes - {@link collect} keeps steps within it */
-  constructor(parts: { table: BuildCacheTable; images: Images; mounts: CacheMounts; limitBytes: number }) {
+  constructor(parts: {
+    table: BuildCacheTable;
+    images: Images;
+    mounts: CacheMounts;
+    files: KeptFiles;
+    limitBytes: number;
+  }) {
     this.mounts = parts.mounts;
+    this.files = parts.files;
     this.#table = parts.table;
     this.#images = parts.images;
     this.#limitBytes = parts.limitBytes;
@@ -99,6 +109,7 @@ export class BuildCache {
 
   /** Removes what nothing uses, and the layers that are left without an owner. @returns what went */
   async prune({ keepBytes = 0, usedBefore, matches }: PruneRequest = {}): Promise<CacheRecord[]> {
+    this.files.clear();
     const all = await this.list();
     let bytes = all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const removed: CacheRecord[] = [];

@@ -24,26 +24,31 @@ import { applyChanges } from './config-changes.ts';
 /** Makes layers' blobs: a part of `LayerStore` of `@tare/layer-store`. */
 export interface LayerMaker {
   /**
-   * What the snapshot `key` is on its parent.
+   * What the snapshot `key` is on its parent, as a blob and as a committed snapshot.
    *
    * @param options.without - paths that are left out
    * @param options.maxMtimeNs - later times of files become this one
    */
-  createLayer(
+  commitLayer(
     key: string,
     options: {
       without?: ReadonlySet<string>;
       maxMtimeNs?: bigint | undefined;
+      compression: 'none';
       signal: AbortSignal;
     },
-  ): Promise<NewLayer>;
-  /** The same, and the committed snapshot of the layer with it. */
-  commitLayer(
-    key: string,
-    options: { without?: ReadonlySet<string>; compression: 'none'; signal: AbortSignal },
   ): Promise<NewLayer & { chainId: Digest }>;
+  /** A layer on `parent`, and its committed snapshot. */
+  commitArchive(
+    archive: AsyncIterable<Uint8Array>,
+    parent: Digest | undefined,
+    options: { compression: 'none'; signal: AbortSignal },
+  ): Promise<NewLayer>;
   /** An archive of any compression that is known. */
-  importLayer(archive: AsyncIterable<Uint8Array>, options: { signal: AbortSignal }): Promise<NewLayer>;
+  importLayer(
+    archive: AsyncIterable<Uint8Array>,
+    options: { compression?: 'none'; signal: AbortSignal },
+  ): Promise<NewLayer>;
 }
 
 /** What committing needs of the services. */

@@ -1,4 +1,4 @@
-/** A build's context: the files of its client, unpacked into a directory of their own, without what they ignore. */
+/** A build's context: the files of its client, without what they ignore. */
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
@@ -7,12 +7,16 @@ import type { Trees } from '../containers/trees.ts';
 import { invalid } from '../errors.ts';
 import { ignorePatterns, ignoreRules, type IgnoreRules } from '../ignore-file.ts';
 import { checkoutGit, type GitReference } from './git.ts';
+import type { ContextFiles } from './request.ts';
+import { spoolArchive } from './spool-archive.ts';
+import { Spool } from './spool.ts';
+import { SpooledTree, type TreeNode } from './spooled-tree.ts';
 
 /** What a context is made with. */
 export interface ContextOptions {
   trees: Trees;
   syscalls: RootSyscalls;
-  /** A directory that is not there yet. */
+  /** A directory that is not there yet; its parent is. */
   directory: string;
   /** Of the Dockerfile, below the context. */
   dockerfile: string;
@@ -20,8 +24,7 @@ export interface ContextOptions {
 }
 
 /** Files to build from. Dispose of it to remove them. */
-export interface BuildContext extends AsyncDisposable {
-  readonly directory: string;
+export interface BuildContext extends ContextFiles, AsyncDisposable {
   /** Text of the Dockerfile. */
   readonly dockerfile: string;
   /** What was left out. */
@@ -29,32 +32,89 @@ export interface BuildContext extends AsyncDisposable {
 }
 
 /**
- * Unpacks `archive` (plain, gzip, zstd, xz or bzip2). Everything belongs to root, whoever it belonged to at the client.
+ * Reads `archive` (plain, gzip, zstd, xz or bzip2). Everything belongs to root, whoever it belonged to at the client. What
+ * steps can take out of the archive itself is never unpacked.
  *
  * @throws {EngineError} `INVALID` for a broken archive, and for a Dockerfile that is missing or empty
  */
-export function openContext(
+export async function openContext(
   archive: AsyncIterable<Uint8Array>,
   options: ContextOptions,
 ): Promise<BuildContext> {
-  const { directory, trees, signal } = options;
-  return open(options, async () => {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    try {
-      await trees.extract(archive, directory, '/', { owner: { uid: 0, gid: 0 }, sameKind: false, signal });
-    } catch (error) {
+  const { directory, signal } = options;
+  await using opened = new AsyncDisposableStack();
+  const spool = new Spool(`${directory}.spool`);
+  opened.use(spool.hold());
+  const tree = new SpooledTree(
+    await spoolArchive(archive, spool, signal).catch((error: unknown) => {
       signal.throwIfAborted();
       const { code, message } = error as NodeJS.ErrnoException;
       if (code === 'IO_ERROR') throw error;
       throw invalid(`the build context cannot be unpacked: ${message}`, { cause: error });
-    }
-  });
+    }),
+  );
+  const read = (path: string): string | undefined => textOfTree(tree, path);
+  const dockerfile = readDockerfile(read, options);
+  const rules = readIgnoreRules(read, options);
+  if (rules) removeIgnored(tree.root, '', rules);
+  const files = opened.use(treeFiles(tree, options));
+  const all = opened.move();
+  return {
+    root: tree,
+    directory: () => files.directory(),
+    dockerfile,
+    rules,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
+}
+
+/** Files of a tree, unpacked when somebody needs a directory of them. Dispose of it to remove that. */
+export function treeFiles(
+  tree: SpooledTree,
+  { directory, trees, signal }: Pick<ContextOptions, 'directory' | 'trees' | 'signal'>,
+): ContextFiles & AsyncDisposable {
+  let unpacked: Promise<string> | undefined;
+  const unpack = async (): Promise<string> => {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const whole = trees.layer([{ kind: 'tree', root: tree, path: '/', name: '' }], signal);
+    await trees.extract(whole, directory, '/', { sameKind: false, signal });
+    return directory;
+  };
+  return {
+    root: tree,
+    directory: () => (unpacked ??= unpack()),
+    async [Symbol.asyncDispose]() {
+      await unpacked?.catch(() => undefined);
+      if (unpacked) await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Files that are in a directory already. */
+export function directoryFiles(directory: string): ContextFiles {
+  return { root: directory, directory: () => Promise.resolve(directory) };
 }
 
 /** Takes a git repository. @throws {EngineError} `INVALID` as {@link openContext}, and for what git refuses */
-export function openGitContext(reference: GitReference, options: ContextOptions): Promise<BuildContext> {
+export async function openGitContext(
+  reference: GitReference,
+  options: ContextOptions,
+): Promise<BuildContext> {
   const { directory, signal } = options;
-  return open(options, async () => void (await checkoutGit(reference, directory, { signal })));
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => rm(directory, { recursive: true, force: true }));
+  await checkoutGit(reference, directory, { signal });
+  const read = reader(directory, options);
+  const dockerfile = readDockerfile(read, options);
+  const rules = readIgnoreRules(read, options);
+  if (rules) await removeIgnoredFiles(directory, '', rules);
+  const all = undo.move();
+  return {
+    ...directoryFiles(directory),
+    dockerfile,
+    rules,
+    [Symbol.asyncDispose]: () => all.disposeAsync(),
+  };
 }
 
 /**
@@ -64,10 +124,11 @@ export function openGitContext(reference: GitReference, options: ContextOptions)
  */
 export async function openLocalContext(root: string, options: ContextOptions): Promise<BuildContext> {
   const { directory, trees, signal } = options;
-  const own = { ...options, directory: root };
-  const rules = await readIgnoreRules(own);
-  const dockerfile = readDockerfile(own);
-  if (!rules) return { directory: root, dockerfile, rules, [Symbol.asyncDispose]: () => Promise.resolve() };
+  const read = reader(root, options);
+  const rules = readIgnoreRules(read, options);
+  const dockerfile = readDockerfile(read, options);
+  if (!rules)
+    return { ...directoryFiles(root), dockerfile, rules, [Symbol.asyncDispose]: () => Promise.resolve() };
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const remove = (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
@@ -75,47 +136,55 @@ export async function openLocalContext(root: string, options: ContextOptions): P
       rules.ignores(path) && !(isDirectory && rules.hasExceptions);
     const tree = { kind: 'tree' as const, root, path: '/', name: '', exclude };
     await trees.extract(trees.layer([tree], signal), directory, '/', { sameKind: false, signal });
-    if (rules.hasExceptions) await removeIgnored(directory, '', rules);
+    if (rules.hasExceptions) await removeIgnoredFiles(directory, '', rules);
   } catch (error) {
     await remove();
     throw error;
   }
-  return { directory, dockerfile, rules, [Symbol.asyncDispose]: remove };
+  return { ...directoryFiles(directory), dockerfile, rules, [Symbol.asyncDispose]: remove };
 }
 
-async function open(options: ContextOptions, fill: () => Promise<void>): Promise<BuildContext> {
-  const { directory } = options;
-  await using undo = new AsyncDisposableStack();
-  undo.defer(() => rm(directory, { recursive: true, force: true }));
-  await fill();
-  const dockerfile = readDockerfile(options);
-  const rules = await readIgnoreRules(options);
-  if (rules) await removeIgnored(directory, '', rules);
-  undo.move();
-  return {
-    directory,
-    dockerfile,
-    rules,
-    [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
-  };
+/** The text of a regular file, links followed inside of the context; undefined when there is none. */
+type ReadText = (path: string) => string | undefined;
+
+function reader(directory: string, { syscalls }: ContextOptions): ReadText {
+  return (path) => readFromRoot(directory, path, syscalls);
 }
 
-function readDockerfile({ directory, dockerfile, syscalls }: ContextOptions): string {
-  const path = posix.join('/', dockerfile);
+/** Larger Dockerfiles and ignore files are nobody's. */
+const MAX_TEXT_BYTES = 1024 * 1024;
+
+/** The text of a file in a tree; undefined when it is none. */
+export function textOfTree(tree: SpooledTree, path: string): string | undefined {
+  let node: TreeNode;
+  try {
+    node = tree.find(path, true);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return undefined;
+    throw error;
+  }
+  if (node.content === undefined) return undefined;
+  const { size } = node.entry;
+  if (size > MAX_TEXT_BYTES) throw invalid(`${path} of the build context is larger than 1 MiB`);
+  const text = Buffer.alloc(size);
+  node.content.read(text, 0, size, 0);
+  return text.toString('utf8');
+}
+
+function readDockerfile(read: ReadText, { dockerfile }: ContextOptions): string {
   const text =
-    readFromRoot(directory, path, syscalls) ??
+    read(posix.join('/', dockerfile)) ??
     // as the classic builder did, for file systems that do not mind
-    (dockerfile === 'Dockerfile' ? readFromRoot(directory, '/dockerfile', syscalls) : undefined);
+    (dockerfile === 'Dockerfile' ? read('/dockerfile') : undefined);
   if (text === undefined) throw invalid(`Cannot locate specified Dockerfile: ${dockerfile}`);
   if (text.trim() === '') throw invalid(`the Dockerfile (${dockerfile}) cannot be empty`);
   return text;
 }
 
 /** The rules of `<Dockerfile>.dockerignore`, or of `.dockerignore`. */
-async function readIgnoreRules(options: ContextOptions): Promise<IgnoreRules | undefined> {
-  const { directory, dockerfile, syscalls } = options;
-  const own = readFromRoot(directory, posix.join('/', `${dockerfile}.dockerignore`), syscalls);
-  const text = own ?? readFromRoot(directory, '/.dockerignore', syscalls);
+function readIgnoreRules(read: ReadText, { dockerfile }: ContextOptions): IgnoreRules | undefined {
+  const text = read(posix.join('/', `${dockerfile}.dockerignore`)) ?? read('/.dockerignore');
   if (text === undefined) return undefined;
   try {
     return ignoreRules(ignorePatterns(text));
@@ -124,8 +193,22 @@ async function readIgnoreRules(options: ContextOptions): Promise<IgnoreRules | u
   }
 }
 
-/** Removes what is ignored below `path`; directories that hold an exception stay. */
-async function removeIgnored(directory: string, path: string, rules: IgnoreRules): Promise<void> {
+/** Takes what is ignored below `path` out of a tree; directories that hold an exception stay. */
+function removeIgnored({ children }: TreeNode, path: string, rules: IgnoreRules): void {
+  if (children === undefined) return;
+  for (const [name, node] of children) {
+    const own = Buffer.from(name, 'latin1').toString('utf8');
+    const child = path === '' ? own : `${path}/${own}`;
+    const ignored = rules.ignores(child);
+    if (node.children !== undefined && !(ignored && !rules.hasExceptions)) {
+      removeIgnored(node, child, rules);
+      if (ignored && node.children.size === 0) children.delete(name);
+    } else if (ignored) children.delete(name);
+  }
+}
+
+/** The same for files in a directory. */
+async function removeIgnoredFiles(directory: string, path: string, rules: IgnoreRules): Promise<void> {
   for (const entry of await readdir(join(directory, path), { withFileTypes: true })) {
     const child = path === '' ? entry.name : `${path}/${entry.name}`;
     const ignored = rules.ignores(child);
@@ -134,7 +217,7 @@ async function removeIgnored(directory: string, path: string, rules: IgnoreRules
       if (ignored) await rm(whole, { force: true });
     } else if (ignored && !rules.hasExceptions) await rm(whole, { recursive: true, force: true });
     else {
-      await removeIgnored(directory, child, rules);
+      await removeIgnoredFiles(directory, child, rules);
       if (ignored) {
         await rmdir(whole).catch((error: NodeJS.ErrnoException) => {
           if (error.code !== 'ENOTEMPTY') throw error;

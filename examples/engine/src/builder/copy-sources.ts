@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
-import { followLinks } from '../containers/trees.ts';
+import { followLinks, type TreeRoot } from '../containers/trees.ts';
 import { download, downloadFailure } from '../download.ts';
 import type { CopyParts, CopyPlace, CopyRequest } from './copy-step.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
@@ -17,7 +17,7 @@ export type CopyItem =
   | { kind: 'content'; name: string; content: Uint8Array; mode: number; mtimeNs?: bigint }
   | {
       kind: 'file' | 'directory';
-      root: string;
+      root: TreeRoot;
       /** As it was named, and where it is when links are followed. */
       path: string;
       real: string;
@@ -101,7 +101,7 @@ function parentsOf(source: string, path: string): string {
 }
 
 /** What a name of the source means: itself, or all that its wildcards match, sorted. */
-function matchSource({ trees }: CopyParts, root: string, source: string): string[] {
+function matchSource({ trees }: CopyParts, root: TreeRoot, source: string): string[] {
   const path = posix.join('/', source);
   if (!hasWildcards(path))
     return statIn(trees.stat, root, path) === undefined ? [] : [path.replace(/(?<=.)\/$/, '')];

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { join, posix } from 'node:path';
 
 import { readFromRoot } from '../containers/root-files.ts';
-import { followLinks, type TreePart } from '../containers/trees.ts';
+import { followLinks, type TreePart, type TreeRoot } from '../containers/trees.ts';
 import { resolveUser } from '../containers/user.ts';
 import { EngineError } from '../errors.ts';
 import { copyItems } from './copy-sources.ts';
@@ -98,7 +98,7 @@ function parseMode(instruction: Instruction, text: string | undefined): ModeChan
 /** Where files come from and go to. */
 export interface CopyPlace {
   /** Leads into the source. */
-  source: string;
+  source: TreeRoot;
   /** Leads into the file system they are copied to. */
   target: string;
   workingDirectory: string;
@@ -208,8 +208,7 @@ export async function copyDigest(
   signal: AbortSignal,
 ): Promise<string> {
   const hash = createHash('sha256');
-  const timeless = parts.map((part): TreePart => ({ ...part, mtimeNs: 0n }));
-  for await (const piece of trees.layer(timeless, signal)) hash.update(piece);
+  for await (const piece of trees.summary(parts, signal)) hash.update(piece);
   return hash.digest('hex');
 }
 

@@ -1,16 +1,25 @@
 /** What a client asks the builder for. */
 import type { Platform } from '@tare/image-spec';
 
+import type { TreeRoot } from '../containers/trees.ts';
 import type { HostConfig } from '../containers/host-config.ts';
 import type { NewLayer } from '../images/create.ts';
 import type { RegistryAuth } from '../images/remote.ts';
 import type { StepOutput } from './output.ts';
 
+/** Files of the client's. */
+export interface ContextFiles {
+  /** Where they are looked for. */
+  root: TreeRoot;
+  /** A directory with all of them, made when it is asked for; it stays for as long as the build. */
+  directory(): Promise<string>;
+}
+
 /** Files by a name of the client's: `--build-context`. */
 export type NamedContext =
   | { kind: 'image'; reference: string }
-  /** `open` gives a directory that stays for as long as the build. */
-  | { kind: 'directory'; open(): Promise<string> };
+  /** What `open` gives stays for as long as the build. */
+  | { kind: 'directory'; open(): Promise<ContextFiles> };
 
 /** What a client gives to single commands, and what is in no layer, key or log. */
 export interface BuildSecrets {
@@ -51,7 +60,7 @@ export interface BuildRequest {
   /** Text of the Dockerfile. */
   dockerfile: string;
   /** The files to build from; asked for when a step needs them. They stay for as long as the build. */
-  context: () => Promise<string>;
+  context: () => Promise<ContextFiles>;
   /** Which of the client's files are kept from the context, for warnings. Default: nothing is said of them. */
   ignores?: () => Promise<((path: string) => boolean) | undefined>;
   /** Files and images by names of the client's. Default: none. */

@@ -33,8 +33,17 @@ export interface SolverParts {
 export interface BuildLayers extends LayerUnpacker {
   content: ContentStore;
   snapshots: Pick<Snapshotter, 'view' | 'remove' | 'stat'>;
-  /** Stores an archive of any compression that is known as a layer. */
-  importLayer(archive: AsyncIterable<Uint8Array>, options: { signal: AbortSignal }): Promise<NewLayer>;
+  /** Stores an archive of any compression that is known as a layer; compressed with gzip, unless `none` is asked for. */
+  importLayer(
+    archive: AsyncIterable<Uint8Array>,
+    options: { compression?: 'none'; signal: AbortSignal },
+  ): Promise<NewLayer>;
+  /** Stores an archive as a layer, as it is, and the committed snapshot of it on `parent`. */
+  commitArchive(
+    archive: AsyncIterable<Uint8Array>,
+    parent: Digest | undefined,
+    options: { compression: 'none'; signal: AbortSignal },
+  ): Promise<NewLayer>;
 }
 
 /** An image to build on: its layers are unpacked, their blobs in the content store. */

@@ -11,7 +11,7 @@ import type { Instruction } from './dockerfile/parser.ts';
 import { findStage, type BuildPlan, type Stage } from './dockerfile/stages.ts';
 import { withSteps } from './image-cache.ts';
 import { asStep, transfer, type BuildOutput, type BuildStep } from './output.ts';
-import type { BuildRequest } from './request.ts';
+import type { BuildRequest, ContextFiles } from './request.ts';
 import { StepResults, type UsedResults } from './results.ts';
 import type { SolverParts } from './seams.ts';
 import { Sources, type Source } from './sources.ts';
@@ -198,20 +198,23 @@ class Build {
   }
 
   /** A directory of the client's as the first layer. */
-  async #directoryAsBase(root: string): Promise<StageState> {
+  async #directoryAsBase({ root }: ContextFiles): Promise<StageState> {
     const { signal } = this.#options;
     const mtimeNs = this.#results.epochNs;
     const tree = { kind: 'tree' as const, root, path: '/', name: '', mtimeNs };
     const archive = this.#parts.trees.layer([tree], signal);
-    const layer = await this.#parts.layers.importLayer(archive, { signal });
+    const layer = await this.#parts.layers.commitArchive(archive, undefined, {
+      compression: 'none',
+      signal,
+    });
     return this.#results.onTop(emptyStage(this.#platform), layer, undefined);
   }
 
   /** What a `from` names: something of the client's, an earlier stage, or an image. */
   async #source(stage: Stage, from: string | undefined, instruction: Instruction): Promise<Source> {
-    if (from === undefined) return { kind: 'directory', path: await this.#sources.context() };
+    if (from === undefined) return { kind: 'files', files: await this.#sources.context() };
     const named = this.#sources.named(from);
-    if (named?.kind === 'directory') return { kind: 'directory', path: await named.open() };
+    if (named?.kind === 'directory') return { kind: 'files', files: await named.open() };
     const earlier = named ? undefined : findStage(this.#plan.stages, from, stage.index);
     if (earlier) return { kind: 'stage', chainId: (await this.#stage(earlier.index)).chain.at(-1) };
     if (named === undefined && /^\d+$/.test(from))

@@ -9,11 +9,11 @@ import { platformMismatch, shortWarning } from './checks.ts';
 import { DockerfileError, type Place } from './dockerfile/errors.ts';
 import { lintRule } from './dockerfile/lint-rules.ts';
 import { asStep, transfer, type BuildOutput, type StepOutput } from './output.ts';
-import type { BuildRequest, NamedContext } from './request.ts';
+import type { BuildRequest, ContextFiles, NamedContext } from './request.ts';
 import type { BaseImage, SolverParts } from './seams.ts';
 
 /** Where files are copied or mounted from. */
-export type Source = { kind: 'directory'; path: string } | { kind: 'stage'; chainId: Digest | undefined };
+export type Source = { kind: 'files'; files: ContextFiles } | { kind: 'stage'; chainId: Digest | undefined };
 
 /** What they are looked for with. */
 export interface SourcesOptions {
@@ -53,7 +53,7 @@ export class Sources implements AsyncDisposable {
   }
 
   /** The client's own files. */
-  context(): Promise<string> {
+  context(): Promise<ContextFiles> {
     return this.#options.request.context();
   }
 
@@ -111,7 +111,7 @@ export class Sources implements AsyncDisposable {
 
   /** A path of the host that leads into a source. A stage is mounted below the builder's directory until the build ends. */
   path(source: Source): Promise<string> {
-    if (source.kind === 'directory') return Promise.resolve(source.path);
+    if (source.kind === 'files') return source.files.directory();
     const { chainId } = source;
     const key = chainId ?? 'scratch';
     let mounted = this.#mounted.get(key);

@@ -1,13 +1,13 @@
 /** Looking at files of a root, where not being there is an answer. */
-import type { FileStat } from '../containers/trees.ts';
+import type { FileStat, TreeRoot } from '../containers/trees.ts';
 
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
 
 /** The file at `path`; undefined for none. */
 export function statIn(
-  stat: (root: string, path: string) => FileStat,
-  root: string,
+  stat: (root: TreeRoot, path: string) => FileStat,
+  root: TreeRoot,
   path: string,
 ): FileStat | undefined {
   try {

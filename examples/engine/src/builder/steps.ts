@@ -3,6 +3,7 @@ import type { ContainerConfig } from '@tare/image-spec';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import type { TreeRoot } from '../containers/trees.ts';
 import { copyDigest, copyParts, ownerNamed, parseCopy, type CopyRequest } from './copy-step.ts';
 import { applyToConfig, CONFIG_KEYWORDS } from './dockerfile/config-instructions.ts';
 import { DockerfileError } from './dockerfile/errors.ts';
@@ -104,13 +105,18 @@ export class Steps {
     const request = parseCopy(expandHeredocs(instruction, words), words);
     const source = await sourceOf(stage, request.from, instruction);
     return (output) => {
-      const copy = (root: string): Promise<KeyedLayer> => this.#copyFrom(root, request, work, output);
-      if (source.kind === 'directory') return copy(source.path);
+      const copy = (root: TreeRoot): Promise<KeyedLayer> => this.#copyFrom(root, request, work, output);
+      if (source.kind === 'files') return copy(source.files.root);
       return withStageRoot(parts, source.chainId, copy);
     };
   }
 
-  async #copyFrom(source: string, request: CopyRequest, work: Work, output: StepOutput): Promise<KeyedLayer> {
+  async #copyFrom(
+    source: TreeRoot,
+    request: CopyRequest,
+    work: Work,
+    output: StepOutput,
+  ): Promise<KeyedLayer> {
     const { state, stage, instruction } = work;
     const { parts: all, results, request: build, signal } = this.#place;
     const below = state.chain.at(-1);
@@ -129,8 +135,12 @@ export class Steps {
         const key = results.key(request.link ? ANYWHERE : (below ?? 'scratch'), { files });
         const { epochNs } = results;
         const clamped = parts.map((part) => (epochNs === undefined ? part : { ...part, mtimeNs: epochNs }));
+        const archive = () => all.trees.layer(clamped, signal);
         return await results.cached(key, { stageName: stage.name, instruction, output }, () =>
-          all.layers.importLayer(all.trees.layer(clamped, signal), { signal }),
+          // what it will stand on is not known yet
+          request.link
+            ? all.layers.importLayer(archive(), { compression: 'none', signal })
+            : all.layers.commitArchive(archive(), below, { compression: 'none', signal }),
         );
       } finally {
         for (const path of temporary) await rm(path, { recursive: true, force: true });
@@ -158,7 +168,10 @@ export class Steps {
     const directories = missing.map((name) => ({ kind: 'directory' as const, name, mtimeNs, owner }));
     const key = results.key(below ?? 'scratch', { directories: missing, owner });
     const layer = await results.cached(key, { stageName: stage.name, instruction, output }, () =>
-      parts.layers.importLayer(parts.trees.layer(directories, signal), { signal }),
+      parts.layers.commitArchive(parts.trees.layer(directories, signal), below, {
+        compression: 'none',
+        signal,
+      }),
     );
     return results.onTop({ ...state, history: state.history.slice(0, -1) }, layer, instruction, output);
   }
@@ -177,7 +190,7 @@ export class Steps {
     for (const { type, from } of request.mounts) {
       if (type !== 'bind') continue;
       const source = await sourceOf(stage, from, instruction);
-      digests.push(source.kind === 'stage' ? source.chainId : await this.#digestOf(source.path));
+      digests.push(source.kind === 'stage' ? source.chainId : await this.#digestOf(source.files.root));
     }
     const key = results.key(state.chain.at(-1) ?? 'scratch', {
       run: runKey(request, state),
@@ -198,7 +211,7 @@ export class Steps {
     return results.onTop(state, layer, instruction, output);
   }
 
-  #digestOf(root: string): Promise<string> {
+  #digestOf(root: TreeRoot): Promise<string> {
     const whole = [{ kind: 'tree' as const, root, path: '/', name: '' }];
     return copyDigest(this.#place.parts, whole, this.#place.signal);
   }

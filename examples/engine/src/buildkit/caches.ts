@@ -3,10 +3,10 @@ import { Code, ConnectError } from '@connectrpc/connect';
 import { MEDIA_TYPES, parseDigest } from '@tare/image-spec';
 
 import { copyDocuments } from '../builder/documents.ts';
-import { pushCache } from '../builder/in-engine/push.ts';
+import { compressedCache, pushCache } from '../builder/in-engine/push.ts';
 import type { BuildParts } from '../builder/in-engine/parts.ts';
 import { asStep, transfer } from '../builder/output.ts';
-import { cacheDocuments, readCache } from '../builder/remote-cache.ts';
+import { readCache } from '../builder/remote-cache.ts';
 import type { CacheSource } from '../builder/request.ts';
 import type { Solved } from '../builder/solve.ts';
 import { clientContent } from './client-content.ts';
@@ -60,7 +60,7 @@ export async function exportCache(
       const directory = wanted('dest');
       const step = transfer(`cache to ${directory}`, 'exporting cache to client directory');
       return asStep(output, step, async () => {
-        const documents = await cacheDocuments(solved.results, mode === 'max' ? 'max' : solved.state.made);
+        const documents = await compressedCache(parts, solved, mode, signal);
         const sink = clientContent(await session(), directory);
         const manifest = await copyDocuments(parts.images.content, sink, documents, signal);
         return { 'cache.manifest': JSON.stringify(manifest) };

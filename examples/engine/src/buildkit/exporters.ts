@@ -2,7 +2,7 @@
 import { Code, ConnectError } from '@connectrpc/connect';
 import { withDefaultTag, type Digest } from '@tare/image-spec';
 
-import { pushImage } from '../builder/in-engine/push.ts';
+import { compressedImage, pushImage } from '../builder/in-engine/push.ts';
 import { buildLayers, saveImage, type BuildParts } from '../builder/in-engine/parts.ts';
 import { asStep, transfer, type BuildOutput } from '../builder/output.ts';
 import type { Solved } from '../builder/solve.ts';
@@ -102,8 +102,9 @@ async function toArchive(
 ): Promise<Record<string, string>> {
   const { images } = parts;
   const known = new Set(images.table.list().map(({ id }) => id));
+  const image = await compressedImage(parts, solved, signal);
   // an archive is one of an image: this one has no name, and goes when it was not there
-  const id = await saveImage(parts, solved, [], signal);
+  const id = await saveImage(parts, { image: () => image }, [], signal);
   try {
     const names = namesOf(attrs).map((name) => canonicalTag(withDefaultTag(name)));
     const archive = await saveImageAs(images, id, new Set(names), signal);

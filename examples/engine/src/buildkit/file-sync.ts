@@ -1,34 +1,42 @@
-/** A client's files into a directory of ours, and a result's files to the client. */
+/** A client's files into a tree of ours, and a result's files to the client. */
 import { Code, ConnectError } from '@connectrpc/connect';
 
+import type { Spool } from '../builder/spool.ts';
+import type { SpooledTree } from '../builder/spooled-tree.ts';
 import type { Trees } from '../containers/trees.ts';
 import { FileSend } from './gen/file-send_pb.ts';
 import { FileSync, type Packet } from './gen/session_pb.ts';
 import type { Session } from './sessions.ts';
+import { TreeTarget } from './tree-target.ts';
 import { Outbox } from './wire/outbox.ts';
-import { receiveFiles, type ReceiveOptions } from './wire/receive-files.ts';
+import { receiveFiles } from './wire/receive-files.ts';
 import { sendFiles } from './wire/send-files.ts';
 import { repeatedHeaders } from './wire/transport.ts';
 import { resultFiles } from './result-files.ts';
 
 /** What is taken of which of the client's directories. */
-export interface FileSyncOptions extends ReceiveOptions {
+export interface FileSyncOptions {
   /** The client's name for it: `context`, `dockerfile`. */
   name: string;
   /** Patterns of an ignore file. */
   exclude?: readonly string[];
   /** Nothing else is taken. */
   include?: readonly string[];
+  /** Gets what the files hold. */
+  spool: Spool;
+  /** What was taken before, into the same spool: what has not changed is not taken again. */
+  before?: SpooledTree | undefined;
+  onProgress?: (bytes: number) => void;
   signal: AbortSignal;
 }
 
 /**
- * Copies files. All of them belong to root here.
+ * Takes files. All of them belong to root here.
  *
  * @throws {ConnectError} `NotFound` for a directory that the client does not give, `InvalidArgument` for files that no
  *   honest client sends
  */
-export async function syncFiles(session: Session, options: FileSyncOptions): Promise<void> {
+export async function syncFiles(session: Session, options: FileSyncOptions): Promise<SpooledTree> {
   const { name, include, exclude, signal } = options;
   const headers = repeatedHeaders({
     'dir-name': [name],
@@ -40,7 +48,8 @@ export async function syncFiles(session: Session, options: FileSyncOptions): Pro
     headers,
     signal: AbortSignal.any([signal, session.closed]),
   });
-  await receiveFiles(packets, requests, options);
+  const target = new TreeTarget(options.spool, options.before);
+  return receiveFiles(packets, requests, target, options);
 }
 
 /** Files go to the client in the packets they come from it, on another service. */

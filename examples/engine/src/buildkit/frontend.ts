@@ -2,12 +2,22 @@
 import { parsePlatform } from '@tare/image-spec';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { join, posix } from 'node:path';
 import { z } from 'zod';
 
-import type { BuildRequest, CacheSource, Entitlement, NamedContext, RunLimits } from '../builder/request.ts';
-import { openContext, openGitContext } from '../builder/context.ts';
+import type {
+  BuildRequest,
+  CacheSource,
+  ContextFiles,
+  Entitlement,
+  NamedContext,
+  RunLimits,
+} from '../builder/request.ts';
+import { directoryFiles, openContext, openGitContext, textOfTree, treeFiles } from '../builder/context.ts';
+import { spoolArchive } from '../builder/spool-archive.ts';
+import { Spool } from '../builder/spool.ts';
+import { SpooledTree } from '../builder/spooled-tree.ts';
 import { checkoutGit, parseGitReference } from '../builder/git.ts';
 import type { BuildParts } from '../builder/in-engine/parts.ts';
 import { registryCache } from '../builder/in-engine/push.ts';
@@ -19,7 +29,7 @@ import type { RegistryAuth } from '../images/remote.ts';
 import { ignorePatterns, ignoreRules } from '../ignore-file.ts';
 import { localCache } from './caches.ts';
 import { credentials } from './credentials.ts';
-import { syncFiles } from './file-sync.ts';
+import { syncFiles, type FileSyncOptions } from './file-sync.ts';
 import { Upload } from './gen/upload_pb.ts';
 import { Outbox } from './wire/outbox.ts';
 import { sessionSecrets } from './secrets.ts';
@@ -113,25 +123,21 @@ async function openFiles(
     const { dockerfile, rules } = files;
     return {
       dockerfile,
-      context: () => Promise.resolve(directory),
+      context: () => Promise.resolve(files),
       ignores: () => Promise.resolve(rules && ((path) => rules.ignores(path))),
     };
   }
   const contextName = remote?.slice('local:'.length) ?? options['contextkey'] ?? 'context';
-  const own = await client.take(
+  const own = await client.some(
     options['dockerfilekey'] ?? 'dockerfile',
     'load build definition from Dockerfile',
-    {
-      include: [filename, `${filename}.dockerignore`, ...(filename === 'Dockerfile' ? ['dockerfile'] : [])],
-    },
+    [filename, `${filename}.dockerignore`, ...(filename === 'Dockerfile' ? ['dockerfile'] : [])],
   );
-  const text =
-    (await textOf(join(own, filename))) ??
-    (filename === 'Dockerfile' ? await textOf(join(own, 'dockerfile')) : undefined);
+  const text = textOf(own, filename) ?? (filename === 'Dockerfile' ? textOf(own, 'dockerfile') : undefined);
   if (text === undefined) {
     throw refused(`failed to read dockerfile: open ${filename}: no such file or directory`, Code.NotFound);
   }
-  const ignore = await textOf(join(own, `${filename}.dockerignore`));
+  const ignore = textOf(own, `${filename}.dockerignore`);
   return {
     dockerfile: text,
     context: () => client.whole(contextName, 'load build context', ignore),
@@ -145,7 +151,7 @@ async function openFiles(
 /** Directories of the client's, each taken once. */
 class ClientFiles {
   readonly #place: FrontendPlace;
-  readonly #whole = new Map<string, Promise<string>>();
+  readonly #whole = new Map<string, Promise<ContextFiles>>();
   readonly #ignored = new Map<string, Promise<string[]>>();
 
   constructor(place: FrontendPlace) {
@@ -153,7 +159,7 @@ class ClientFiles {
   }
 
   /** A directory without what it ignores. @param ignore - in place of its `.dockerignore` */
-  whole(name: string, title: string, ignore?: string): Promise<string> {
+  whole(name: string, title: string, ignore?: string): Promise<ContextFiles> {
     let taken = this.#whole.get(name);
     if (!taken) {
       taken = this.#takeWhole(name, title, ignore);
@@ -162,8 +168,18 @@ class ClientFiles {
     return taken;
   }
 
-  async #takeWhole(name: string, title: string, ignore: string | undefined): Promise<string> {
-    return this.take(name, title, { exclude: await this.ignored(name, ignore) });
+  /** What the client still has as it was is not sent again. */
+  async #takeWhole(name: string, title: string, ignore: string | undefined): Promise<ContextFiles> {
+    const { parts, session, signal, held } = this.#place;
+    const { files } = parts.cache;
+    const key = session.sharedKey === '' ? undefined : JSON.stringify([session.sharedKey, name]);
+    const before = key === undefined ? undefined : files.get(key);
+    const spool = before?.spool ?? newSpool(parts);
+    held.use(spool.hold());
+    const exclude = await this.ignored(name, ignore);
+    const tree = await this.take(name, title, { exclude, spool, before: before?.tree });
+    if (key !== undefined) files.keep(key, tree, spool);
+    return held.use(treeFiles(tree, { directory: newDirectory(parts), trees: parts.trees, signal }));
   }
 
   /** What a directory ignores. @param ignore - in place of its `.dockerignore` */
@@ -177,26 +193,30 @@ class ClientFiles {
   }
 
   async #takeIgnored(name: string): Promise<string[]> {
-    const own = await this.take(name, 'load .dockerignore', { include: ['.dockerignore'] });
-    const text = await textOf(join(own, '.dockerignore'));
+    const own = await this.some(name, 'load .dockerignore', ['.dockerignore']);
+    const text = textOf(own, '.dockerignore');
     return text === undefined ? [] : ignorePatterns(text);
+  }
+
+  /** Some files of a directory. */
+  some(name: string, title: string, include: readonly string[]): Promise<SpooledTree> {
+    const { parts, held } = this.#place;
+    const spool = newSpool(parts);
+    held.use(spool.hold());
+    return this.take(name, title, { include, spool });
   }
 
   take(
     name: string,
     title: string,
-    what: { include?: readonly string[]; exclude?: readonly string[] },
-  ): Promise<string> {
-    const { parts, session, output, signal, held } = this.#place;
+    what: Omit<FileSyncOptions, 'name' | 'signal' | 'onProgress'>,
+  ): Promise<SpooledTree> {
+    const { session, output, signal } = this.#place;
     return asStep(output, transfer(`take ${title} ${name}`, `[internal] ${title}`), async (told) => {
-      const directory = newDirectory(parts);
-      held.defer(() => rm(directory, { recursive: true, force: true }));
-      await mkdir(directory, { mode: 0o755 });
       let bytes = 0;
-      await syncFiles(session, {
+      const tree = await syncFiles(session, {
         name,
         ...what,
-        directory,
         signal,
         onProgress: (current) => {
           bytes = current;
@@ -204,7 +224,7 @@ class ClientFiles {
         },
       });
       told.progress(`transferring ${name}:`, { current: bytes, done: true });
-      return directory;
+      return tree;
     });
   }
 }
@@ -230,7 +250,7 @@ function namedContext(name: string, value: string, client: ClientFiles, place: F
     return { kind: 'directory', open: () => client.whole(directory, `load build context ${name}`) };
   }
   if (/^https?:\/\//.test(value) || parseGitReference(value)) {
-    let opened: Promise<string> | undefined;
+    let opened: Promise<ContextFiles> | undefined;
     return { kind: 'directory', open: () => (opened ??= unpackRemote(value, place)) };
   }
   throw refused(
@@ -238,19 +258,19 @@ function namedContext(name: string, value: string, client: ClientFiles, place: F
   );
 }
 
-async function unpackRemote(url: string, place: FrontendPlace): Promise<string> {
+async function unpackRemote(url: string, place: FrontendPlace): Promise<ContextFiles> {
   const { parts, signal, held } = place;
   const directory = newDirectory(parts);
-  held.defer(() => rm(directory, { recursive: true, force: true }));
   const git = parseGitReference(url);
   if (git) {
+    held.defer(() => rm(directory, { recursive: true, force: true }));
     await checkoutGit(git, directory, { signal });
-    return directory;
+    return directoryFiles(directory);
   }
-  await mkdir(directory, { mode: 0o755 });
-  const archive = await remoteContext(url, place);
-  await parts.trees.extract(archive, directory, '/', { owner: { uid: 0, gid: 0 }, sameKind: false, signal });
-  return directory;
+  const spool = newSpool(parts);
+  held.use(spool.hold());
+  const tree = new SpooledTree(await spoolArchive(await remoteContext(url, place), spool, signal));
+  return held.use(treeFiles(tree, { directory, trees: parts.trees, signal }));
 }
 
 /** An archive: of the client's standard input, or from an address. */
@@ -311,15 +331,13 @@ function newDirectory({ directory }: BuildParts): string {
   return join(directory, 'contexts', randomBytes(16).toString('hex'));
 }
 
-/** The text of a file of ours; undefined when there is none, or it is no file. */
-async function textOf(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'EISDIR' || code === 'ENOTDIR') return undefined;
-    throw error;
-  }
+function newSpool(parts: BuildParts): Spool {
+  return new Spool(`${newDirectory(parts)}.spool`);
+}
+
+/** The text of a file; undefined when there is none, or it is no file. */
+function textOf(tree: SpooledTree, path: string): string | undefined {
+  return textOfTree(tree, posix.join('/', path));
 }
 
 function refused(message: string, code = Code.InvalidArgument): ConnectError {

@@ -11,6 +11,9 @@ import { StatusResponseSchema, type StatusResponse } from './gen/control_pb.ts';
 
 type Status = MessageInitShape<typeof StatusResponseSchema>;
 
+/** Shortest time between two words on how far one thing is: files of a context come by the thousand. */
+const PROGRESS_MS = 100;
+
 /** What is told of one build, from its begin, to anybody who asks. */
 export class Progress implements BuildOutput {
   readonly #ref: string;
@@ -34,7 +37,7 @@ export class Progress implements BuildOutput {
     const vertex = { digest, inputs, name: step.name, started };
     let cached = false;
     this.#tell({ vertexes: [vertex] });
-    const begun = new Map<string, Timestamp>();
+    const begun = new Map<string, { first: Timestamp; toldAtMs: number }>();
     return {
       write: (data) =>
         // the buffer is the caller's again afterwards
@@ -42,9 +45,12 @@ export class Progress implements BuildOutput {
           logs: [{ vertex: digest, timestamp: timestampNow(), stream: 1n, msg: Uint8Array.from(data) }],
         }),
       progress: (id, { current, total, done }) => {
+        const nowMs = performance.now();
+        const known = begun.get(id);
+        if (known && !done && nowMs - known.toldAtMs < PROGRESS_MS) return;
         const now = timestampNow();
-        const first = begun.get(id) ?? now;
-        begun.set(id, first);
+        const first = known?.first ?? now;
+        begun.set(id, { first, toldAtMs: nowMs });
         this.#tell({
           statuses: [
             {
@@ -93,6 +99,16 @@ export class Progress implements BuildOutput {
   /** Everything from the begin, then what comes, until the end. */
   async *follow(signal: AbortSignal): AsyncGenerator<StatusResponse> {
     let at = 0;
+    let waiting: PromiseWithResolvers<void> | undefined;
+    const wake = (): void => waiting?.resolve();
+    this.#waiting.add(wake);
+    signal.addEventListener('abort', wake, { once: true });
+    using _waiting = {
+      [Symbol.dispose]: () => {
+        this.#waiting.delete(wake);
+        signal.removeEventListener('abort', wake);
+      },
+    };
     for (;;) {
       signal.throwIfAborted();
       const news = this.#told.slice(at);
@@ -100,11 +116,8 @@ export class Progress implements BuildOutput {
       if (news.length > 0) yield merged(news);
       if (at < this.#told.length) continue;
       if (this.#ended) return;
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#waiting.add(resolve);
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      await promise;
-      this.#waiting.delete(resolve);
+      waiting = Promise.withResolvers<void>();
+      await waiting.promise;
     }
   }
 

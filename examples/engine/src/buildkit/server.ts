@@ -17,7 +17,8 @@ import { nameDetails } from './error-details.ts';
 import { gatewayService } from './gateway.ts';
 import { Control } from './gen/control_pb.ts';
 import { LLBBridge } from './gen/gateway_pb.ts';
-import { Sessions } from './sessions.ts';
+import { NO_COMPRESSION } from './wire/transport.ts';
+import { Sessions, type SessionOffer } from './sessions.ts';
 
 /** By its presence clients know that images and caches can be exported in every form. */
 const LABELS = { 'org.mobyproject.buildkit.worker.snapshotter': 'overlayfs' };
@@ -34,7 +35,13 @@ export class BuildKit {
       router.service(Control, controlService({ parts, builds, worker }));
       router.service(LLBBridge, gatewayService({ parts, builds, worker }));
     };
-    const serve = connectNodeAdapter({ routes, grpc: true, grpcWeb: false, connect: false });
+    const serve = connectNodeAdapter({
+      routes,
+      grpc: true,
+      grpcWeb: false,
+      connect: false,
+      acceptCompression: NO_COMPRESSION,
+    });
     this.#server = createServer({}, (request, response) => {
       nameDetails(response);
       serve(request, response);
@@ -55,7 +62,7 @@ export class BuildKit {
   }
 
   /** Makes calls on a connection, until it closes. */
-  serveSession(id: string, methods: readonly string[], socket: Duplex, signal: AbortSignal): Promise<void> {
-    return this.#sessions.serve(id, methods, socket, signal);
+  serveSession(offer: SessionOffer, socket: Duplex, signal: AbortSignal): Promise<void> {
+    return this.#sessions.serve(offer, socket, signal);
   }
 }

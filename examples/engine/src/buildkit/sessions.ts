@@ -8,16 +8,27 @@ import { transportOver } from './wire/transport.ts';
 /** How long a build waits for the session it names: the client opens both at once. */
 const PATIENCE_MS = 10_000;
 
+/** What a client says of itself. */
+export interface SessionOffer {
+  id: string;
+  sharedKey?: string | undefined;
+  /** That it serves. */
+  methods: readonly string[];
+}
+
 /** One client. */
 export class Session {
   readonly id: string;
+  /** The client's name for the place that it builds in, the same in each of its builds; empty for none. */
+  readonly sharedKey: string;
   /** Aborts when the client is gone. */
   readonly closed: AbortSignal;
   readonly #methods: ReadonlySet<string>;
   readonly #transport: Transport;
 
-  constructor(id: string, methods: readonly string[], socket: Duplex, closed: AbortSignal) {
+  constructor({ id, sharedKey = '', methods }: SessionOffer, socket: Duplex, closed: AbortSignal) {
     this.id = id;
+    this.sharedKey = sharedKey;
     this.closed = closed;
     this.#methods = new Set(methods.map((method) => method.toLowerCase()));
     const { transport, close } = transportOver(socket);
@@ -42,7 +53,8 @@ export class Sessions {
   readonly #awaited = new Map<string, PromiseWithResolvers<Session>>();
 
   /** A session for as long as its connection. */
-  async serve(id: string, methods: readonly string[], socket: Duplex, signal: AbortSignal): Promise<void> {
+  async serve(offer: SessionOffer, socket: Duplex, signal: AbortSignal): Promise<void> {
+    const { id } = offer;
     const gone = new AbortController();
     const closed = Promise.withResolvers<void>();
     socket.once('close', () => closed.resolve());
@@ -50,7 +62,7 @@ export class Sessions {
     signal.addEventListener('abort', onAbort, { once: true });
     if (signal.aborted) onAbort();
     socket.allowHalfOpen = false;
-    const session = new Session(id, methods, socket, gone.signal);
+    const session = new Session(offer, socket, gone.signal);
     this.#open.set(id, session);
     this.#awaited.get(id)?.resolve(session);
     try {

@@ -1,5 +1,6 @@
 /** File trees of containers as archives: the seam behind `cp`, `export` and `diff`. */
 import { posix } from 'node:path';
+import type { TarEntry } from '@tare/layer-store';
 import type { Mount } from '@tare/layer-store/snapshot';
 
 import type { IdMaps } from './user-namespaces.ts';
@@ -13,6 +14,40 @@ export interface FileStat {
   /** Target of a symbolic link. */
   linkName?: string;
 }
+
+/** Files that lie in no directory of this machine: of an archive that was not unpacked. Paths as in {@link Trees}. */
+export interface FileTree {
+  stat(path: string): FileStat;
+  names(path: string): string[];
+  read(path: string, bytes: number): Buffer;
+  stream(path: string): AsyncIterable<Uint8Array>;
+  /**
+   * What is at `path`: of a directory everything below it, parents first, names sorted; of anything else itself, as `''`.
+   * Names in the entries are as archives have them.
+   */
+  members(path: string): Iterable<FileMember>;
+}
+
+/** One file of a {@link FileTree}. */
+export interface FileMember {
+  /** Its name is the path below what was asked for, without a slash at the end. */
+  entry: TarEntry;
+  /** The same for all names of one file: its hard links. */
+  inode: object;
+  /** Of a regular file. */
+  content?: FileBytes;
+}
+
+/** The content of a file, and what is known of it. */
+export interface FileBytes {
+  /** sha256, in hexadecimal digits; undefined when nobody knows it yet. */
+  digest: string | undefined;
+  /** Reads `length` bytes at `position` into `buffer`, all of them. */
+  read(buffer: Uint8Array, offset: number, length: number, position: number): void;
+}
+
+/** Where files are looked for: a directory of this machine with everything below it, or files that lie in none. */
+export type TreeRoot = string | FileTree;
 
 /** What a part of an archive looks like, whatever it was. */
 export interface TreeLook {
@@ -32,7 +67,7 @@ export type TreePart = TreeLook &
      */
     | {
         kind: 'tree';
-        root: string;
+        root: TreeRoot;
         path: string;
         name: string;
         /** Permission bits in place of those that files and directories have. */
@@ -48,13 +83,13 @@ export interface Trees {
    * What is at `path` with `root` as `/`; nothing leads out of it. A final symbolic link is not followed, unless the
    * path ends with a slash or dot. Throws errno errors.
    */
-  stat(root: string, path: string): FileStat;
+  stat(root: TreeRoot, path: string): FileStat;
   /** Names in a directory of `root`, in no order. Throws errno errors. */
-  names(root: string, path: string): string[];
+  names(root: TreeRoot, path: string): string[];
   /** The first bytes of a regular file in `root`, at most `bytes`. */
-  read(root: string, path: string, bytes: number): Buffer;
+  read(root: TreeRoot, path: string, bytes: number): Buffer;
   /** A regular file in `root`. */
-  stream(root: string, path: string): AsyncIterable<Uint8Array>;
+  stream(root: TreeRoot, path: string): AsyncIterable<Uint8Array>;
   /**
    * An archive of what is at `path` in `root`, named `as`: of a directory with everything below it, of a symbolic link
    * itself. `as: '.'` gives the content of a directory by bare names.
@@ -88,6 +123,8 @@ export interface Trees {
   ): Promise<void>;
   /** One archive of several things: the layer that a COPY makes. */
   layer(parts: readonly TreePart[], signal: AbortSignal): AsyncIterable<Uint8Array>;
+  /** A text that says the same as {@link Trees.layer}, but for times, with digests for content. */
+  summary(parts: readonly TreePart[], signal: AbortSignal): AsyncIterable<Uint8Array>;
   /** Mounts at an empty directory, until it is disposed of. */
   mount(mounts: readonly Mount[], directory: string): Disposable;
   /** Unmounts what a crash left at a directory; nothing there is fine. */
@@ -100,7 +137,7 @@ export interface Trees {
 const MAX_LINKS = 40;
 
 /** The path behind `path` when every link on the way is followed; what does not exist stays as it is written. */
-export function followLinks(trees: Pick<Trees, 'stat'>, root: string, path: string): string {
+export function followLinks(trees: Pick<Trees, 'stat'>, root: TreeRoot, path: string): string {
   let pending = path.split('/').filter(isName);
   let found = '/';
   for (let links = 0; pending.length > 0;) {
@@ -123,7 +160,7 @@ function isName(part: string): boolean {
   return part !== '' && part !== '.';
 }
 
-function linkAt(trees: Pick<Trees, 'stat'>, root: string, path: string): string | undefined {
+function linkAt(trees: Pick<Trees, 'stat'>, root: TreeRoot, path: string): string | undefined {
   try {
     return trees.stat(root, path).linkName;
   } catch {

@@ -14,7 +14,12 @@ function sourceOf(name: string): string {
   if (name === '`examples/build-image`') {
     return readFileSync(join(ENGINE, '../build-image/test/build-image.root.test.ts'), 'utf8');
   }
-  const paths = [`e2e/${name}.root.test.ts`, `builder/${name}.test.ts`, `buildkit/${name}.test.ts`];
+  const paths = [
+    `e2e/${name}.root.test.ts`,
+    `builder/${name}.root.test.ts`,
+    `builder/${name}.test.ts`,
+    `buildkit/${name}.test.ts`,
+  ];
   const path = paths.map((one) => join(ENGINE, 'test', one)).find((one) => existsSync(one));
   if (path === undefined) throw new Error(`there is no test file ${name}`);
   return readFileSync(path, 'utf8');

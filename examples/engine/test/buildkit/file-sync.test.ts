@@ -4,12 +4,14 @@ import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { assert as always, constantFrom, integer, property } from 'fast-check';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
-import { lstat, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { createServer as createHttp2Server } from 'node:http2';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Spool } from '../../src/builder/spool.ts';
+import type { SpooledTree } from '../../src/builder/spooled-tree.ts';
 import { syncFiles } from '../../src/buildkit/file-sync.ts';
 import { PACKET } from '../../src/buildkit/wire/packets.ts';
 import { FileSync, PacketSchema, type Packet } from '../../src/buildkit/gen/session_pb.ts';
@@ -55,7 +57,8 @@ describe('files of a client', () => {
       socket.destroy();
       server.close();
     });
-    return new Session('s', ['/moby.filesync.v1.FileSync/DiffCopy'], socket, gone.signal);
+    const offer = { id: 's', methods: ['/moby.filesync.v1.FileSync/DiffCopy'] };
+    return new Session(offer, socket, gone.signal);
   }
 
   /** A client that lists `entries`, and sends what it is asked for. */
@@ -79,11 +82,18 @@ describe('files of a client', () => {
       }
     };
   }
-  const take = async (serve: Parameters<typeof session>[0]): Promise<void> =>
-    syncFiles(await session(serve), { name: 'context', directory, signal: AbortSignal.timeout(10_000) });
+  const take = async (
+    serve: Parameters<typeof session>[0],
+    known: { spool?: Spool; before?: SpooledTree } = {},
+  ): Promise<SpooledTree> => {
+    const { spool = new Spool(join(directory, 'spool')), before } = known;
+    held.use(spool.hold());
+    const signal = AbortSignal.timeout(10_000);
+    return syncFiles(await session(serve), { name: 'context', spool, before, signal });
+  };
 
   test('files, directories and links arrive with modes and times', async () => {
-    await take(
+    const tree = await take(
       honest([
         { path: 'd', mode: DIRECTORY },
         { path: 'd/empty', mode: FILE },
@@ -92,12 +102,69 @@ describe('files of a client', () => {
         { path: 'soft', mode: LINK, linkname: '/etc/passwd' },
       ]),
     );
-    expect(await readFile(join(directory, 'd/f'), 'utf8')).toBe('content');
-    expect(await readFile(join(directory, 'd/empty'), 'utf8')).toBe('');
-    const file = await lstat(join(directory, 'd/f'));
-    expect([file.mode & 0o7777, file.mtimeMs, file.nlink]).toEqual([0o640, 1000, 2]);
-    expect(await readlink(join(directory, 'soft'))).toBe('/etc/passwd');
-    expect((await lstat(join(directory, 'd'))).mtimeMs).toBe(1000);
+    expect(tree.read('/d/f', 100).toString()).toBe('content');
+    expect(tree.read('/d/empty', 100).toString()).toBe('');
+    expect(tree.stat('/d/f')).toEqual({ mode: constants.S_IFREG | 0o640, size: 7, mtimeNs: 1_000_000_000n });
+    expect(tree.stat('/soft').linkName).toBe('/etc/passwd');
+    expect(tree.stat('/d').mtimeNs).toBe(1_000_000_000n);
+    const [hard, f] = ['hard', 'd/f'].map(
+      (path) => [...tree.members('/')].find(({ entry }) => entry.name === path)?.inode,
+    );
+    expect(hard).toBe(f);
+  });
+
+  test('what has not changed is not asked for again', async () => {
+    const spool = new Spool(join(directory, 'spool'));
+    const asked: string[] = [];
+    const serve = (entries: readonly Entry[]) => {
+      const own = honest(entries);
+      return (requests: AsyncIterable<Packet>): AsyncIterable<Loose> =>
+        own(
+          (async function* told() {
+            for await (const packet of requests) {
+              if (packet.type === PACKET.request) asked.push(entries[packet.id]!.path);
+              yield packet;
+            }
+          })(),
+        );
+    };
+    const files = (b: string): Entry[] => [
+      { path: 'a', mode: FILE, data: 'one' },
+      { path: 'b', mode: FILE, data: b },
+    ];
+    const before = await take(serve(files('two')), { spool });
+    expect(asked).toEqual(['a', 'b']);
+    const after = await take(serve(files('three')), { spool, before });
+    expect(asked).toEqual(['a', 'b', 'b']);
+    expect(['/a', '/b'].map((path) => after.read(path, 9).toString())).toEqual(['one', 'three']);
+    expect(before.read('/b', 9).toString()).toBe('two');
+    // a mode alone is no new content
+    const [, b] = files('three');
+    const last = await take(serve([{ path: 'a', mode: FILE | 0o111, data: 'one' }, b!]), {
+      spool,
+      before: after,
+    });
+    expect(asked).toHaveLength(3);
+    expect(last.stat('/a').mode & 0o777).toBe(0o751);
+  });
+
+  test('a file that may still be changing is asked for each time', async () => {
+    const spool = new Spool(join(directory, 'spool'));
+    const now = BigInt(Date.now()) * 1_000_000n;
+    let asked = 0;
+    async function* serve(requests: AsyncIterable<Packet>): AsyncGenerator<Loose> {
+      yield { type: PACKET.stat, stat: { path: 'f', mode: FILE, size: 1n, modTime: now } };
+      yield { type: PACKET.stat };
+      for await (const { type, id } of requests) {
+        if (type === PACKET.end) return void (yield { type: PACKET.end });
+        asked += 1;
+        yield { type: PACKET.data, id, data: Buffer.from(String(asked)) };
+        yield { type: PACKET.data, id };
+      }
+    }
+    const before = await take(serve, { spool });
+    const after = await take(serve, { spool, before });
+    expect([before, after].map((tree) => tree.read('/f', 9).toString())).toEqual(['1', '2']);
   });
 
   test.each<[string, readonly Entry[]]>([
@@ -129,7 +196,7 @@ describe('files of a client', () => {
     ['a device', [{ path: 'n', mode: toGoMode(constants.S_IFBLK | 0o600) }]],
   ])('%s is refused', async (_what, entries) => {
     await expect(take(honest(entries))).rejects.toThrow(/the client sent|exclude it/);
-    for (const name of await readdir(directory)) expect(entries.map(({ path }) => path)).toContain(name);
+    expect(await readdir(directory)).toEqual([]);
   });
 
   test('data that nobody asked for is refused', async () => {

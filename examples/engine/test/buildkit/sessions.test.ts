@@ -30,7 +30,7 @@ async function read(serve: (stream: ServerHttp2Stream) => void): Promise<number>
   await once(socket, 'connect');
   const gone = new AbortController();
   held.defer(() => gone.abort());
-  const session = new Session('s', [], socket, gone.signal);
+  const session = new Session({ id: 's', methods: [] }, socket, gone.signal);
   const requests = new Outbox<never>();
   let bytes = 0;
   try {

@@ -1,13 +1,13 @@
 /** `tare build` as BuildKit's client: all of its flags, and how it shows what happens. */
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { once } from 'node:events';
 import { createServer as createSocketServer } from 'node:net';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { run } from '../../../../test/lab/process.ts';
-import { startBuildLab, type BuildLab, type Files } from './build-lab.ts';
+import { run, type Finished } from '../../../../test/lab/process.ts';
+import { missingForBuildx, startBuildLab, type BuildLab, type Files } from './build-lab.ts';
 import { missingForEndToEnd, type Lab } from './lab.ts';
 
 const missing = missingForEndToEnd();
@@ -105,6 +105,45 @@ describe.skipIf(missing !== undefined)(`tare build${missing ? ` (skipped: ${miss
     const nowhere = await lab.tare(['build', '/nosuch']);
     expect(nowhere.stderr).toContain('unable to prepare context: path "/nosuch" not found');
   });
+
+  test.skipIf(missingForBuildx() !== undefined)(
+    'what has not changed is not sent again, and what is gone is gone',
+    async () => {
+      const large = 'x'.repeat(3_000_000);
+      const directory = await here.context({
+        Dockerfile: 'FROM busybox\nCOPY . /ctx\n',
+        'd/large': large,
+        gone: '',
+        f: 'old',
+      });
+      const before = new Date(Date.now() - 60_000);
+      for (const name of ['Dockerfile', 'd/large', 'gone', 'f']) {
+        await utimes(join(directory, name), before, before);
+      }
+      const sent = async (work: () => Promise<Finished>): Promise<string> => {
+        const { code, stderr } = await work();
+        if (code !== 0) throw new Error(stderr);
+        return /transferring context: (\S+) /.exec(stderr)?.[1] ?? stderr;
+      };
+      const clients = [
+        () => lab.tare(['build', '--progress', 'plain', '-t', 'built', directory]),
+        () => here.buildx(['build', '--progress', 'plain', '-t', 'built', directory]),
+      ];
+      for (const [i, build] of clients.entries()) {
+        await writeFile(join(directory, 'gone'), '');
+        expect(await sent(build)).toMatch(/^3\S*MB$/);
+        await writeFile(join(directory, 'f'), `new ${i}`);
+        await rm(join(directory, 'gone'));
+        expect(await sent(build)).toMatch(/^\d+B$/);
+        expect(await here.inImage('sh', '-c', 'cat /ctx/f; ls /ctx; wc -c < /ctx/d/large')).toBe(
+          `new ${i}Dockerfile\nd\nf\n${large.length}`,
+        );
+      }
+      // nothing of it stays when the cache is asked to go
+      await lab.ok(['builder', 'prune', '-af']);
+      expect(await sent(clients[0]!)).toMatch(/^3\S*MB$/);
+    },
+  );
 
   test('secrets of files and variables, and an agent, for one command', async () => {
     const secret = join(here.folder, 'secret');

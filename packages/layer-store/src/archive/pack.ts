@@ -5,16 +5,18 @@
  * The tree may be hostile and change meanwhile: directories and files are opened by descriptors, never through a link,
  * and nothing but a regular file is ever read.
  */
+import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { fsName, join, type Directory } from '../apply/directory-tree.ts';
 import { LayerStoreError } from '../errors.ts';
-import { printable, tarTypeOf, type ByteString } from '../tar/entry.ts';
+import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
 import { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName } from '../tar/whiteout.ts';
 import { encodeTarHeader, TAR_END, tarPadding } from '../tar/write.ts';
 import { describeInode, describeMember, emptyMember, type DescribeOptions } from './describe-inode.ts';
 import { Pieces } from './pieces.ts';
+import { summarizeContent, summarizeEntry } from './summary.ts';
 import { openDirectory, pinInode, readError, reopen } from './pin.ts';
 
 const { O_NONBLOCK, O_RDONLY } = fs.constants;
@@ -50,6 +52,11 @@ export interface PackOptions extends DescribeOptions {
   contentOnly?: boolean;
   /** Left out when true, with everything below; gets the path in the archive. */
   exclude?: (path: ByteString, isDirectory: boolean) => boolean;
+  /**
+   * In place of an archive, a text that says the same of everything but times, and of content its digest: what a key of
+   * the tree is made of. Default false.
+   */
+  summary?: boolean;
   /** False leaves out the end mark: another archive follows. Default true. */
   endMark?: boolean;
   signal?: AbortSignal;
@@ -112,7 +119,7 @@ class Packer implements Disposable {
       const { as, contentOnly } = this.#options;
       const prefix = as === undefined || as.endsWith('/') ? (as ?? '') : `${as}/`;
       if (as !== undefined && contentOnly !== true)
-        this.#pieces.put(encodeTarHeader(describeMember(top, '.', prefix, this.#options)));
+        this.#header(describeMember(top, '.', prefix, this.#options));
       const merged = [directory, ...(this.#options.below ?? [])];
       this.#enter(
         merged.map((fd) => ({ fd: reopen(fd), path: '' })),
@@ -139,7 +146,8 @@ class Packer implements Disposable {
       signal?.throwIfAborted();
       sliceStart = performance.now();
     }
-    if (this.#options.endMark !== false) this.#pieces.put(TAR_END);
+    const { endMark = true, summary = false } = this.#options;
+    if (endMark && !summary) this.#pieces.put(TAR_END);
     while (!this.#pieces.empty) yield this.#pieces.take();
   }
 
@@ -165,21 +173,19 @@ class Packer implements Disposable {
       if (type === undefined || this.#options.exclude?.(path, type === 'directory') === true)
         return undefined;
       if (type === 'directory') {
-        this.#pieces.put(encodeTarHeader(describeMember(parent, name, `${path}/`, this.#options, stat)));
+        this.#header(describeMember(parent, name, `${path}/`, this.#options, stat));
         if (!foreign) this.#descend(merged, name, path);
         return undefined;
       }
       const inode = stat.nlink > 1n ? `${stat.dev}:${stat.ino}` : undefined;
       const first = inode === undefined ? undefined : this.#links.get(inode);
       if (first !== undefined) {
-        this.#pieces.put(
-          encodeTarHeader({
-            ...describeInode(path, stat, this.#options),
-            type: 'hardlink',
-            linkName: first,
-            size: 0,
-          }),
-        );
+        this.#header({
+          ...describeInode(path, stat, this.#options),
+          type: 'hardlink',
+          linkName: first,
+          size: 0,
+        });
         return undefined;
       }
       if (inode !== undefined) this.#links.set(inode, path);
@@ -190,13 +196,18 @@ class Packer implements Disposable {
         type === 'file' && !foreign
           ? fs.openSync(`/proc/self/fd/${pinned}`, O_RDONLY | O_NONBLOCK)
           : undefined;
-      this.#pieces.put(encodeTarHeader(entry));
+      this.#header(entry);
       return fd === undefined ? undefined : { fd, size: entry.size };
     } catch (error) {
       throw readError(error, path);
     } finally {
       fs.closeSync(pinned);
     }
+  }
+
+  #header(entry: TarEntry): void {
+    const { summary = false } = this.#options;
+    this.#pieces.put(summary ? Buffer.from(summarizeEntry(entry)) : encodeTarHeader(entry));
   }
 
   /** Lists the whiteout that a mark of the overlay file system means. */
@@ -210,9 +221,7 @@ class Packer implements Disposable {
     }
     if (!(stat.isCharacterDevice() && stat.rdev === 0n)) return false;
     if (this.#merges) return true;
-    this.#pieces.put(
-      encodeTarHeader(emptyMember(path.slice(0, path.length - name.length) + whiteoutName(name))),
-    );
+    this.#header(emptyMember(path.slice(0, path.length - name.length) + whiteoutName(name)));
     return true;
   }
 
@@ -245,7 +254,7 @@ class Packer implements Disposable {
     // not a directory any more
     if (merged.length === 0) return;
     this.#enter(merged, `${path}/`);
-    if (opaque && !this.#merges) this.#pieces.put(encodeTarHeader(emptyMember(`${path}/${OPAQUE_WHITEOUT}`)));
+    if (opaque && !this.#merges) this.#header(emptyMember(`${path}/${OPAQUE_WHITEOUT}`));
   }
 
   #isOpaque(parent: Directory, name: ByteString): boolean {
@@ -273,6 +282,7 @@ class Packer implements Disposable {
 
   /** `size` bytes of an open file, zeros where it has become shorter, and the padding. Closes `fd`. */
   async *#content(fd: number, size: number): AsyncGenerator<Buffer, void, undefined> {
+    const hash = this.#options.summary === true ? createHash('sha256') : undefined;
     try {
       let position = 0;
       while (position < size) {
@@ -283,11 +293,16 @@ class Packer implements Disposable {
             ? fs.readSync(fd, room, 0, room.length, position)
             : (await read(fd, room, 0, room.length, position)).bytesRead;
         if (got === 0) room.fill(0);
-        this.#pieces.add(got === 0 ? room.length : got);
-        position += got === 0 ? room.length : got;
+        const length = got === 0 ? room.length : got;
+        // what is only looked at leaves its place to what comes next
+        if (hash === undefined) this.#pieces.add(length);
+        else hash.update(room.subarray(0, length));
+        position += length;
         this.#options.signal?.throwIfAborted();
       }
-      this.#pieces.put(tarPadding(size));
+      this.#pieces.put(
+        hash === undefined ? tarPadding(size) : Buffer.from(summarizeContent(hash.digest('hex'))),
+      );
     } finally {
       fs.closeSync(fd);
     }

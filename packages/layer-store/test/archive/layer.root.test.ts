@@ -137,6 +137,29 @@ describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needs
   );
 
   test.each([open, openWithThreads])(
+    'an archive that is committed is a layer on its parent, and a broken one nothing',
+    async (openHere) => {
+      await using here = await openHere('here');
+      await runMounted(await here.snapshots.prepare('base', undefined), BASE);
+      const { chainId: parent } = await here.commitLayer('base', { compression: 'none' });
+      const change = await here.snapshots.prepare('change', parent);
+      await runMounted(change, CHANGE);
+      const expected = await runMounted(change, LOOK);
+      const archive = Buffer.concat(await Array.fromAsync(here.snapshots.diff('change')));
+      async function* pieces(end = archive.length): AsyncGenerator<Uint8Array> {
+        for (let at = 0; at < end; at += 100_000) yield archive.subarray(at, Math.min(at + 100_000, end));
+      }
+      const cut = here.commitArchive(pieces(archive.length - 5000), parent, { compression: 'none' });
+      await expect(cut).rejects.toMatchObject({ code: 'INVALID_TAR' });
+      expect(readdirSync(join(base, 'here/snapshots/t'))).toEqual([]);
+      const { chainId, ...layer } = await here.commitArchive(pieces(), parent, { compression: 'none' });
+      expect(layer).toEqual(await here.createLayer('change', { compression: 'none' }));
+      expect(await here.snapshots.stat(chainId)).toMatchObject({ kind: 'committed', parent });
+      expect(await runMounted(await here.snapshots.view('look', chainId), LOOK)).toBe(expected);
+    },
+  );
+
+  test.each([open, openWithThreads])(
     'a layer that is committed and unpacked at once is made once',
     async (openHere) => {
       await using store = await openHere('store');

@@ -1,5 +1,6 @@
 /** Archives of directory trees: what is listed, how it is named, and what a changing tree does to it. */
 import {
+  chmodSync,
   closeSync,
   constants,
   linkSync,
@@ -7,9 +8,12 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
+  renameSync,
+  rmdirSync,
   rmSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
@@ -39,6 +43,38 @@ const names = async (options?: Partial<PackOptions>) => (await pack(options)).ma
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
 describe('packTree', () => {
+  test('says what a tree is, without its times', async () => {
+    const summary = async (options: Partial<PackOptions> = {}): Promise<string> =>
+      Buffer.concat(
+        await Array.fromAsync(packTree(fd, { fs: layerFs, summary: true, ...options })),
+      ).toString();
+    mkdirSync(join(root, 'd'));
+    writeFileSync(join(root, 'd/f'), 'x'.repeat(100_000));
+    linkSync(join(root, 'd/f'), join(root, 'd/g'));
+    symlinkSync('f', join(root, 'd/l'));
+    const first = await summary();
+    expect(first.length).toBeLessThan(1000);
+    utimesSync(join(root, 'd/f'), 1, 1);
+    expect(await summary()).toBe(first);
+    const seen = new Set([first]);
+    const changes = [
+      () => writeFileSync(join(root, 'd/f'), `${'x'.repeat(99_999)}y`),
+      () => chmodSync(join(root, 'd/f'), 0o700),
+      () => renameSync(join(root, 'd/l'), join(root, 'd/m')),
+      () => rmSync(join(root, 'd/g')),
+      () => mkdirSync(join(root, 'd/e')),
+      () => rmdirSync(join(root, 'd/e')),
+      () => symlinkSync('g', join(root, 'd/l')),
+    ];
+    for (const change of changes) {
+      change();
+      seen.add(await summary());
+    }
+    // making a directory and removing it again is no change
+    expect(seen.size).toBe(changes.length);
+    expect(await summary({ owner: { uid: 5, gid: 6 } })).not.toBe(await summary());
+  });
+
   test('lists a directory by bare names, in order, parents first', async () => {
     mkdirSync(join(root, 'b/c'), { recursive: true });
     for (const file of ['z', 'a', 'b/2', 'b/1', 'b/c/x']) writeFileSync(join(root, file), file);

@@ -65,7 +65,12 @@ async function run(
       containers.find(container),
       { pause: false, mountPoints: command.mounts.map(({ target }) => target) },
       ({ key, without }) =>
-        parts.layers.createLayer(key, { without, maxMtimeNs: command.maxMtimeNs, signal }),
+        parts.layers.commitLayer(key, {
+          without,
+          maxMtimeNs: command.maxMtimeNs,
+          compression: 'none',
+          signal,
+        }),
     );
     return { exitCode, layer };
   } finally {

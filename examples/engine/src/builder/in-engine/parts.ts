@@ -58,6 +58,7 @@ export function buildLayers({
     snapshots: images.snapshots,
     unpackLayer: (layer, parent, options) => unpacker.unpackLayer(layer, parent, options),
     importLayer: (archive, options) => layers.importLayer(archive, options),
+    commitArchive: (archive, parent, options) => layers.commitArchive(archive, parent, options),
   };
 }
 

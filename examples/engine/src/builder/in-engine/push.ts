@@ -10,12 +10,13 @@ import {
 import { imageDocuments } from '../../images/create.ts';
 import { pushError } from '../../images/registry-errors.ts';
 import type { RegistryAuth } from '../../images/remote.ts';
+import { compressedLayers } from '../compressed.ts';
 import { copyDocuments } from '../documents.ts';
 import { cacheDocuments, readCache, type CacheDocuments } from '../remote-cache.ts';
 import type { CacheSource } from '../request.ts';
 import type { Solved } from '../solve.ts';
 import { imageCaches } from './bases.ts';
-import type { BuildParts } from './parts.ts';
+import { buildLayers, type BuildParts } from './parts.ts';
 
 /** How a registry is spoken to. */
 export interface RegistryOptions {
@@ -23,27 +24,56 @@ export interface RegistryOptions {
   signal: AbortSignal;
 }
 
+/** What pushing needs of the engine. */
+export type PushParts = Pick<BuildParts, 'images' | 'openRepository' | 'layers' | 'unpacker' | 'cache'>;
+
+/** A result as others want it: its layers compressed. */
+export async function compressedImage(
+  parts: Pick<BuildParts, 'images' | 'layers' | 'unpacker' | 'cache'>,
+  solved: Pick<Solved, 'image'>,
+  signal: AbortSignal,
+): Promise<ReturnType<Solved['image']>> {
+  const image = solved.image();
+  const all = { layers: buildLayers(parts), cache: parts.cache };
+  return { ...image, layers: await compressedLayers(all, image.layers, signal) };
+}
+
+/** The results of a build as a cache for others. @param mode - `max` has the results of all steps */
+export async function compressedCache(
+  parts: Pick<BuildParts, 'images' | 'layers' | 'unpacker' | 'cache'>,
+  { results, state }: Pick<Solved, 'results' | 'state'>,
+  mode: 'min' | 'max',
+  signal: AbortSignal,
+): Promise<CacheDocuments> {
+  const documents = await cacheDocuments(results, mode === 'max' ? 'max' : state.made);
+  const all = { layers: buildLayers(parts), cache: parts.cache };
+  const layers = await compressedLayers(all, documents.layers, signal);
+  const byDiffId = new Map(layers.map((layer) => [layer.diffId, layer]));
+  const compressed = [...results].map(([key, layer]) => [key, byDiffId.get(layer.diffId) ?? layer] as const);
+  return cacheDocuments(new Map(compressed), mode === 'max' ? 'max' : state.made);
+}
+
 /** Pushes a result as an image. */
 export async function pushImage(
-  parts: Pick<BuildParts, 'images' | 'openRepository'>,
-  solved: Solved,
+  parts: PushParts,
+  solved: Pick<Solved, 'image'>,
   name: Reference,
   options: RegistryOptions,
 ): Promise<void> {
-  const image = solved.image();
+  const image = await compressedImage(parts, solved, options.signal);
   const { config, manifest } = await imageDocuments(image);
   await pushTo(parts, withDefaultTag(name), { config, manifest, layers: image.layers }, options);
 }
 
 /** Pushes the cache of a build. @param mode - `max` has the results of all steps */
 export async function pushCache(
-  parts: Pick<BuildParts, 'images' | 'openRepository'>,
+  parts: PushParts,
   solved: Solved,
   { reference, mode }: { reference: string; mode: 'min' | 'max' },
   options: RegistryOptions,
 ): Promise<void> {
   const name = withDefaultTag(parseReference(reference));
-  const documents = await cacheDocuments(solved.results, mode === 'max' ? 'max' : solved.state.made);
+  const documents = await compressedCache(parts, solved, mode, options.signal);
   await pushTo(parts, name, documents, options);
 }
 

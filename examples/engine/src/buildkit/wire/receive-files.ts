@@ -1,63 +1,75 @@
-/** Files out of the packets of fsutil's protocol, into a directory: the receiving side. */
+/** Files out of the packets of fsutil's protocol: the receiving side, whatever becomes of the files. */
 import { create } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
-import { chmodSync, closeSync, fchmodSync, futimesSync, linkSync, mkdirSync, openSync } from 'node:fs';
-import { lutimesSync, symlinkSync, utimesSync, writeSync } from 'node:fs';
-import { join, posix } from 'node:path';
+import { posix } from 'node:path';
 
 import { PacketSchema, type Packet, type Stat } from '../gen/session_pb.ts';
-import { goKind, goPermissions } from './go-mode.ts';
+import { goKind } from './go-mode.ts';
 import type { Outbox } from './outbox.ts';
 import { PACKET } from './packets.ts';
 
-/** Where received files go. */
-export interface ReceiveOptions {
-  /** Empty, and of nobody else. */
-  directory: string;
-  onProgress?: (bytes: number) => void;
+/** Where received files go. Paths are clean, and below directories that came before. */
+export interface FileTarget<T> {
+  directory(stat: Stat): void;
+  symlink(stat: Stat): void;
+  /** @returns what takes the content; undefined when it is known already */
+  file(stat: Stat): FileWriter | undefined;
+  /** A further name for a file that came before. */
+  link(path: string, target: string): void;
+  /** There is no more. */
+  end(): T;
+}
+
+/** Takes the content of one file. */
+export interface FileWriter {
+  write(data: Uint8Array): void;
+  end(): void;
 }
 
 /**
  * Takes packets until the other side has sent everything. What it is to be asked goes into `requests`.
  *
+ * @param options.name - of what is received, for people
  * @throws {ConnectError} `InvalidArgument` for files that no honest sender has
  */
-export async function receiveFiles(
+export async function receiveFiles<T>(
   packets: AsyncIterable<Packet>,
   requests: Outbox<Packet>,
-  { name, ...options }: ReceiveOptions & { name: string },
-): Promise<void> {
-  using receiver = new Receiver(options, requests);
+  target: FileTarget<T>,
+  options: { name: string; onProgress?: ((bytes: number) => void) | undefined },
+): Promise<T> {
+  const receiver = new Receiver(target, requests, options.onProgress);
   try {
     for await (const packet of packets) receiver.take(packet);
   } finally {
     requests.end();
   }
-  receiver.finish(name);
+  return receiver.finish(options.name);
 }
 
-interface Open {
-  fd: number;
-  stat: Stat;
-}
-
-class Receiver implements Disposable {
-  readonly #options: ReceiveOptions;
+class Receiver<T> {
+  readonly #target: FileTarget<T>;
   readonly #requests: Outbox<Packet>;
-  /** Of entries that were listed; the key of a directory is its path. */
-  readonly #directories = new Map<string, Stat | undefined>([['', undefined]]);
-  readonly #names = new Set<string>();
-  readonly #pending = new Map<number, Stat>();
-  readonly #open = new Map<number, Open>();
+  readonly #onProgress: ((bytes: number) => void) | undefined;
+  /** Of entries that were listed. */
+  readonly #directories = new Set<string>(['']);
+  readonly #files = new Set<string>();
+  readonly #others = new Set<string>();
+  readonly #pending = new Map<number, FileWriter>();
   readonly #links: Stat[] = [];
   #count = 0;
   #bytes = 0;
   #listed = false;
   #ended = false;
 
-  constructor(options: ReceiveOptions, requests: Outbox<Packet>) {
-    this.#options = options;
+  constructor(
+    target: FileTarget<T>,
+    requests: Outbox<Packet>,
+    onProgress: ((bytes: number) => void) | undefined,
+  ) {
+    this.#target = target;
     this.#requests = requests;
+    this.#onProgress = onProgress;
   }
 
   take(packet: Packet): void {
@@ -85,28 +97,14 @@ class Receiver implements Disposable {
   }
 
   /** Does what had to wait for the rest. */
-  finish(name: string): void {
+  finish(name: string): T {
     if (!this.#ended) throw new ConnectError(`the client stopped sending ${name}`, Code.Aborted);
     for (const { path, linkname } of this.#links) {
-      if (!this.#names.has(linkname)) throw dishonest(`${path} links to ${linkname}, which is not there`);
-      linkSync(this.#path(linkname), this.#path(path));
+      if (!this.#files.has(linkname)) throw dishonest(`${path} links to ${linkname}, which is not there`);
+      this.#target.link(path, linkname);
+      this.#files.add(path);
     }
-    // after everything in them
-    for (const [path, stat] of [...this.#directories].reverse()) {
-      if (!stat) continue;
-      chmodSync(this.#path(path), goPermissions(stat.mode));
-      const time = seconds(stat);
-      utimesSync(this.#path(path), time, time);
-    }
-  }
-
-  [Symbol.dispose](): void {
-    for (const { fd } of this.#open.values()) closeSync(fd);
-    this.#open.clear();
-  }
-
-  #path(name: string): string {
-    return join(this.#options.directory, name);
+    return this.#target.end();
   }
 
   /** An entry is where a directory was listed before: so no link is ever followed. */
@@ -114,29 +112,27 @@ class Receiver implements Disposable {
     const id = this.#count;
     this.#count += 1;
     const { path } = stat;
-    const parent = posix.dirname(path);
     if (posix.normalize(path) !== path || path === '.' || path.startsWith('/') || path.startsWith('../')) {
       throw dishonest(`the path ${JSON.stringify(path)}`);
     }
-    if (!this.#directories.has(parent === '.' ? '' : parent) || this.#names.has(path)) {
+    const isListed = this.#directories.has(path) || this.#files.has(path) || this.#others.has(path);
+    if (isListed || !this.#directories.has(path.slice(0, Math.max(0, path.lastIndexOf('/'))))) {
       throw dishonest(`${JSON.stringify(path)}, which is listed twice or below no directory`);
     }
-    this.#names.add(path);
-    const time = seconds(stat);
     switch (goKind(stat.mode)) {
       case 'directory':
-        mkdirSync(this.#path(path), 0o700);
-        this.#directories.set(path, stat);
+        this.#directories.add(path);
+        this.#target.directory(stat);
         return;
       case 'symlink':
-        symlinkSync(stat.linkname, this.#path(path));
-        lutimesSync(this.#path(path), time, time);
+        this.#others.add(path);
+        this.#target.symlink(stat);
         return;
       case 'file':
-        if (stat.linkname !== '') this.#links.push(stat);
+        if (stat.linkname === '') this.#listFile(id, stat);
         else {
-          this.#pending.set(id, stat);
-          this.#requests.push(create(PacketSchema, { type: PACKET.request, id }));
+          this.#others.add(path);
+          this.#links.push(stat);
         }
         return;
       default:
@@ -147,32 +143,26 @@ class Receiver implements Disposable {
     }
   }
 
+  #listFile(id: number, stat: Stat): void {
+    this.#files.add(stat.path);
+    const writer = this.#target.file(stat);
+    if (writer === undefined) return;
+    this.#pending.set(id, writer);
+    this.#requests.push(create(PacketSchema, { type: PACKET.request, id }));
+  }
+
   #write({ id, data }: Packet): void {
-    const stat = this.#pending.get(id);
-    if (!stat) throw dishonest(`data that nobody asked for (${id})`);
-    let open = this.#open.get(id);
-    if (!open) {
-      open = { fd: openSync(this.#path(stat.path), 'wx', 0o600), stat };
-      this.#open.set(id, open);
-    }
-    if (data.length > 0) {
-      let written = 0;
-      while (written < data.length) written += writeSync(open.fd, data, written);
-      this.#bytes += data.length;
-      this.#options.onProgress?.(this.#bytes);
+    const writer = this.#pending.get(id);
+    if (!writer) throw dishonest(`data that nobody asked for (${id})`);
+    if (data.length === 0) {
+      this.#pending.delete(id);
+      writer.end();
       return;
     }
-    const time = seconds(stat);
-    fchmodSync(open.fd, goPermissions(stat.mode));
-    futimesSync(open.fd, time, time);
-    this.#open.delete(id);
-    closeSync(open.fd);
-    this.#pending.delete(id);
+    writer.write(data);
+    this.#bytes += data.length;
+    this.#onProgress?.(this.#bytes);
   }
-}
-
-function seconds({ modTime }: Stat): number {
-  return Number(modTime) / 1e9;
 }
 
 function dishonest(what: string): ConnectError {

@@ -10,7 +10,8 @@ import { PACKET } from './packets.ts';
 export interface FilesToSend {
   /** Directories before what is in them, names sorted. */
   entries: readonly Stat[];
-  read(path: string): AsyncIterable<Uint8Array>;
+  /** Every piece is the taker's. */
+  read(path: string): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 }
 
 /** Pieces that fit into a message of gRPC. */
@@ -37,8 +38,8 @@ export async function* sendFiles(
       }
       for await (const whole of read(stat.path)) {
         for (let at = 0; at < whole.length; at += PIECE_BYTES) {
-          const piece = Uint8Array.from(whole.subarray(at, at + PIECE_BYTES));
-          yield packet({ type: PACKET.data, id, data: piece });
+          const data = whole.subarray(at, at + PIECE_BYTES) as Uint8Array<ArrayBuffer>;
+          yield packet({ type: PACKET.data, id, data });
         }
       }
       yield packet({ type: PACKET.data, id });

@@ -11,6 +11,9 @@ const ADDRESS = 'http://session';
 /** A header of this name carries those that have several values, as JSON: `Headers` would join them. */
 const REPEATED = 'tare-repeated';
 
+/** Both sides are most often on one machine. */
+export const NO_COMPRESSION: [] = [];
+
 /** A transport over `socket`; `close` ends its calls. */
 export function transportOver(socket: Duplex): { transport: Transport; close: () => void } {
   const connection = new Http2SessionManager(
@@ -19,7 +22,11 @@ export function transportOver(socket: Duplex): { transport: Transport; close: ()
     { createConnection: () => socket },
   );
   return {
-    transport: createGrpcTransport({ baseUrl: ADDRESS, sessionManager: withRepeated(connection) }),
+    transport: createGrpcTransport({
+      baseUrl: ADDRESS,
+      sessionManager: withRepeated(connection),
+      acceptCompression: NO_COMPRESSION,
+    }),
     close: () => void connection.abort(),
   };
 }

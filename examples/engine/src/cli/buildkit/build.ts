@@ -1,8 +1,8 @@
 /** One build through BuildKit's API: what the flags ask for, done by the daemon, shown while it is done. */
 import { Code, ConnectError } from '@connectrpc/connect';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { excerpt } from '../../builder/dockerfile/excerpt.ts';
@@ -51,7 +51,8 @@ export interface BuildOptions {
 export async function buildImage(cli: Cli, options: BuildOptions): Promise<Record<string, string>> {
   await using held = new AsyncDisposableStack();
   const { offer, frontend, cacheFrom } = await prepare(cli, options, held);
-  await using connection = await openBuildConnection(cli.client, offeredServices(cli, offer));
+  const key = placeKey(offer.directories.get('context'));
+  await using connection = await openBuildConnection(cli.client, offeredServices(cli, offer), key);
   const ref = randomBytes(16).toString('hex');
   const { output, names, cacheTo, entitlements } = options;
   const solving = connection.control
@@ -119,6 +120,14 @@ export async function askAbout(
   } catch (error) {
     throw buildFailure(error);
   }
+}
+
+/** The same for each build in one directory of this machine. */
+function placeKey(root: string | undefined): string {
+  if (root === undefined) return '';
+  return createHash('sha256')
+    .update(JSON.stringify([hostname(), root]))
+    .digest('hex');
 }
 
 const UPLOAD_PATH = '/context';

@@ -6,7 +6,7 @@ import { createServer } from 'node:http2';
 import { randomBytes } from 'node:crypto';
 import { Control } from '../../buildkit/gen/control_pb.ts';
 import { LLBBridge } from '../../buildkit/gen/gateway_pb.ts';
-import { transportOver } from '../../buildkit/wire/transport.ts';
+import { NO_COMPRESSION, transportOver } from '../../buildkit/wire/transport.ts';
 import type { DaemonClient } from '../client.ts';
 
 /** What a build is done with. Dispose of it to close both connections. */
@@ -24,10 +24,14 @@ export interface OfferedServices {
   methods: readonly string[];
 }
 
-/** @throws {DaemonError} from a daemon that has no BuildKit */
+/**
+ * @param sharedKey - names the place that is built in: the daemon may keep its files, and ask for what has changed only
+ * @throws {DaemonError} from a daemon that has no BuildKit
+ */
 export async function openBuildConnection(
   client: DaemonClient,
   { routes, methods }: OfferedServices,
+  sharedKey = '',
 ): Promise<BuildConnection> {
   await using opened = new AsyncDisposableStack();
   const sessionId = randomBytes(16).toString('hex');
@@ -36,13 +40,22 @@ export async function openBuildConnection(
     headers: {
       'X-Docker-Expose-Session-Uuid': sessionId,
       'X-Docker-Expose-Session-Name': 'tare',
-      'X-Docker-Expose-Session-Sharedkey': '',
+      'X-Docker-Expose-Session-Sharedkey': sharedKey,
       'X-Docker-Expose-Session-Grpc-Method': [...methods],
     },
   });
   opened.defer(() => void session.destroy());
   session.on('error', () => session.destroy());
-  const server = createServer({}, connectNodeAdapter({ routes, grpc: true, grpcWeb: false, connect: false }));
+  const server = createServer(
+    {},
+    connectNodeAdapter({
+      routes,
+      grpc: true,
+      grpcWeb: false,
+      connect: false,
+      acceptCompression: NO_COMPRESSION,
+    }),
+  );
   session.allowHalfOpen = false;
   server.emit('connection', session);
 

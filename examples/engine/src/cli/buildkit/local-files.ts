@@ -1,7 +1,16 @@
 /** A directory of this machine as the daemon asks for it: with patterns of what it wants, and of what it does not. */
 import { create } from '@bufbuild/protobuf';
-import { createReadStream } from 'node:fs';
-import { lstat, readdir, readlink } from 'node:fs/promises';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  type BigIntStats,
+} from 'node:fs';
 import { join } from 'node:path';
 import { StatSchema, type Stat } from '../../buildkit/gen/session_pb.ts';
 import { goKind, toGoMode } from '../../buildkit/wire/go-mode.ts';
@@ -16,13 +25,32 @@ export interface FilePatterns {
 }
 
 /** Lists `root`. What is left out is not looked into, unless something in it is wanted after all. */
-export async function localFiles(root: string, patterns: FilePatterns): Promise<FilesToSend> {
+export function localFiles(root: string, patterns: FilePatterns): FilesToSend {
   const walk = new Walk(root, patterns);
-  await walk.directory('');
+  walk.directory('');
   return {
     entries: walk.entries,
-    read: (path) => createReadStream(join(root, path), { highWaterMark: 256 * 1024 }),
+    read: (path) => readPieces(join(root, path)),
   };
+}
+
+/** Pieces that fit into a message of gRPC. */
+const PIECE_BYTES = 1024 * 1024;
+
+/** The content of a file. Read at once: nothing else waits, and most files are small. */
+function* readPieces(path: string): Generator<Uint8Array, void, undefined> {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    for (let length = Math.min(fstatSync(fd).size + 1, PIECE_BYTES); ;) {
+      const piece = Buffer.allocUnsafeSlow(length);
+      const got = readSync(fd, piece);
+      if (got === 0) return;
+      yield piece.subarray(0, got);
+      length = PIECE_BYTES;
+    }
+  } finally {
+    closeSync(fd);
+  }
 }
 
 class Walk {
@@ -30,7 +58,7 @@ class Walk {
   readonly #root: string;
   readonly #include: IgnoreRules | undefined;
   readonly #includeNames: readonly string[];
-  readonly #exclude: IgnoreRules;
+  readonly #exclude: IgnoreRules | undefined;
   /** By device and inode: the first name of a file that has several. */
   readonly #links = new Map<string, string>();
 
@@ -38,23 +66,25 @@ class Walk {
     this.#root = root;
     this.#includeNames = include;
     this.#include = include.length > 0 ? ignoreRules(include) : undefined;
-    this.#exclude = ignoreRules(exclude);
+    this.#exclude = exclude.length > 0 ? ignoreRules(exclude) : undefined;
   }
 
-  async directory(path: string): Promise<void> {
-    for (const name of (await readdir(join(this.#root, path))).sort(byBytes)) {
+  directory(path: string): void {
+    for (const name of readdirSync(join(this.#root, path)).sort(byBytes)) {
       const child = path === '' ? name : `${path}/${name}`;
-      const stat = await lstat(join(this.#root, child), { bigint: true });
-      const wanted = this.#isIncluded(child) && !this.#exclude.ignores(child);
+      const stat = lstatSync(`${this.#root}/${child}`, { bigint: true });
+      const ignored = this.#exclude?.ignores(child) ?? false;
+      const hasExceptions = this.#exclude?.hasExceptions ?? false;
+      const wanted = this.#isIncluded(child) && !ignored;
       if (!stat.isDirectory()) {
-        if (wanted) await this.#add(child, stat);
+        if (wanted) this.#add(child, stat);
         continue;
       }
-      const mayHold = this.#exclude.hasExceptions || !this.#exclude.ignores(child);
-      if (!mayHold || !(wanted || this.#leadsToIncluded(child) || this.#exclude.hasExceptions)) continue;
+      const mayHold = hasExceptions || !ignored;
+      if (!mayHold || !(wanted || this.#leadsToIncluded(child) || hasExceptions)) continue;
       const before = this.entries.length;
-      await this.#add(child, stat);
-      await this.directory(child);
+      this.#add(child, stat);
+      this.directory(child);
       // one that is there for the sake of what is in it goes with that
       if (!wanted && this.entries.length === before + 1) this.entries.pop();
     }
@@ -68,13 +98,13 @@ class Walk {
     return this.#includeNames.some((name) => name.startsWith(`${path}/`) || name.includes('*'));
   }
 
-  async #add(path: string, stat: Awaited<ReturnType<typeof lstat>>): Promise<void> {
+  #add(path: string, stat: BigIntStats): void {
     const mode = toGoMode(Number(stat.mode));
     const kind = goKind(mode);
     // sockets are never part of a build: they are the meeting points of programs that run
     if (stat.isSocket()) return;
-    let linkname = kind === 'symlink' ? await readlink(join(this.#root, path)) : '';
-    if (kind === 'file' && Number(stat.nlink) > 1) {
+    let linkname = kind === 'symlink' ? readlinkSync(join(this.#root, path)) : '';
+    if (kind === 'file' && stat.nlink > 1n) {
       const inode = `${stat.dev} ${stat.ino}`;
       linkname = this.#links.get(inode) ?? '';
       if (linkname === '') this.#links.set(inode, path);
@@ -83,8 +113,8 @@ class Walk {
       create(StatSchema, {
         path,
         mode,
-        size: kind === 'file' ? BigInt(stat.size) : 0n,
-        modTime: 'mtimeNs' in stat ? (stat.mtimeNs as bigint) : 0n,
+        size: kind === 'file' ? stat.size : 0n,
+        modTime: stat.mtimeNs,
         linkname,
       }),
     );
@@ -93,5 +123,6 @@ class Walk {
 
 /** As Go sorts: by bytes, not by UTF-16. */
 function byBytes(a: string, b: string): number {
+  if (!/[^\0-\x7f]/.test(a + b)) return a < b ? -1 : 1;
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }

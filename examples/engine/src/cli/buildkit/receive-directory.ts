@@ -2,6 +2,7 @@
 import { readdir, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Packet } from '../../buildkit/gen/session_pb.ts';
+import { DirectoryTarget } from '../../buildkit/directory-target.ts';
 import { Outbox } from '../../buildkit/wire/outbox.ts';
 import { receiveFiles } from '../../buildkit/wire/receive-files.ts';
 
@@ -14,7 +15,8 @@ export async function* receiveDirectory(
   const whole = await mkdtemp(join(dirname(destination), '.tare-output-'));
   try {
     const requests = new Outbox<Packet>();
-    const received = receiveFiles(packets, requests, { name: 'the result', directory: whole });
+    using target = new DirectoryTarget(whole);
+    const received = receiveFiles(packets, requests, target, { name: 'the result' });
     received.catch(() => undefined);
     yield* requests;
     await received;

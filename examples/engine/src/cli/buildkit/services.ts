@@ -70,7 +70,7 @@ function files(router: ConnectRouter, { directories, upload, output }: Offer): v
         include: values(context, 'include-patterns'),
         exclude: values(context, 'exclude-patterns'),
       };
-      yield* sendFiles(await localFiles(directory, patterns), packets);
+      yield* sendFiles(localFiles(directory, patterns), packets);
     },
   });
   if (upload) {

@@ -161,7 +161,7 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     await using files = git
       ? await openGitContext(git, where)
       : await openContext(await source(context, remote), where);
-    const { dockerfile, directory, rules } = files;
+    const { dockerfile, rules } = files;
     const ignores = () => Promise.resolve(rules && ((path: string) => rules.ignores(path)));
     if (query.bool('check')) {
       const whole = { ...request, dockerfile, ignores };
@@ -174,7 +174,7 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     const output = classicOutput(dockerfile, write);
     await using solved = await solve(
       solverParts(parts, job),
-      { ...request, dockerfile, ignores, context: () => Promise.resolve(directory) },
+      { ...request, dockerfile, ignores, context: () => Promise.resolve(files) },
       { output, id: job.id, signal: job.signal },
     );
     const id = await saveImage(parts, solved, names, job.signal);

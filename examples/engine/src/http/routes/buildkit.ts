@@ -36,7 +36,8 @@ export function buildKitRoutes(parts: BuildParts): Route[] {
         const methods = (context.header('x-docker-expose-session-grpc-method') ?? '').split(/,\s*/);
         const buildKit = await load();
         const { duplex } = await context.hijack();
-        await buildKit.serveSession(id, methods, duplex, context.signal);
+        const sharedKey = context.header('x-docker-expose-session-sharedkey');
+        await buildKit.serveSession({ id, sharedKey, methods }, duplex, context.signal);
       },
     },
   ];

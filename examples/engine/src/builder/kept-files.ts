@@ -1,0 +1,77 @@
+/**
+ * Files of clients that stay here between their builds, so that only what has changed is sent again. Nothing of it
+ * outlives the daemon.
+ */
+import type { Spool } from './spool.ts';
+import type { SpooledTree, TreeNode } from './spooled-tree.ts';
+
+/** Files of one directory, and what holds their content. */
+interface Kept {
+  tree: SpooledTree;
+  spool: Spool;
+  held: Disposable;
+  files: number;
+  sizeBytes: number;
+}
+
+/** Most that is kept. */
+const MAX_FILES = 100_000;
+const MAX_BYTES = 4 * 1024 ** 3;
+/** As much of a spool as may belong to files that are gone. */
+const MAX_WASTE_BYTES = 64 * 1024 * 1024;
+
+/** The part of the disk's free space that may be taken. */
+const MAX_OF_FREE = 0.25;
+
+/** Kept for as long as the engine runs, within bounds. */
+export class KeptFiles {
+  readonly #freeBytes: () => number;
+  /** By the client's name for the directory; least recently used first. */
+  readonly #kept = new Map<string, Kept>();
+
+  /** @param freeBytes - of the disk that the files are on */
+  constructor(freeBytes: () => number) {
+    this.#freeBytes = freeBytes;
+  }
+
+  /** What was kept. It stays usable for as long as its spool is held. */
+  get(key: string): { tree: SpooledTree; spool: Spool } | undefined {
+    return this.#kept.get(key);
+  }
+
+  /** Keeps a tree whose files are all in `spool`, in the place of what was kept before. */
+  keep(key: string, tree: SpooledTree, spool: Spool): void {
+    this.#drop(key);
+    const { files, sizeBytes } = sizeOf(tree.root);
+    if (spool.sizeBytes - sizeBytes > sizeBytes + MAX_WASTE_BYTES) return;
+    this.#kept.set(key, { tree, spool, held: spool.hold(), files, sizeBytes: spool.sizeBytes });
+    const mostBytes = Math.min(MAX_BYTES, this.#freeBytes() * MAX_OF_FREE);
+    for (const oldest of this.#kept.keys()) {
+      const all = [...this.#kept.values()];
+      const tooMany = all.reduce((sum, kept) => sum + kept.files, 0) > MAX_FILES;
+      if (!tooMany && all.reduce((sum, kept) => sum + kept.sizeBytes, 0) <= mostBytes) return;
+      this.#drop(oldest);
+    }
+  }
+
+  /** Lets go of everything. */
+  clear(): void {
+    for (const key of this.#kept.keys()) this.#drop(key);
+  }
+
+  #drop(key: string): void {
+    this.#kept.get(key)?.held[Symbol.dispose]();
+    this.#kept.delete(key);
+  }
+}
+
+function sizeOf({ entry, children }: TreeNode): { files: number; sizeBytes: number } {
+  let files = 1;
+  let sizeBytes = entry.size;
+  for (const child of children?.values() ?? []) {
+    const below = sizeOf(child);
+    files += below.files;
+    sizeBytes += below.sizeBytes;
+  }
+  return { files, sizeBytes };
+}

@@ -1,0 +1,170 @@
+/** Files that lie in no directory, as an archive or as the summary of one: what `packTree` does for directories. */
+import { createHash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import {
+  encodeTarHeader,
+  summarizeContent,
+  summarizeEntry,
+  tarPadding,
+  type TarEntry,
+} from '@tare/layer-store';
+
+import type { FileBytes, FileMember, TreePart } from './trees.ts';
+
+/** What is made of files. */
+export interface PartForm {
+  /** Times and content do not matter. */
+  summary: boolean;
+  header(entry: TarEntry): Uint8Array;
+  /** Of a file that is in memory. */
+  content(content: Uint8Array): Iterable<Uint8Array>;
+}
+
+/** Members of an archive. */
+export const ARCHIVE: PartForm = {
+  summary: false,
+  header: encodeTarHeader,
+  content: (content) => [content, tarPadding(content.length)],
+};
+
+/** A text that says what they are. */
+export const SUMMARY: PartForm = {
+  summary: true,
+  header: (entry) => Buffer.from(summarizeEntry(entry)),
+  content: (content) => [digestLine(createHash('sha256').update(content).digest('hex'))],
+};
+
+/** Size of the pieces. */
+const PIECE_BYTES = 256 * 1024;
+/** Longest time before other work gets its turn. */
+const SLICE_MS = 5;
+
+/** The members that a part of an archive has, in pieces. */
+export async function* packMembers(
+  members: Iterable<FileMember>,
+  part: TreePart & { kind: 'tree' },
+  form: PartForm,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const pieces = new Pieces();
+  let sliceStart = performance.now();
+  const rest = async (): Promise<void> => {
+    if (performance.now() - sliceStart < SLICE_MS) return;
+    await setImmediate();
+    signal.throwIfAborted();
+    sliceStart = performance.now();
+  };
+  const excluded = new Exclusion(part);
+  /** Which names were listed first. */
+  const links = new Map<object, string>();
+  for (const { entry, content, inode } of members) {
+    const shown = asPart(entry, part);
+    if (excluded.has(shown)) continue;
+    const first = links.get(inode);
+    if (first !== undefined) {
+      pieces.put(form.header({ ...shown, type: 'hardlink', linkName: first, size: 0 }));
+      continue;
+    }
+    if (shown.type !== 'directory') links.set(inode, shown.name);
+    pieces.put(form.header(shown));
+    if (content !== undefined) {
+      const { size } = shown;
+      if (form.summary) pieces.put(digestLine(content.digest ?? (await digestOf(content, size, rest))));
+      else {
+        for (let at = 0; at < size;) {
+          if (pieces.full) yield pieces.take();
+          at += pieces.fill(size - at, (buffer, start, length) => content.read(buffer, start, length, at));
+          await rest();
+        }
+        pieces.put(tarPadding(size));
+      }
+    }
+    if (pieces.full) yield pieces.take();
+    await rest();
+  }
+  yield pieces.take();
+}
+
+/** A member under its name in the archive, and with the looks that it is to have there. */
+function asPart(entry: TarEntry, { name, owner, mtimeNs, modeOf }: TreePart & { kind: 'tree' }): TarEntry {
+  const prefix = Buffer.from(name, 'utf8').toString('latin1');
+  const under = (path: string): string =>
+    path === '' || prefix === '' ? `${prefix}${path}` : `${prefix}/${path}`;
+  const isDirectory = entry.type === 'directory';
+  const shown = { ...entry, ...owner, name: under(entry.name) + (isDirectory ? '/' : '') };
+  if (mtimeNs !== undefined) shown.mtimeNs = mtimeNs;
+  if (modeOf !== undefined && entry.type !== 'symlink') shown.mode = modeOf(entry.mode, isDirectory);
+  return shown;
+}
+
+/** What is left out, with everything below it. */
+class Exclusion {
+  readonly #exclude: (TreePart & { kind: 'tree' })['exclude'];
+  #below = '';
+
+  constructor({ exclude }: TreePart & { kind: 'tree' }) {
+    this.#exclude = exclude;
+  }
+
+  has({ name, type }: TarEntry): boolean {
+    if (this.#exclude === undefined) return false;
+    if (this.#below !== '' && name.startsWith(this.#below)) return true;
+    const isDirectory = type === 'directory';
+    const path = Buffer.from(isDirectory ? name.slice(0, -1) : name, 'latin1').toString('utf8');
+    if (!this.#exclude(path, isDirectory)) return false;
+    this.#below = isDirectory ? name : '';
+    return true;
+  }
+}
+
+async function digestOf(content: FileBytes, size: number, rest: () => Promise<void>): Promise<string> {
+  const hash = createHash('sha256');
+  const buffer = Buffer.allocUnsafe(PIECE_BYTES);
+  for (let at = 0; at < size; at += buffer.length) {
+    const length = Math.min(buffer.length, size - at);
+    content.read(buffer, 0, length, at);
+    hash.update(buffer.subarray(0, length));
+    await rest();
+  }
+  content.digest = hash.digest('hex');
+  return content.digest;
+}
+
+function digestLine(digest: string): Uint8Array {
+  return Buffer.from(summarizeContent(digest));
+}
+
+/** Bytes gathered to pieces. */
+class Pieces {
+  #piece = Buffer.allocUnsafe(PIECE_BYTES);
+  #used = 0;
+
+  get full(): boolean {
+    return this.#used >= PIECE_BYTES;
+  }
+
+  put(bytes: Uint8Array): void {
+    if (this.#used + bytes.length > this.#piece.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.#piece.length * 2, this.#used + bytes.length));
+      this.#piece.copy(larger, 0, 0, this.#used);
+      this.#piece = larger;
+    }
+    this.#piece.set(bytes, this.#used);
+    this.#used += bytes.length;
+  }
+
+  /** Lets `read` fill what is free, at most `wanted` bytes. @returns how many */
+  fill(wanted: number, read: (buffer: Uint8Array, start: number, length: number) => void): number {
+    const length = Math.min(wanted, PIECE_BYTES - this.#used);
+    read(this.#piece, this.#used, length);
+    this.#used += length;
+    return length;
+  }
+
+  take(): Uint8Array {
+    const piece = this.#piece.subarray(0, this.#used);
+    this.#piece = Buffer.allocUnsafe(PIECE_BYTES);
+    this.#used = 0;
+    return piece;
+  }
+}
