@@ -12,7 +12,7 @@ import { createInterface } from 'node:readline';
 import { createNativeRuntime, defaultSeccompProfile, sweepCgroups, type Runtime } from '@tare/runtime-native';
 import { defaultSpec, type Spec } from '@tare/runtime-native/spec';
 import { COMPONENTS, componentPath, fetchComponents, packageFolder } from '../../test/lab/debian.ts';
-import { compileStatic } from '../../test/lab/images.ts';
+import { compileStatic } from '../../test/lab/programs.ts';
 import type { Bench, Contestant, Scenario } from '../scenario.ts';
 
 const CGROUPS = '/tare-bench';

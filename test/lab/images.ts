@@ -1,10 +1,6 @@
 /** Real images for tests, made from files and written to any content sink. */
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { parseDigest, type Descriptor } from '@tare/image-spec';
 import type { ContentSink, Tagger } from '@tare/image-spec/content';
@@ -86,18 +82,6 @@ export async function busyboxLayer(busybox: string): Promise<LayerEntry[]> {
     },
     { path: 'etc/group', content: 'root:x:0:\nnogroup:x:65534:\nworker:x:1000:\nextra:x:2000:worker\n' },
   ];
-}
-
-/** Compiles one C file into a static program, for a layer. */
-export async function compileStatic(source: string): Promise<Buffer> {
-  const folder = await mkdtemp(join(tmpdir(), 'cc-'));
-  try {
-    const program = join(folder, 'program');
-    await promisify(execFile)('gcc', ['-Os', '-static', '-s', '-o', program, source]);
-    return await readFile(program);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
 }
 
 async function packLayer(entries: LayerEntry[]): Promise<Buffer> {

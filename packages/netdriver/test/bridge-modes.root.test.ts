@@ -15,7 +15,10 @@ import {
   uniqueSubnet6,
 } from './lab/namespaces.ts';
 import { canSeeFrames, sctpInit, Wire } from './lab/frames.ts';
+import { Sctp } from './lab/sctp.ts';
 import { SERVED, UNPUBLISHED, world } from './lab/world.ts';
+
+const noSctp = await Sctp.missing();
 
 describeInNamespace('a network in gateway mode', () => {
   it('routed is reached at its own addresses, by published ports alone, and keeps them on the way out', async () => {
@@ -155,4 +158,28 @@ describeInNamespace('the host around bridge networks', () => {
       expect(wire.heard(translated), `${port}`).toBe(arrives);
     }
   });
+
+  it.skipIf(noSctp)(
+    `makes SCTP associations by a published port${noSctp ? ` (skipped: ${noSctp})` : ''}`,
+    async () => {
+      await using lab = await Lab.open();
+      await using sctp = await Sctp.open();
+      const { driver, lan } = await world(lab, () => ({
+        ipv6: false,
+        subnets: [{ subnet: uniqueSubnet() }],
+      }));
+      const sandbox = await lab.sandbox();
+      const ports = [{ protocol: 'sctp' as const, containerPort: 3868, hostIp: '0.0.0.0', hostPort: 13_868 }];
+      const endpoint = await driver.attach('n', { id: 'signals', sandbox, ports });
+      await sctp.serve(sandbox, 3868, 'signals');
+      await sctp.serve(sandbox, 3869, 'private');
+      // as it is, from the LAN; and from the host itself, to its own address
+      expect(await sctp.ask(lan.path, lan.hostAddress, 13_868)).toBe(`signals ${lan.address}`);
+      expect(await sctp.ask(undefined, lan.hostAddress, 13_868)).toMatch(/^signals /);
+      expect(await sctp.ask(undefined, addressOf(endpoint), 3869)).toMatch(/^private /);
+      expect(await sctp.ask(lan.path, lan.hostAddress, 3869)).toBeUndefined();
+      await driver.unpublish('n', 'signals', endpoint.ports);
+      expect(await sctp.ask(lan.path, lan.hostAddress, 13_868)).toBeUndefined();
+    },
+  );
 });

@@ -49,7 +49,7 @@ const PACKAGES = (
 /** Parts of the kernel's modules: what container and network tests use, and the disks. */
 export const MODULES = (
   'block lib fs/overlayfs fs/xfs drivers/virtio drivers/block/virtio_blk.ko drivers/block/loop.ko drivers/net/veth.ko ' +
-  'drivers/net/dummy.ko drivers/net/macvlan.ko drivers/net/ipvlan net/802 net/8021q net/llc net/bridge net/netfilter net/ipv4 net/ipv6'
+  'drivers/net/dummy.ko drivers/net/macvlan.ko drivers/net/ipvlan net/802 net/8021q net/llc net/bridge net/netfilter net/ipv4 net/ipv6 net/sctp'
 ).split(' ');
 /** Modules that the initial root needs. */
 const FIRST_MODULES = ['drivers/virtio', 'drivers/block/virtio_blk.ko'];

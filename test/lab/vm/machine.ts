@@ -2,12 +2,13 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, rmSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, truncate, writeFile } from 'node:fs/promises';
+import { glob, mkdir, mkdtemp, readFile, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-import { COMPONENTS, componentPath } from '../debian.ts';
+import { COMPONENTS } from '../debian.ts';
+import { canCompile, compileStatic } from '../programs.ts';
 import { bootImage, makeFileSystem } from './image.ts';
 import type { BootImage } from './image.ts';
 import { findQemu } from './qemu.ts';
@@ -93,18 +94,22 @@ export async function runInMachine(
   }
 }
 
-/** The checkout as it is, changes included, with the script and the real components that tests in there use. */
+/** The checkout as it is, changes included, with the script and what tests in there use but cannot make or fetch. */
 async function packCheckout(archive: string, folder: string, script: string): Promise<void> {
+  for await (const source of glob(join(ROOT, 'packages/*/test/lab/*.c'))) {
+    if (canCompile(source)) await compileStatic(source);
+  }
   await mkdir(join(folder, '.vm'));
   await writeFile(join(folder, '.vm', 'run'), script);
-  const components = [COMPONENTS.busybox, COMPONENTS.runtimeSpec]
-    .map((component) => join('.cache', 'debian', component.package))
+  const brought = [
+    ...[COMPONENTS.busybox, COMPONENTS.runtimeSpec].map(({ package: name }) => join('debian', name)),
+    'programs',
+  ]
+    .map((path) => join('.cache', path))
     .filter((path) => existsSync(join(ROOT, path)));
   const patterns = LEFT_OUT.map((pattern) => `--exclude=${pattern}`);
   await run('tar', ['-c', '-f', archive, '-C', ROOT, ...patterns, '.', '-C', folder, '.vm']);
-  if (componentPath(COMPONENTS.busybox) !== undefined) {
-    await run('tar', ['-r', '-f', archive, '-C', ROOT, ...components]);
-  }
+  if (brought.length > 0) await run('tar', ['-r', '-f', archive, '-C', ROOT, ...brought]);
 }
 
 export function readable(file: string): string {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { COMPONENTS, componentPath } from '../../../../test/lab/debian.ts';
-import { compileStatic } from '../../../../test/lab/images.ts';
+import { compileStatic } from '../../../../test/lab/programs.ts';
 import { run } from '../../../../test/lab/process.ts';
 import { missingForBuildx, startBuildLab, type BuildLab } from './build-lab.ts';
 import type { Lab } from './lab.ts';

@@ -1,6 +1,6 @@
 /** A wire seen from one end: raw frames out, and what arrives. */
 
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,15 +8,17 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 
-import { compileStatic } from '../../../../test/lab/images.ts';
+import { canCompile, compileStatic } from '../../../../test/lab/programs.ts';
 import { addressBytes, macBytes } from '../../src/netlink/index.ts';
 
 /** Long enough for a frame to cross a bridge on a busy machine. */
 const CROSSING_MS = 300;
 
+const SOURCE = join(import.meta.dirname, 'frames.c');
+
 /** Whether raw frames can be had: a small program is compiled for them. Says so once when not. */
 export function canSeeFrames(): boolean {
-  const there = spawnSync('gcc', ['--version']).status === 0;
+  const there = canCompile(SOURCE);
   if (!there) console.warn('skipped: what is on the wire, frame by frame (needs gcc)');
   return there;
 }
@@ -36,7 +38,7 @@ export class Wire implements AsyncDisposable {
   }
 
   static async open(sandbox: string, interfaceName = 'eth0'): Promise<Wire> {
-    program ??= compileStatic(join(import.meta.dirname, 'frames.c'));
+    program ??= compileStatic(SOURCE);
     const folder = await mkdtemp(join(tmpdir(), 'tare-frames-'));
     const path = join(folder, 'frames');
     await writeFile(path, await program, { mode: 0o755 });
