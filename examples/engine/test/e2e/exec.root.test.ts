@@ -1,6 +1,6 @@
 /** Execs and the end of a daemon: what was started goes on, and the next daemon knows it. */
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -23,10 +23,14 @@ describe.skipIf(missing !== undefined)(
     let folder: string;
     beforeAll(async () => {
       folder = await mkdtemp(join(tmpdir(), 'execs-'));
+      // for a user of the container, too
+      await chmod(folder, 0o777);
       lab = await startLab();
       await lab.ok(['run', '-d', '--name', 'up', '-v', `${folder}:/f`, lab.busybox, 'sleep', '600']);
     });
     afterAll(async () => {
+      // whatever a test has left of it
+      await lab?.restartDaemon('SIGTERM');
       await lab?.[Symbol.asyncDispose]();
       await rm(folder, { recursive: true, force: true });
     });
@@ -45,7 +49,7 @@ describe.skipIf(missing !== undefined)(
       expect(started.status).toBe(200);
       return id;
     };
-    const until = (file: string) => `until [ -e /f/${file} ]; do sleep 0.05; done`;
+    const waitFor = (file: string) => `until [ -e /f/${file} ]; do sleep 0.05; done`;
     const ended = (id: string): Promise<ExecJson> =>
       eventually(`exec ${id} has ended`, async () => {
         const state = await inspect(id);
@@ -53,8 +57,8 @@ describe.skipIf(missing !== undefined)(
       });
 
     test.each(['SIGTERM', 'SIGKILL'] as const)('are inspected as before, after a %s', async (signal) => {
-      const runs = await begin(`${until(`go-${signal}`)}; exit 5`);
-      const meanwhile = await begin(`${until(`meanwhile-${signal}`)}; exit 6`);
+      const runs = await begin(`${waitFor(`go-${signal}`)}; exit 5`);
+      const meanwhile = await begin(`${waitFor(`meanwhile-${signal}`)}; exit 6`);
       const over = await begin('exit 3');
       expect((await ended(over)).ExitCode).toBe(3);
       const before = await inspect(runs);
@@ -79,14 +83,25 @@ describe.skipIf(missing !== undefined)(
 
       await writeFile(join(folder, `go-${signal}`), '');
       expect((await ended(runs)).ExitCode).toBe(5);
-      const events = await lab.ok(['events', '--since', '1h', '--until', '0s', '--filter', 'event=exec_die']);
-      expect(events.split('\n').filter((line) => line.includes(runs))).toEqual([
-        expect.stringContaining('exitCode=5'),
-      ]);
+      const filters = encodeURIComponent(JSON.stringify({ event: ['exec_die'] }));
+      const until = (Date.now() / 1000).toFixed(3);
+      const told = await lab.api('GET', `/events?since=1&until=${until}&filters=${filters}`);
+      const deaths = told.body
+        .toString()
+        .split('\n')
+        .filter((line) => line.includes(runs));
+      expect(deaths).toEqual([expect.stringContaining('"exitCode":"5"')]);
     });
 
     test('the stock client that waits for one is cut off, and the command goes on', async () => {
-      const client = lab.docker(['exec', '-t', 'up', 'sh', '-c', `echo hi; ${until('end')}; echo > /f/done`]);
+      const client = lab.docker([
+        'exec',
+        '-t',
+        'up',
+        'sh',
+        '-c',
+        `echo hi; ${waitFor('end')}; echo > /f/done`,
+      ]);
       const [id] = await eventually('the exec', async () => {
         const ids = JSON.parse(await lab.ok(['inspect', '-f', '{{json .ExecIDs}}', 'up'])) as string[] | null;
         return ids ?? undefined;
