@@ -78,6 +78,8 @@ interface Binding {
   getSeals(fd: number): number;
   sealedExecutable(path: string): number;
   closeFds(fds: number[]): void;
+  /** See `src/process.ts`. */
+  trimMemory(): void;
   /** RLIMIT_NOFILE when the addon was loaded; -1 is unlimited. */
   openFilesLimit: { soft: number; hard: number };
 

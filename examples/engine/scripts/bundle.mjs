@@ -85,7 +85,6 @@ await build({
   plugins: [nativeBinding, builtinModules],
   sourcemap: true,
   legalComments: 'none',
-  keepNames: true,
   logLevel: 'warning',
   define: {
     __TARE_GIT_COMMIT__: JSON.stringify(gitCommit()),

@@ -16,7 +16,7 @@ import type { Config } from './config-keys.ts';
 import { reloadAttributes, reloadInto } from './reload.ts';
 import { containerServices, type ContainerServiceParts } from './container-services.ts';
 import { messageOf } from './errors.ts';
-import { EventBus } from './events/event-bus.ts';
+import { EventBus, type EngineEvent } from './events/event-bus.ts';
 import { listen } from './http/listen.ts';
 import { OPEN_TCP, tlsOptions } from './http/tls.ts';
 import type { Route } from './http/route.ts';
@@ -86,6 +86,8 @@ export interface EngineParts {
     | 'openUnixDatagrams'
     | 'userNamespaces'
   >;
+  /** Called for every request. */
+  onRequest?: () => void;
   /** Told when configuration in force has changed, for what the maker of the parts has made of it. */
   reconfigured(config: Config): void;
 }
@@ -132,7 +134,7 @@ export class Engine implements AsyncDisposable {
     const db = resources.use(StateDb.open(join(config.dataRoot, 'state.db'), migrations));
     const metrics = new Metrics();
     const events = new EventBus({
-      store: new EventsTable(db),
+      store: resources.use(new EventsTable<EngineEvent>(db)),
       observer: (event) => metrics.event(event),
     });
     const logged: JobObserver = {
@@ -242,7 +244,9 @@ export class Engine implements AsyncDisposable {
       const listener = resources.use(await listenForMetrics(metrics, config.metricsAddress));
       log.info({ address: listener.address }, 'metrics are served');
     }
-    const http = resources.use(new HttpServer({ routes, jobs, log, serverVersion: ENGINE_VERSION }));
+    const http = resources.use(
+      new HttpServer({ routes, jobs, log, serverVersion: ENGINE_VERSION, onRequest: parts.onRequest }),
+    );
     const addresses: string[] = [];
     for (const host of config.hosts) {
       const tcp = host.startsWith('tcp://');

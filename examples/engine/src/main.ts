@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
 import { openLayerStore } from '@tare/layer-store';
 import { createBridgeDriver, createIpvlanDriver, createMacvlanDriver, openDnsServer } from '@tare/netdriver';
-import { createNativeRuntime, detectCgroups, initProgram, layerFs, sweepCgroups } from '@tare/runtime-native';
+import {
+  createNativeRuntime,
+  detectCgroups,
+  initProgram,
+  layerFs,
+  sweepCgroups,
+  trimMemory,
+} from '@tare/runtime-native';
 import { pino, type Logger } from 'pino';
 import {
   nativeDatagram,
@@ -20,6 +27,7 @@ import { loadConfig } from './config.ts';
 import { DAEMON_USAGE, type Config } from './config-keys.ts';
 import { Engine, type EngineParts } from './engine.ts';
 import { messageOf } from './errors.ts';
+import { MemoryKeeper } from './memory.ts';
 import { Pidfile } from './pidfile.ts';
 import { Registries } from './registries.ts';
 import { needsRestart } from './reload.ts';
@@ -132,6 +140,7 @@ async function openParts(
   );
   // of running containers nothing goes; an idle engine leaves no cgroup behind
   resources.defer(() => sweepCgroups(CGROUP_PARENT));
+  const memory = resources.use(new MemoryKeeper(trimMemory));
   const layers = resources.use(
     await openLayerStore({
       root: join(config.dataRoot, 'layers'),
@@ -151,6 +160,7 @@ async function openParts(
     openRepository: registries.openRepository,
     searchRegistry: registries.search,
     login: registries.login,
+    onRequest: () => memory.stir(),
     reconfigured(current) {
       log.level = current.logLevel;
       registries.reload();

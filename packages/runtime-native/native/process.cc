@@ -3,7 +3,9 @@
 // fork() of a Node.js with a large heap takes tens of milliseconds, most of it page tables. The child here borrows the
 // parent's memory until it executes (CLONE_VM | CLONE_VFORK), so it may only make system calls.
 #include <fcntl.h>
+#include <link.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -16,9 +18,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "addon.h"
 #include "args.h"
@@ -302,9 +307,47 @@ void CloseFds(const CallbackInfo& info) {
   for (int fd : Fds(info, 0, "fds")) close(fd);
 }
 
+// Whether a file is mapped at this address, and not anonymous memory: node --use-largepages moves its program there.
+bool MapsFile(uintptr_t address) {
+  std::ifstream maps("/proc/self/maps");
+  std::string line;
+  while (std::getline(maps, line)) {
+    unsigned long start, end, offset, inode;
+    unsigned major, minor;
+    if (sscanf(line.c_str(), "%lx-%lx %*4s %lx %x:%x %lu", &start, &end, &offset, &major, &minor, &inode) != 6) continue;
+    if (address >= start && address < end) return inode != 0;
+  }
+  return false;
+}
+
+// The parts of the program that nobody writes to, which the linker does to some: those are in segments that can be
+// written. What is needed again is mapped again from the page cache.
+int LetGoOfProgram(struct dl_phdr_info* program, size_t, void*) {
+  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  for (int i = 0; i < program->dlpi_phnum; i++) {
+    const auto& segment = program->dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
+    // whole pages inside of the segment: its neighbours may share the others
+    uintptr_t start = (program->dlpi_addr + segment.p_vaddr + page - 1) & ~(page - 1);
+    uintptr_t end = (program->dlpi_addr + segment.p_vaddr + segment.p_memsz) & ~(page - 1);
+    if (end > start && MapsFile(start)) (void)madvise(reinterpret_cast<void*>(start), end - start, MADV_DONTNEED);
+  }
+  // the first is the program itself; libraries are small
+  return 1;
+}
+
+// What free(3) keeps for later goes back to the kernel; other C libraries keep little.
+void TrimMemory(const CallbackInfo&) {
+  (void)dl_iterate_phdr(LetGoOfProgram, nullptr);
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
 }  // namespace
 
 void InitProcess(Napi::Env env, Napi::Object exports) {
+  exports.Set("trimMemory", Napi::Function::New<TrimMemory>(env));
   exports.Set("spawn", Napi::Function::New<Spawn>(env));
   exports.Set("pidfdOpen", Napi::Function::New<PidfdOpen>(env));
   exports.Set("pidfdSendSignal", Napi::Function::New<PidfdSendSignal>(env));

@@ -43,6 +43,7 @@ export {
   readable,
   spawnHelper,
   spawnProcess,
+  trimMemory,
   waitPidfd,
   watchReadable,
   writable,

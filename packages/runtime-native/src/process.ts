@@ -205,3 +205,12 @@ export function closeFds(fds: readonly number[]): void {
 export function openFilesLimit(): { soft: number; hard: number } {
   return load().openFilesLimit;
 }
+
+/**
+ * Gives memory back that this process can do without for now: what it has freed and the C library keeps for later
+ * (malloc_trim(3)), and the parts of its program that it has used at some time, which come back from the page cache when
+ * they are used again.
+ */
+export function trimMemory(): void {
+  load().trimMemory();
+}

@@ -15,6 +15,7 @@ import {
   pidfdSendSignal,
   readable,
   spawnProcess,
+  trimMemory,
   waitPidfd,
   watchReadable,
   writable,
@@ -246,5 +247,22 @@ describe.skipIf(reason)('files in memory', () => {
     expect(getSeals(fd) & all).toBe(all);
     expect(() => writeSync(fd, 'x', 0)).toThrow('EPERM');
     expect(() => openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_TRUNC)).toThrow('EPERM');
+  });
+});
+
+describe.skipIf(reason !== undefined)('trimMemory', () => {
+  /** Of the program: its code and constants, as far as they are mapped. */
+  const ofFiles = (): number =>
+    Number(/^RssFile:\s+(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))![1]);
+
+  test('lets go of the program, which runs on', () => {
+    const before = ofFiles();
+    trimMemory();
+    expect(ofFiles()).toBeLessThan(before * 0.75);
+    // what it needs is there again
+    expect(JSON.parse(JSON.stringify({ a: [1, 'text', new Date(0)] }))).toEqual({
+      a: [1, 'text', '1970-01-01T00:00:00.000Z'],
+    });
+    expect(() => trimMemory()).not.toThrow();
   });
 });

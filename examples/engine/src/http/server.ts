@@ -24,6 +24,8 @@ export interface HttpServerOptions {
   log: Logger;
   /** Version text of the `Server` header. */
   serverVersion: string;
+  /** Called for every request. */
+  onRequest?: (() => void) | undefined;
 }
 
 /** The engine's HTTP front. It may listen on several sockets; `handle` one with {@link HttpServer.server}. */
@@ -31,6 +33,7 @@ export class HttpServer implements AsyncDisposable {
   readonly #router: Router;
   readonly #jobs: JobQueue;
   readonly #log: Logger;
+  readonly #onRequest: () => void;
   readonly #baseHeaders: Readonly<Record<string, string>>;
   readonly #servers: NetServer[] = [];
   readonly #sockets = new Set<Socket>();
@@ -42,6 +45,7 @@ export class HttpServer implements AsyncDisposable {
     this.#router = new Router(options.routes);
     this.#jobs = options.jobs;
     this.#log = options.log;
+    this.#onRequest = options.onRequest ?? (() => undefined);
     this.#baseHeaders = {
       'Api-Version': API_VERSION,
       'Docker-Experimental': 'false',
@@ -172,6 +176,7 @@ export class HttpServer implements AsyncDisposable {
     response: ServerResponse<IncomingMessage>,
     upgrade: { socket: Duplex; head: Buffer } | undefined,
   ): Promise<void> {
+    this.#onRequest();
     for (const [name, value] of Object.entries(this.#baseHeaders)) response.setHeader(name, value);
     const gone = new AbortController();
     const onGone = (): void => gone.abort(new Error('the client went away'));

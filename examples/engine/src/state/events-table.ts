@@ -11,12 +11,23 @@ export const eventsMigrations: readonly Migration[] = [
 /** So many more than asked for are kept, so that not every event takes an old one away. */
 const SLACK = 256;
 
-/** The events' table. What an event is besides its time, in nanoseconds, is the event bus's own. */
-export class EventsTable<Event extends { timeNs: bigint }> {
+/** How long an event may wait for others to be written with it: nobody who makes things happen waits for that. */
+const GATHER_MS = 50;
+
+/**
+ * The events' table. What an event is besides its time, in nanoseconds, is the event bus's own. An engine that is killed
+ * may lose those of its last moment.
+ */
+export class EventsTable<Event extends { timeNs: bigint }> implements Disposable {
+  readonly #db: StateDb;
   readonly #statements;
   #untilTrim = 0;
+  #waiting: string[] = [];
+  #keep = 0;
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(db: StateDb) {
+    this.#db = db;
     this.#statements = {
       add: db.prepare('INSERT INTO event (event) VALUES (?)'),
       trim: db.prepare('DELETE FROM event WHERE number <= (SELECT max(number) FROM event) - ?'),
@@ -26,15 +37,29 @@ export class EventsTable<Event extends { timeNs: bigint }> {
 
   /** Adds an event, and lets go of all but the last `keep`, or a few more. */
   add(event: Event, keep: number): void {
-    this.#statements.add.run(JSON.stringify({ ...event, timeNs: event.timeNs.toString() }));
-    this.#untilTrim -= 1;
-    if (this.#untilTrim > 0) return;
-    this.#statements.trim.run(keep);
-    this.#untilTrim = SLACK;
+    this.#waiting.push(JSON.stringify({ ...event, timeNs: event.timeNs.toString() }));
+    this.#keep = keep;
+    this.#timer ??= setTimeout(() => this.#write(), GATHER_MS).unref();
+  }
+
+  #write(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const events = this.#waiting;
+    this.#waiting = [];
+    if (events.length === 0) return;
+    this.#db.transaction(() => {
+      for (const event of events) this.#statements.add.run(event);
+      this.#untilTrim -= events.length;
+      if (this.#untilTrim > 0) return;
+      this.#statements.trim.run(this.#keep);
+      this.#untilTrim = SLACK;
+    });
   }
 
   /** The last so many, oldest first. */
   last(count: number): Event[] {
+    this.#write();
     return this.#statements.last
       .all(count)
       .map((row) => {
@@ -42,5 +67,10 @@ export class EventsTable<Event extends { timeNs: bigint }> {
         return { ...event, timeNs: BigInt(event.timeNs) };
       })
       .reverse();
+  }
+
+  /** Writes what waits. */
+  [Symbol.dispose](): void {
+    this.#write();
   }
 }

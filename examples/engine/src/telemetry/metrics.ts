@@ -22,6 +22,7 @@ export class Metrics implements JobObserver {
   readonly #seconds: Histogram<'kind' | 'state'>;
   readonly #stepSeconds: Histogram<'kind' | 'state'>;
   readonly #events: Counter<'type' | 'action'>;
+  #read = false;
 
   constructor() {
     const registers = [this.#registry];
@@ -51,7 +52,6 @@ export class Metrics implements JobObserver {
       labelNames: ['type', 'action'],
       registers,
     });
-    collectDefaultMetrics({ register: this.#registry });
   }
 
   started({ kind, parentId }: JobRecord): void {
@@ -92,6 +92,9 @@ export class Metrics implements JobObserver {
 
   /** The text, and what it is. */
   async render(): Promise<{ contentType: string; text: string }> {
+    // those of the process wake it up many times a second, so only an engine whose metrics are read has them
+    if (!this.#read) collectDefaultMetrics({ register: this.#registry, eventLoopMonitoringPrecision: 100 });
+    this.#read = true;
     return { contentType: this.#registry.contentType, text: await this.#registry.metrics() };
   }
 }

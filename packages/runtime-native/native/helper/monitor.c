@@ -82,7 +82,7 @@ static void record_created(void)
 	append(text, sizeof text, ",\"monitorStartTicks\":");
 	append_number(text, sizeof text, start_time(getpid()));
 	append(text, sizeof text, "}\n");
-	if (!write_file(m->state, "pid", "pid.tmp", text, strlen(text), false)) {
+	if (!write_file(m->state, "pid", "pid.tmp", text, strlen(text))) {
 		set_stage("monitor");
 		(void)sys_pidfd_send_signal(m->pidfd, SIGKILL);
 		die("open", "pid");
@@ -100,7 +100,7 @@ static void record_exit(void)
 	append_number(text, sizeof text, m->exit_time);
 	append(text, sizeof text, "\"}\n");
 	/* the directory may be gone already, with nobody left to ask */
-	(void)write_file(m->state, "exit", "exit.tmp", text, strlen(text), true);
+	(void)write_file(m->state, "exit", "exit.tmp", text, strlen(text));
 }
 
 /* memory.events (v2) and memory.oom_control (v1) both have a line "oom_kill N". */

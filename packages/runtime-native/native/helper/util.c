@@ -101,12 +101,12 @@ bool write_all(int fd, const void *data, size_t size)
 	return true;
 }
 
-bool write_file(int dirfd, const char *name, const char *temporary, const void *data, size_t size, bool durable)
+bool write_file(int dirfd, const char *name, const char *temporary, const void *data, size_t size)
 {
 	AUTO_FD fd = openat(dirfd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return false;
-	if (!write_all(fd, data, size) || (durable && fsync(fd) < 0))
+	if (!write_all(fd, data, size))
 		return false;
 	return renameat(dirfd, temporary, dirfd, name) == 0;
 }

@@ -38,10 +38,10 @@ size_t encode_failure(uint8_t *buffer, int error, const char *stage, const char 
 bool write_all(int fd, const void *data, size_t size);
 
 /*
- * Writes `name` in directory `dirfd` by way of `temporary`, so that a reader sees nothing or all of it. A `durable` file
- * is on the disk before it has its name.
+ * Writes `name` in directory `dirfd` by way of `temporary`, so that a reader sees nothing or all of it. It is not
+ * made to last: what a runtime keeps means nothing after a reboot.
  */
-bool write_file(int dirfd, const char *name, const char *temporary, const void *data, size_t size, bool durable);
+bool write_file(int dirfd, const char *name, const char *temporary, const void *data, size_t size);
 
 /* Field 22 of /proc/PID/stat: start time in clock ticks after boot; 0 when the process is gone. */
 uint64_t start_time(int pid);
