@@ -2,7 +2,7 @@
  * Makes a layer of a snapshot and, in the same pass, the committed snapshot that unpacking the layer would give: what is
  * read for the one is written for the other. Its own directory cannot be that snapshot, for it goes on changing.
  */
-import { chainIds, isEmptyLayer, MEDIA_TYPES, type Digest } from '@tare/image-spec';
+import { chainIds, isEmptyLayer, type Digest } from '@tare/image-spec';
 import { LayerApplier } from './apply/layer-applier.ts';
 import type { ApplyPolicy } from './apply/policy.ts';
 import {
@@ -11,15 +11,13 @@ import {
   type CreateLayerOptions,
   type SnapshotLayerOptions,
 } from './create-layer.ts';
-import { hasArrivals, type ArrivingBlobs, type ContentCreator } from './content/blob-files.ts';
+import type { ContentCreator } from './content/blob-files.ts';
 import { LayerStoreError } from './errors.ts';
 import type { LayerFs } from './fs.ts';
 import type { SingleFlight } from './single-flight.ts';
 import type { Snapshotter, SnapshotUsage } from './snapshot/snapshotter.ts';
 import type { LayerStager, UnpackedLayer } from './snapshot/stage.ts';
 import { TarReader } from './tar/read.ts';
-import { BrokenArrival, follow } from './unpack/follow.ts';
-import type { UnpackWorkers } from './unpack/workers.ts';
 
 /** A layer that is in a content store, and unpacked. */
 export interface CommittedLayer extends CreatedLayer {
@@ -34,8 +32,6 @@ export interface LayerCommitter {
   fs: LayerFs;
   /** How the layer is unpacked. */
   policy: ApplyPolicy;
-  /** Undefined: layers are unpacked on the calling thread. */
-  workers: UnpackWorkers | undefined;
   /** Committed snapshots in the making, by chainID. */
   flights: SingleFlight<Digest, SnapshotUsage>;
 }
@@ -64,24 +60,19 @@ export async function commitLayer(
   if (info === undefined) throw new LayerStoreError('NOT_FOUND', `there is no snapshot ${key}`);
   // committed snapshots are named by their chainIDs
   const parent = info.parent as Digest | undefined;
-  const read: ReadArchive = (signal) =>
-    snapshotArchive(snapshots, key, signal ? { ...options, signal } : options);
-  return commitArchive(committer, read, parent, options);
+  return commitArchive(committer, snapshotArchive(snapshots, key, options), parent, options);
 }
-
-/** Opens an archive, once. @param signal - ends reading it */
-export type ReadArchive = (signal: AbortSignal | undefined) => AsyncIterable<Uint8Array>;
 
 /** Implements `LayerStore.commitArchive`. */
 export async function commitArchive(
   committer: LayerCommitter,
-  read: ReadArchive,
+  archive: AsyncIterable<Uint8Array>,
   parent: Digest | undefined,
   options: CreateLayerOptions,
 ): Promise<CommittedLayer> {
   const { snapshots } = committer;
   await using stage = await snapshots.stage();
-  const [layer, unpacked] = await createAndUnpack(committer, read, stage.directory, options);
+  const [layer, unpacked] = await createAndUnpack(committer, archive, stage.directory, options);
   const chainId = (await chainIds(parent === undefined ? [layer.diffId] : [parent, layer.diffId])).at(-1)!;
   options.signal?.throwIfAborted();
   // images leave an empty one out
@@ -95,51 +86,15 @@ export async function commitArchive(
 }
 
 async function createAndUnpack(
-  committer: LayerCommitter,
-  read: ReadArchive,
+  { content, fs, policy }: LayerCommitter,
+  archive: AsyncIterable<Uint8Array>,
   directory: string,
   options: CreateLayerOptions,
 ): Promise<[CreatedLayer, UnpackedLayer]> {
-  const { content, fs, policy, workers } = committer;
-  // a compressed one would have to be inflated again
-  if (workers !== undefined && options.compression === 'none' && hasArrivals(content)) {
-    return createAndFollow(committer, content, workers, read, directory, options);
-  }
   using applier = new LayerApplier(fs, directory, policy);
-  const layer = await createLayer(content, unpacking(read(options.signal), new TarReader(applier)), options);
+  const layer = await createLayer(content, unpacking(archive, new TarReader(applier)), options);
   const { impliedDirectories, lowerLinks, bytes, inodes } = applier.finish();
   return [layer, { impliedDirectories, lowerLinks, usage: { sizeBytes: bytes, inodes } }];
-}
-
-/** Reads the archive here, and unpacks what is written of it on another thread. */
-async function createAndFollow(
-  { policy }: LayerCommitter,
-  content: ArrivingBlobs,
-  workers: UnpackWorkers,
-  read: ReadArchive,
-  directory: string,
-  options: CreateLayerOptions,
-): Promise<[CreatedLayer, UnpackedLayer]> {
-  // when one of the two fails, nobody waits for the other in vain
-  const stop = new AbortController();
-  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([options.signal, stop.signal]);
-  const { begun, created } = content.creating(read(signal), { signal });
-  const job = { ...policy, directory, diffId: undefined };
-  const following = begun.then((blob) => follow(workers, blob, job, signal, () => undefined));
-  try {
-    const [{ digest, size }, unpacked] = await Promise.all([created, following]);
-    if (unpacked.diffId !== digest) {
-      throw new LayerStoreError('DIGEST_MISMATCH', `what was unpacked of ${digest} is ${unpacked.diffId}`);
-    }
-    const { impliedDirectories, lowerLinks, bytes, inodes } = unpacked;
-    const descriptor = { mediaType: MEDIA_TYPES.ociLayer, digest, size };
-    const layer = { descriptor, diffId: digest, archiveBytes: size };
-    return [layer, { impliedDirectories, lowerLinks, usage: { sizeBytes: bytes, inodes } }];
-  } catch (error) {
-    stop.abort(error);
-    await Promise.allSettled([created, following]);
-    throw error instanceof BrokenArrival ? error.cause : error;
-  }
 }
 
 /** Passes an archive on while it is unpacked; whoever makes the archive lets other work have its turn. */

@@ -20,7 +20,7 @@ export {
   type SnapshotLayerOptions,
 } from './create-layer.ts';
 export type { ArrivingBlob } from './content/arriving.ts';
-export type { ArrivingBlobs, BlobFiles, ContentCreator, CreatingBlob } from './content/blob-files.ts';
+export type { ArrivingBlobs, BlobFiles, ContentCreator } from './content/blob-files.ts';
 export { FileContent, openFileContent } from './content/file-content.ts';
 export { checkContent, type CheckedBlob, type CheckOptions } from './content/check.ts';
 export { Leases, type Lease, type LeaseInfo, type LeaseOptions } from './content/leases.ts';

@@ -207,7 +207,7 @@ class FileLayerStore implements LayerStore {
     options: CreateLayerOptions = {},
   ): Promise<CommittedLayer> {
     this.#closing.signal.throwIfAborted();
-    return commitArchive(this.#committer(), () => archive, parent, options);
+    return commitArchive(this.#committer(), archive, parent, options);
   }
 
   importLayer(archive: AsyncIterable<Uint8Array>, options: CreateLayerOptions = {}): Promise<CreatedLayer> {
@@ -225,7 +225,6 @@ class FileLayerStore implements LayerStore {
 
   #committer(): LayerCommitter {
     const { content, snapshots } = this;
-    const workers = this.#workers;
-    return { content, snapshots, fs: this.#fs, policy: this.#policy, workers, flights: this.#flights };
+    return { content, snapshots, fs: this.#fs, policy: this.#policy, flights: this.#flights };
   }
 }

@@ -16,7 +16,7 @@ export interface ArrivingBlob {
    */
   readonly arrived: Promise<void>;
 
-  /** Calls `listener` whenever there are more bytes, or they are all, until `signal` aborts. */
+  /** Calls `listener` whenever there are more bytes, until `signal` aborts. */
   onGrown(listener: () => void, signal: AbortSignal): void;
 
   /**
@@ -29,9 +29,9 @@ export interface ArrivingBlob {
 
 /** What is known of a blob before it is written. */
 export interface Expectation {
-  /** Where it will be; undefined when only its bytes say that. */
-  target?: string;
-  sizeBytes?: number;
+  /** Where it will be. */
+  target: string;
+  sizeBytes: number;
   /** Called with the first bytes. */
   onBegin(): void;
 }
@@ -43,7 +43,6 @@ export class Arrival implements ArrivingBlob {
   readonly #listeners = new Set<() => void>();
   #temporary: string | undefined;
   #bytes = 0;
-  #ended = false;
 
   /** @param write - writes the blob */
   constructor(expectation: Expectation, write: (arrival: Arrival) => Promise<void>) {
@@ -58,7 +57,7 @@ export class Arrival implements ArrivingBlob {
   }
 
   get whole(): boolean {
-    return this.#ended || this.#bytes === this.#expectation.sizeBytes;
+    return this.#bytes === this.#expectation.sizeBytes;
   }
 
   /** The first `bytes` of the blob are in the file `temporary`. */
@@ -70,12 +69,6 @@ export class Arrival implements ArrivingBlob {
     for (const listener of this.#listeners) listener();
   }
 
-  /** There is no more. */
-  end(): void {
-    this.#ended = true;
-    for (const listener of this.#listeners) listener();
-  }
-
   onGrown(listener: () => void, signal: AbortSignal): void {
     if (signal.aborted) return;
     this.#listeners.add(listener);
@@ -84,13 +77,12 @@ export class Arrival implements ArrivingBlob {
 
   open(): number {
     const { target } = this.#expectation;
-    const places = [this.#temporary, target].filter((place) => place !== undefined);
     try {
-      return openSync(places[0]!, 'r');
+      return openSync(this.#temporary ?? target, 'r');
     } catch (error) {
       // it may have got its name this instant
-      if (!isMissing(error) || places.length < 2) throw error;
-      return openSync(places[1]!, 'r');
+      if (!isMissing(error)) throw error;
+      return openSync(target, 'r');
     }
   }
 }

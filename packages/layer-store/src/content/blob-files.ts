@@ -32,16 +32,6 @@ export interface ArrivingBlobs {
 
   /** Resolves as soon as the blob is in the store, or the first bytes of it are being written by this object. */
   begun(descriptor: Descriptor, options?: ContentOptions): Promise<void>;
-
-  /** {@link ContentCreator.create} for readers who do not wait for the end. */
-  creating(content: AsyncIterable<Uint8Array>, options?: ContentOptions): CreatingBlob;
-}
-
-/** A blob in the making. */
-export interface CreatingBlob {
-  /** Resolves when it can be opened. Rejects as `created` does; that may go unheard. */
-  begun: Promise<ArrivingBlob>;
-  created: Promise<{ digest: Digest; size: number }>;
 }
 
 /** Whether a content store has its blobs in files. */
@@ -51,5 +41,5 @@ export function hasFiles<T extends object>(content: T): content is T & BlobFiles
 
 /** Whether blobs of a content store can be read while they are written. */
 export function hasArrivals<T extends object>(content: T): content is T & ArrivingBlobs {
-  return 'creating' in content && typeof content.creating === 'function';
+  return 'arriving' in content && typeof content.arriving === 'function';
 }

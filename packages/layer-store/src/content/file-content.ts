@@ -24,7 +24,7 @@ import {
 import { raceAbort } from '../abort.ts';
 import { LayerStoreError } from '../errors.ts';
 import { Arrival, type ArrivingBlob } from './arriving.ts';
-import type { ArrivingBlobs, BlobFiles, ContentCreator, CreatingBlob } from './blob-files.ts';
+import type { ArrivingBlobs, BlobFiles, ContentCreator } from './blob-files.ts';
 import { ingest, isMissing, type IngestCheck } from './ingest.ts';
 import { ingestResuming, sweepIngests } from './partial.ts';
 import { VerifiedBlob } from './verified-blob.ts';
@@ -108,14 +108,10 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
     );
   }
 
-  create(
+  async create(
     content: AsyncIterable<Uint8Array>,
     options: ContentOptions = {},
   ): Promise<{ digest: Digest; size: number }> {
-    return this.creating(content, options).created;
-  }
-
-  creating(content: AsyncIterable<Uint8Array>, options: ContentOptions = {}): CreatingBlob {
     const hash = createHash('sha256');
     let size = 0;
     let digest: Digest | undefined;
@@ -129,15 +125,8 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
         return this.path(digest);
       },
     };
-    const begun = Promise.withResolvers<ArrivingBlob>();
-    const arrival: Arrival = new Arrival({ onBegin: () => begun.resolve(arrival) }, (self) =>
-      ingest(this.#ingestDir, check, content, options.signal, self),
-    );
-    const created = arrival.arrived.then(() => ({ digest: digest!, size }));
-    // one without bytes never begins; of a failure, whoever waits for the whole hears too
-    created.then(() => begun.resolve(arrival), begun.reject);
-    begun.promise.catch(() => undefined);
-    return { begun: begun.promise, created };
+    await ingest(this.#ingestDir, check, content, options.signal);
+    return { digest: digest!, size };
   }
 
   arriving(digest: Digest): ArrivingBlob | undefined {

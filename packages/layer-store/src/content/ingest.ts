@@ -47,7 +47,6 @@ export async function ingest(
   try {
     try {
       await writeChecked(file, 0, check, content, signal, (bytes) => arrival?.grow(temporary, bytes));
-      arrival?.end();
       await publish(file, temporary, check.end(), signal);
     } finally {
       await file.close();

@@ -10,8 +10,7 @@ export interface UnpackJob extends Omit<ApplyOptions, 'fs' | 'signal' | 'onProgr
   /** Whether the file is not whole yet: how much there is comes with `grown`. */
   grows: boolean;
   directory: string;
-  /** Undefined: not known before. */
-  diffId: Digest | undefined;
+  diffId: Digest;
 }
 
 /** To a worker; it has one job at a time. `grown`: how many bytes a growing file has now, and whether that is all. */

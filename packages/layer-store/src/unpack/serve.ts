@@ -53,11 +53,10 @@ async function unpack(
   signal: AbortSignal,
   reply: (message: Reply) => void,
 ) {
-  const { fd, grows: _, directory, diffId, ...options } = job;
+  const { fd, grows: _, directory, ...options } = job;
   let told = 0;
   return applyLayer(bytesOf(fd, file), directory, {
     ...options,
-    ...(diffId !== undefined && { diffId }),
     ownThread: true,
     fs,
     signal,

@@ -18,12 +18,6 @@ beforeEach(() => {
 afterEach(() => rmSync(base, { recursive: true, force: true }));
 
 const open = (name: string) => openLayerStore({ root: join(base, name), fs: layerFs });
-const openWithThreads = (name: string) =>
-  openLayerStore({
-    root: join(base, name),
-    fs: layerFs,
-    workers: { program: new URL('../unpack.worker.ts', import.meta.url) },
-  });
 
 /** A command that runs a program with `layerFs` at hand: extended attributes need no further tool. */
 function program(source: string): string {
@@ -102,14 +96,10 @@ describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needs
     },
   );
 
-  test.each<[Compression, string, typeof open]>([
-    ['gzip', 'on this thread', open],
-    ['none', 'on this thread', open],
-    ['none', 'on two', openWithThreads],
-  ])(
-    'a %s layer that is committed %s is what unpacking it gives, and the snapshot goes on without it',
-    async (compression, _, openHere) => {
-      await using here = await openHere('here');
+  test.each<Compression>(['gzip', 'none'])(
+    'a %s layer that is committed is what unpacking it gives, and the snapshot goes on without it',
+    async (compression) => {
+      await using here = await open('here');
       await runMounted(await here.snapshots.prepare('base', undefined), BASE);
       const first = await here.commitLayer('base', { compression });
       expect(first.chainId).toBe(first.diffId);
@@ -136,65 +126,56 @@ describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needs
     },
   );
 
-  test.each([open, openWithThreads])(
-    'an archive that is committed is a layer on its parent, and a broken one nothing',
-    async (openHere) => {
-      await using here = await openHere('here');
-      await runMounted(await here.snapshots.prepare('base', undefined), BASE);
-      const { chainId: parent } = await here.commitLayer('base', { compression: 'none' });
-      const change = await here.snapshots.prepare('change', parent);
-      await runMounted(change, CHANGE);
-      const expected = await runMounted(change, LOOK);
-      const archive = Buffer.concat(await Array.fromAsync(here.snapshots.diff('change')));
-      async function* pieces(end = archive.length): AsyncGenerator<Uint8Array> {
-        for (let at = 0; at < end; at += 100_000) yield archive.subarray(at, Math.min(at + 100_000, end));
-      }
-      const cut = here.commitArchive(pieces(archive.length - 5000), parent, { compression: 'none' });
-      await expect(cut).rejects.toMatchObject({ code: 'INVALID_TAR' });
-      expect(readdirSync(join(base, 'here/snapshots/t'))).toEqual([]);
-      const { chainId, ...layer } = await here.commitArchive(pieces(), parent, { compression: 'none' });
-      expect(layer).toEqual(await here.createLayer('change', { compression: 'none' }));
-      expect(await here.snapshots.stat(chainId)).toMatchObject({ kind: 'committed', parent });
-      expect(await runMounted(await here.snapshots.view('look', chainId), LOOK)).toBe(expected);
-    },
-  );
+  test('an archive that is committed is a layer on its parent, and a broken one nothing', async () => {
+    await using here = await open('here');
+    await runMounted(await here.snapshots.prepare('base', undefined), BASE);
+    const { chainId: parent } = await here.commitLayer('base', { compression: 'none' });
+    const change = await here.snapshots.prepare('change', parent);
+    await runMounted(change, CHANGE);
+    const expected = await runMounted(change, LOOK);
+    const archive = Buffer.concat(await Array.fromAsync(here.snapshots.diff('change')));
+    async function* pieces(end = archive.length): AsyncGenerator<Uint8Array> {
+      for (let at = 0; at < end; at += 100_000) yield archive.subarray(at, Math.min(at + 100_000, end));
+    }
+    const cut = here.commitArchive(pieces(archive.length - 5000), parent, { compression: 'none' });
+    await expect(cut).rejects.toMatchObject({ code: 'INVALID_TAR' });
+    expect(readdirSync(join(base, 'here/snapshots/t'))).toEqual([]);
+    const { chainId, ...layer } = await here.commitArchive(pieces(), parent, { compression: 'none' });
+    expect(layer).toEqual(await here.createLayer('change', { compression: 'none' }));
+    expect(await here.snapshots.stat(chainId)).toMatchObject({ kind: 'committed', parent });
+    expect(await runMounted(await here.snapshots.view('look', chainId), LOOK)).toBe(expected);
+  });
 
-  test.each([open, openWithThreads])(
-    'a layer that is committed and unpacked at once is made once',
-    async (openHere) => {
-      await using store = await openHere('store');
-      await runMounted(await store.snapshots.prepare('base', undefined), BASE);
-      const layer = await store.createLayer('base');
-      const [{ chainId }, , top] = await Promise.all([
-        store.commitLayer('base'),
-        store.commitLayer('base', { compression: 'none' }),
-        store.unpack([layer]),
-      ]);
-      expect(chainId).toBe(top);
-      expect((await Array.fromAsync(store.snapshots.list())).map(({ name }) => name).sort()).toEqual(
-        ['base', chainId].sort(),
-      );
-    },
-  );
+  test('a layer that is committed and unpacked at once is made once', async () => {
+    await using store = await open('store');
+    await runMounted(await store.snapshots.prepare('base', undefined), BASE);
+    const layer = await store.createLayer('base');
+    const [{ chainId }, , top] = await Promise.all([
+      store.commitLayer('base'),
+      store.commitLayer('base', { compression: 'none' }),
+      store.unpack([layer]),
+    ]);
+    expect(chainId).toBe(top);
+    expect((await Array.fromAsync(store.snapshots.list())).map(({ name }) => name).sort()).toEqual(
+      ['base', chainId].sort(),
+    );
+  });
 
-  test.each([open, openWithThreads])(
-    'an empty layer that is committed makes no snapshot, an aborted or unknown one nothing',
-    async (openHere) => {
-      await using store = await openHere('store');
-      const [mount] = await store.snapshots.prepare('base', undefined);
-      await store.commitLayer('base', { compression: 'none' });
-      writeFileSync(join(mount!.source, 'large'), Buffer.alloc(8_000_000));
-      for (const compression of ['gzip', 'none'] as const) {
-        const abort = new AbortController();
-        const layer = store.commitLayer('base', { compression, signal: abort.signal });
-        abort.abort(new Error('enough'));
-        await expect(layer).rejects.toThrow('enough');
-      }
-      await expect(store.commitLayer('nobody')).rejects.toMatchObject({ code: 'NOT_FOUND' });
-      expect((await Array.fromAsync(store.snapshots.list())).map(({ name }) => name)).toEqual(['base']);
-      expect(readdirSync(join(base, 'store/snapshots/t'))).toEqual([]);
-    },
-  );
+  test('an empty layer that is committed makes no snapshot, an aborted or unknown one nothing', async () => {
+    await using store = await open('store');
+    const [mount] = await store.snapshots.prepare('base', undefined);
+    await store.commitLayer('base', { compression: 'none' });
+    writeFileSync(join(mount!.source, 'large'), Buffer.alloc(8_000_000));
+    for (const compression of ['gzip', 'none'] as const) {
+      const abort = new AbortController();
+      const layer = store.commitLayer('base', { compression, signal: abort.signal });
+      abort.abort(new Error('enough'));
+      await expect(layer).rejects.toThrow('enough');
+    }
+    await expect(store.commitLayer('nobody')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    expect((await Array.fromAsync(store.snapshots.list())).map(({ name }) => name)).toEqual(['base']);
+    expect(readdirSync(join(base, 'store/snapshots/t'))).toEqual([]);
+  });
 
   test('GNU tar reads the archive and finds every name once', async () => {
     await using store = await open('store');
