@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { copyFile, readFile, rm } from 'node:fs/promises';
-import { createRequire } from 'node:module';
+import { createRequire, isBuiltin as builtin } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -54,7 +54,17 @@ const nativeBinding = {
  */
 const builtinModules = {
   name: 'builtin-modules',
-  setup({ onLoad }) {
+  setup({ onLoad, onResolve }) {
+    // those that packages of others import
+    onResolve({ filter: /^(?:node:)?[\w/]+$/ }, ({ path, importer, kind }) => {
+      const isBuiltin = kind === 'import-statement' && importer.includes('node_modules') && builtin(path);
+      return isBuiltin
+        ? { path: path.replace(/^(?:node:)?/, 'node:'), namespace: 'node-builtin' }
+        : undefined;
+    });
+    onLoad({ filter: /.*/, namespace: 'node-builtin' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule('${path}')`,
+    }));
     const imports = /^import \{([^}]*)\} from '(node:[\w/]+)';$/gm;
     onLoad({ filter: /(?:examples|packages)\/[\w-]+\/src\/.*\.ts$/ }, async ({ path }) => {
       const source = await readFile(path, 'utf8');

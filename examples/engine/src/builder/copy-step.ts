@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { join, posix } from 'node:path';
 
 import { readFromRoot } from '../containers/root-files.ts';
-import { followLinks, type TreePart, type TreeRoot } from '../containers/trees.ts';
+import { followLinks, type FileTree, type TreePart, type TreeRoot } from '../containers/trees.ts';
 import { resolveUser } from '../containers/user.ts';
 import { EngineError } from '../errors.ts';
 import { copyItems } from './copy-sources.ts';
@@ -207,9 +207,42 @@ export async function copyDigest(
   parts: readonly TreePart[],
   signal: AbortSignal,
 ): Promise<string> {
+  const known = knownDigest(parts);
+  const digest = known?.get();
+  if (digest !== undefined) return digest;
   const hash = createHash('sha256');
   for await (const piece of trees.summary(parts, signal)) hash.update(piece);
-  return hash.digest('hex');
+  const made = hash.digest('hex');
+  known?.set(made);
+  return made;
+}
+
+/** Digests of trees that never change, by what is copied of them: the same one is built from again and again. */
+const DIGESTS = new WeakMap<FileTree, Map<string, string>>();
+
+/** Where the digest of parts is kept; nowhere when they are more than one tree, as it is, and directories on the way. */
+function knownDigest(
+  parts: readonly TreePart[],
+): { get(): string | undefined; set(digest: string): void } | undefined {
+  let root: FileTree | undefined;
+  const shown: unknown[] = [];
+  for (const part of parts) {
+    const { kind, name, owner } = part;
+    if (kind === 'file') return undefined;
+    if (kind === 'directory') shown.push([name, owner, part.mode]);
+    else {
+      const { root: own, path, modeOf, exclude } = part;
+      if (typeof own === 'string' || modeOf || exclude || (root !== undefined && root !== own))
+        return undefined;
+      root = own;
+      shown.push([name, owner, path]);
+    }
+  }
+  if (root === undefined) return undefined;
+  const digests = DIGESTS.get(root) ?? new Map<string, string>();
+  DIGESTS.set(root, digests);
+  const key = JSON.stringify(shown);
+  return { get: () => digests.get(key), set: (digest) => void digests.set(key, digest) };
 }
 
 function copyOwner(

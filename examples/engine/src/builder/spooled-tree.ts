@@ -60,9 +60,12 @@ export function newDirectory(
 /** The tree below one directory. */
 export class SpooledTree implements FileTree {
   readonly root: TreeNode;
+  /** Digest of the listing that it was received with, when the same listing means the same files. */
+  readonly listing: string | undefined;
 
-  constructor(root: TreeNode) {
+  constructor(root: TreeNode, listing?: string) {
     this.root = root;
+    this.listing = listing;
   }
 
   stat(path: string): FileStat {

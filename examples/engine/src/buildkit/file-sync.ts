@@ -9,6 +9,7 @@ import { FileSync, type Packet } from './gen/session_pb.ts';
 import type { Session } from './sessions.ts';
 import { TreeTarget } from './tree-target.ts';
 import { Outbox } from './wire/outbox.ts';
+import { LISTING_FIELD } from './wire/packets.ts';
 import { receiveFiles } from './wire/receive-files.ts';
 import { sendFiles } from './wire/send-files.ts';
 import { repeatedHeaders } from './wire/transport.ts';
@@ -37,19 +38,22 @@ export interface FileSyncOptions {
  *   honest client sends
  */
 export async function syncFiles(session: Session, options: FileSyncOptions): Promise<SpooledTree> {
-  const { name, include, exclude, signal } = options;
+  const { name, include, exclude, before, signal } = options;
+  const { listing } = before ?? {};
   const headers = repeatedHeaders({
     'dir-name': [name],
     ...(include ? { 'include-patterns': include, followpaths: include } : {}),
     ...(exclude && exclude.length > 0 ? { 'exclude-patterns': exclude } : {}),
+    ...(listing === undefined ? {} : { [LISTING_FIELD]: [listing] }),
   });
   const requests = new Outbox<Packet>();
   const packets = session.client(FileSync).diffCopy(requests, {
     headers,
     signal: AbortSignal.any([signal, session.closed]),
   });
-  const target = new TreeTarget(options.spool, options.before);
-  return receiveFiles(packets, requests, target, options);
+  const target = new TreeTarget(options.spool, before);
+  const known = listing === undefined ? undefined : before;
+  return receiveFiles(packets, requests, target, { ...options, known });
 }
 
 /** Files go to the client in the packets they come from it, on another service. */

@@ -14,6 +14,7 @@ export class TreeTarget implements FileTarget<SpooledTree> {
   readonly #spool: Spool;
   readonly #before: SpooledTree | undefined;
   readonly #root = newDirectory(0o755, nowNs());
+  #settled = true;
   readonly #directories = new Map([['', this.#root.children]]);
 
   /** @param before - what was received before into the same spool: what has not changed is not asked for */
@@ -53,6 +54,7 @@ export class TreeTarget implements FileTarget<SpooledTree> {
         node.entry.size = file().sizeBytes;
         node.content = file().end();
         node.settled = nowNs() - node.entry.mtimeNs > SETTLED_NS;
+        this.#settled &&= node.settled;
       },
     };
   }
@@ -62,9 +64,9 @@ export class TreeTarget implements FileTarget<SpooledTree> {
     this.#add(path, siblings.get(name)!);
   }
 
-  end(): SpooledTree {
+  end(listing: string): SpooledTree {
     this.#spool.finish();
-    return new SpooledTree(this.#root);
+    return new SpooledTree(this.#root, this.#settled ? listing : undefined);
   }
 
   #unchanged({ path, size, modTime }: Stat): TreeNode | undefined {

@@ -1,5 +1,6 @@
 /** What a build takes of a client's files, when the client is honest and when it is not. */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import type { HandlerContext } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { assert as always, constantFrom, integer, property } from 'fast-check';
 import { once } from 'node:events';
@@ -13,8 +14,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Spool } from '../../src/builder/spool.ts';
 import type { SpooledTree } from '../../src/builder/spooled-tree.ts';
 import { syncFiles } from '../../src/buildkit/file-sync.ts';
-import { PACKET } from '../../src/buildkit/wire/packets.ts';
-import { FileSync, PacketSchema, type Packet } from '../../src/buildkit/gen/session_pb.ts';
+import { LISTING_FIELD, PACKET } from '../../src/buildkit/wire/packets.ts';
+import { sendFiles } from '../../src/buildkit/wire/send-files.ts';
+import { FileSync, PacketSchema, StatSchema, type Packet } from '../../src/buildkit/gen/session_pb.ts';
 import { goKind, goPermissions, toGoMode } from '../../src/buildkit/wire/go-mode.ts';
 import { Session } from '../../src/buildkit/sessions.ts';
 
@@ -36,11 +38,14 @@ describe('files of a client', () => {
   afterEach(() => held.disposeAsync());
 
   /** A session whose client answers with `serve`, over a real connection. */
-  async function session(serve: (requests: AsyncIterable<Packet>) => AsyncIterable<Loose>): Promise<Session> {
+  async function session(
+    serve: (requests: AsyncIterable<Packet>, context: HandlerContext) => AsyncIterable<Loose>,
+  ): Promise<Session> {
     const client = createHttp2Server(
       {},
       connectNodeAdapter({
-        routes: (router) => router.service(FileSync, { diffCopy: (requests) => serve(requests) }),
+        routes: (router) =>
+          router.service(FileSync, { diffCopy: (requests, context) => serve(requests, context) }),
       }),
     );
     const server = createServer((socket) => {
@@ -146,6 +151,38 @@ describe('files of a client', () => {
     });
     expect(asked).toHaveLength(3);
     expect(last.stat('/a').mode & 0o777).toBe(0o751);
+  });
+
+  test('of a directory that has not changed at all nothing is listed, when the client knows that way', async () => {
+    const spool = new Spool(join(directory, 'spool'));
+    const entries = [
+      { path: 'd', mode: DIRECTORY, modTime: 5n },
+      { path: 'd/f', mode: FILE, size: 7n, modTime: 6n },
+    ].map((stat) => create(StatSchema, stat));
+    let listed = 0;
+    let content = 'content';
+    const read = (): Iterable<Uint8Array> => [Buffer.from(content)];
+    const before = await take((requests) => sendFiles({ entries, read }, requests), { spool });
+    async function* own(requests: AsyncIterable<Packet>, { requestHeader }: HandlerContext) {
+      const known = requestHeader.get(LISTING_FIELD) ?? '';
+      for await (const packet of sendFiles({ entries, read }, requests, known)) {
+        if (packet.stat) listed += 1;
+        yield packet;
+      }
+    }
+    expect(await take(own, { spool, before })).toBe(before);
+    expect(listed).toBe(0);
+    entries[1]!.modTime = 8n;
+    content = 'changed';
+    const after = await take(own, { spool, before });
+    expect(listed).toBe(2);
+    expect([before, after].map((tree) => tree.read('/d/f', 9).toString())).toEqual(['content', 'changed']);
+    // what it was not told of it cannot know
+    await expect(
+      take(async function* serve() {
+        yield { type: PACKET.unchanged };
+      }),
+    ).rejects.toThrow('nothing new of what is not here');
   });
 
   test('a file that may still be changing is asked for each time', async () => {

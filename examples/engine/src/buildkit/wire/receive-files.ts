@@ -5,6 +5,7 @@ import { posix } from 'node:path';
 
 import { PacketSchema, type Packet, type Stat } from '../gen/session_pb.ts';
 import { goKind } from './go-mode.ts';
+import { Listing } from './listing.ts';
 import type { Outbox } from './outbox.ts';
 import { PACKET } from './packets.ts';
 
@@ -16,8 +17,8 @@ export interface FileTarget<T> {
   file(stat: Stat): FileWriter | undefined;
   /** A further name for a file that came before. */
   link(path: string, target: string): void;
-  /** There is no more. */
-  end(): T;
+  /** There is no more. @param listing - digest of everything that was listed */
+  end(listing: string): T;
 }
 
 /** Takes the content of one file. */
@@ -30,15 +31,20 @@ export interface FileWriter {
  * Takes packets until the other side has sent everything. What it is to be asked goes into `requests`.
  *
  * @param options.name - of what is received, for people
+ * @param options.known - what there is when the other side says that nothing has changed
  * @throws {ConnectError} `InvalidArgument` for files that no honest sender has
  */
 export async function receiveFiles<T>(
   packets: AsyncIterable<Packet>,
   requests: Outbox<Packet>,
   target: FileTarget<T>,
-  options: { name: string; onProgress?: ((bytes: number) => void) | undefined },
+  options: {
+    name: string;
+    known?: T | undefined;
+    onProgress?: ((bytes: number) => void) | undefined;
+  },
 ): Promise<T> {
-  const receiver = new Receiver(target, requests, options.onProgress);
+  const receiver = new Receiver(target, requests, options);
   try {
     for await (const packet of packets) receiver.take(packet);
   } finally {
@@ -51,6 +57,8 @@ class Receiver<T> {
   readonly #target: FileTarget<T>;
   readonly #requests: Outbox<Packet>;
   readonly #onProgress: ((bytes: number) => void) | undefined;
+  readonly #known: T | undefined;
+  readonly #listing = new Listing();
   /** Of entries that were listed. */
   readonly #directories = new Set<string>(['']);
   readonly #files = new Set<string>();
@@ -60,16 +68,18 @@ class Receiver<T> {
   #count = 0;
   #bytes = 0;
   #listed = false;
+  #unchanged = false;
   #ended = false;
 
   constructor(
     target: FileTarget<T>,
     requests: Outbox<Packet>,
-    onProgress: ((bytes: number) => void) | undefined,
+    { known, onProgress }: { known?: T | undefined; onProgress?: ((bytes: number) => void) | undefined },
   ) {
     this.#target = target;
     this.#requests = requests;
     this.#onProgress = onProgress;
+    this.#known = known;
   }
 
   take(packet: Packet): void {
@@ -83,6 +93,12 @@ class Receiver<T> {
         break;
       case PACKET.error:
         throw new ConnectError(Buffer.from(packet.data).toString('utf8'), Code.Unknown);
+      case PACKET.unchanged:
+        if (this.#known === undefined || this.#count > 0) throw dishonest('nothing new of what is not here');
+        this.#unchanged = true;
+        this.#ended = true;
+        this.#requests.end();
+        return;
       case PACKET.end:
         this.#ended = true;
         this.#requests.end();
@@ -99,18 +115,20 @@ class Receiver<T> {
   /** Does what had to wait for the rest. */
   finish(name: string): T {
     if (!this.#ended) throw new ConnectError(`the client stopped sending ${name}`, Code.Aborted);
+    if (this.#unchanged && this.#known !== undefined) return this.#known;
     for (const { path, linkname } of this.#links) {
       if (!this.#files.has(linkname)) throw dishonest(`${path} links to ${linkname}, which is not there`);
       this.#target.link(path, linkname);
       this.#files.add(path);
     }
-    return this.#target.end();
+    return this.#target.end(this.#listing.digest());
   }
 
   /** An entry is where a directory was listed before: so no link is ever followed. */
   #list(stat: Stat): void {
     const id = this.#count;
     this.#count += 1;
+    this.#listing.add(stat);
     const { path } = stat;
     if (posix.normalize(path) !== path || path === '.' || path.startsWith('/') || path.startsWith('../')) {
       throw dishonest(`the path ${JSON.stringify(path)}`);

@@ -4,6 +4,7 @@ import { Code, ConnectError } from '@connectrpc/connect';
 
 import { PacketSchema, type Packet, type Stat } from '../gen/session_pb.ts';
 import { goKind } from './go-mode.ts';
+import { Listing } from './listing.ts';
 import { PACKET } from './packets.ts';
 
 /** What is sent. */
@@ -21,13 +22,20 @@ const PIECE_BYTES = 1024 * 1024;
  * A listing, then the content of what the other side asks for, no faster than it is taken.
  *
  * @param packets - of the other side
+ * @param known - digest of the listing that the other side has; if it is this one, nothing else is sent
  * @throws {ConnectError} `InvalidArgument` for a wish that is none; `Unknown` with what the other side says is wrong
  */
 export async function* sendFiles(
   { entries, read }: FilesToSend,
   packets: AsyncIterable<Packet>,
+  known?: string,
 ): AsyncGenerator<Packet, void, undefined> {
   const packet = (content: MessageInitShape<typeof PacketSchema>): Packet => create(PacketSchema, content);
+  if (known !== undefined) {
+    const listing = new Listing();
+    for (const stat of entries) listing.add(stat);
+    if (listing.digest() === known) return yield packet({ type: PACKET.unchanged as number });
+  }
   for (const stat of entries) yield packet({ type: PACKET.stat, stat });
   yield packet({ type: PACKET.stat });
   for await (const { type, id, data } of packets) {

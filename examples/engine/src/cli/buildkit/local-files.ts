@@ -3,7 +3,6 @@ import { create } from '@bufbuild/protobuf';
 import {
   closeSync,
   constants,
-  fstatSync,
   lstatSync,
   openSync,
   readdirSync,
@@ -27,29 +26,41 @@ export interface FilePatterns {
 /** Lists `root`. What is left out is not looked into, unless something in it is wanted after all. */
 export function localFiles(root: string, patterns: FilePatterns): FilesToSend {
   const walk = new Walk(root, patterns);
+  const pieces = new PieceReader();
   walk.directory('');
   return {
     entries: walk.entries,
-    read: (path) => readPieces(join(root, path)),
+    read: (path) => pieces.read(join(root, path)),
   };
 }
 
 /** Pieces that fit into a message of gRPC. */
 const PIECE_BYTES = 1024 * 1024;
+/** Small files share memory: a buffer for each would keep the garbage collector busier than all the rest. */
+const SLAB_BYTES = 4 * PIECE_BYTES;
 
-/** The content of a file. Read at once: nothing else waits, and most files are small. */
-function* readPieces(path: string): Generator<Uint8Array, void, undefined> {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    for (let length = Math.min(fstatSync(fd).size + 1, PIECE_BYTES); ;) {
-      const piece = Buffer.allocUnsafeSlow(length);
-      const got = readSync(fd, piece);
-      if (got === 0) return;
-      yield piece.subarray(0, got);
-      length = PIECE_BYTES;
+/** The content of a file, read at once: nothing else waits, and most files are small. */
+class PieceReader {
+  #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  #used = 0;
+
+  *read(path: string): Generator<Uint8Array, void, undefined> {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      for (;;) {
+        if (SLAB_BYTES - this.#used < PIECE_BYTES) {
+          this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+          this.#used = 0;
+        }
+        const got = readSync(fd, this.#slab, this.#used, PIECE_BYTES, null);
+        if (got === 0) return;
+        const piece = this.#slab.subarray(this.#used, this.#used + got);
+        this.#used += got;
+        yield piece;
+      }
+    } finally {
+      closeSync(fd);
     }
-  } finally {
-    closeSync(fd);
   }
 }
 

@@ -11,6 +11,7 @@ import { Auth, FileSync, type Packet } from '../../buildkit/gen/session_pb.ts';
 import { Secrets } from '../../buildkit/gen/secrets_pb.ts';
 import { SSH } from '../../buildkit/gen/ssh_pb.ts';
 import { Upload } from '../../buildkit/gen/upload_pb.ts';
+import { LISTING_FIELD } from '../../buildkit/wire/packets.ts';
 import { sendFiles } from '../../buildkit/wire/send-files.ts';
 import type { Cli } from '../cli.ts';
 import type { OfferedServices } from './connection.ts';
@@ -70,7 +71,8 @@ function files(router: ConnectRouter, { directories, upload, output }: Offer): v
         include: values(context, 'include-patterns'),
         exclude: values(context, 'exclude-patterns'),
       };
-      yield* sendFiles(localFiles(directory, patterns), packets);
+      const [known] = values(context, LISTING_FIELD);
+      yield* sendFiles(localFiles(directory, patterns), packets, known);
     },
   });
   if (upload) {

@@ -1,0 +1,18 @@
+/** What a listing of files says, in a few bytes: two directories with one digest are held to be the same. */
+import { createHash } from 'node:crypto';
+
+import type { Stat } from '../gen/session_pb.ts';
+
+/** The digest of one listing. */
+export class Listing {
+  readonly #lines: string[] = [];
+
+  /** Entries count in their order. */
+  add({ path, mode, size, modTime, linkname }: Stat): void {
+    this.#lines.push(`${path}\0${mode} ${size} ${modTime}\0${linkname}\0`);
+  }
+
+  digest(): string {
+    return createHash('sha256').update(this.#lines.join('')).digest('hex');
+  }
+}
