@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bringUpLoopback } from '@tare/netdriver';
 import { startRegistry } from '@tare/registry';
+import { freshDisk } from './disk.ts';
 import { run, startServer } from '../test/lab/process.ts';
 
 /** One engine, ready to be timed. */
@@ -32,8 +33,15 @@ export interface Peers extends AsyncDisposable {
 /** Pushes an image to the registry `host`. @returns its reference */
 export type PushImage = (host: string) => Promise<string>;
 
-/** Starts a registry and every engine that is installed, and gives each the image. */
-export async function startPeers(push: PushImage): Promise<Peers & { image: string }> {
+/**
+ * Starts a registry and every engine that is installed, and gives each the image.
+ *
+ * @param options.ownDisks - each has a file system to itself, and does not pay for what another removed. Default false
+ */
+export async function startPeers(
+  push: PushImage,
+  options: { ownDisks?: boolean } = {},
+): Promise<Peers & { image: string }> {
   const stack = new AsyncDisposableStack();
   try {
     await bringUpLoopback('/proc/self/ns/net');
@@ -47,6 +55,7 @@ export async function startPeers(push: PushImage): Promise<Peers & { image: stri
     const absent: Peers['absent'] = [];
     const list: Peer[] = [];
     for (const name of PEERS) {
+      if (options.ownDisks === true) freshDisk(join(folder, name), stack);
       const peer = await startPeer(name, join(folder, name), [host], stack);
       if ('reason' in peer) {
         absent.push({ name, reason: peer.reason });

@@ -1,34 +1,22 @@
 /** Finds what in a Dockerfile is allowed and probably not meant. Pure. */
 import { parseReference } from '@tare/image-spec';
 
-import { expandIn, type WordContext } from './config-instructions.ts';
-import { closest } from './closest.ts';
-import { DockerfileError, type Place } from './errors.ts';
-import { lintRule, type LintRule, type LintSettings, type RuleName } from './lint-rules.ts';
+import { lintRule } from './lint-rules.ts';
+import { lintStage, type Known } from './lint-stage.ts';
+import {
+  expanded,
+  hint,
+  namesSetBy,
+  unsetIn,
+  type LintInput,
+  type LintWarning,
+  type Warn,
+} from './lint-words.ts';
 import type { DockerfileText, Instruction } from './parser.ts';
 import { declaredArgs, type BuildPlan, type Stage } from './stages.ts';
 import { splitWords, type Lookup } from './words.ts';
 
-/** A rule that is broken somewhere. */
-export interface LintWarning {
-  readonly rule: LintRule;
-  readonly detail: string;
-  /** Undefined for what is about the whole file. */
-  readonly place: Place | undefined;
-}
-
-/** What is looked at. */
-export interface LintInput {
-  file: DockerfileText;
-  plan: BuildPlan;
-  settings: LintSettings;
-  platformArgs: Readonly<Record<string, string>>;
-  buildArgs: Readonly<Record<string, string | null>>;
-  /** Names of the variables that a base image sets; undefined when they are not known. */
-  baseVariables(reference: string): readonly string[] | undefined;
-  /** Whether a path is kept from the context. Default: nothing is. */
-  ignores?: ((path: string) => boolean) | undefined;
-}
+export type { LintInput, LintWarning } from './lint-words.ts';
 
 /** Everything that breaks a rule, by line. */
 export function lint(input: LintInput): LintWarning[] {
@@ -46,8 +34,6 @@ export function lint(input: LintInput): LintWarning[] {
   for (const instruction of input.file.instructions) lintInstruction(instruction, input, warn);
   return warnings.sort((a, b) => (a.place?.line ?? 0) - (b.place?.line ?? 0));
 }
-
-type Warn = (rule: RuleName, detail: string, place: Place | undefined) => void;
 
 function keywordOf({ source }: Instruction): string {
   return /\S+/.exec(source)?.[0] ?? '';
@@ -149,82 +135,6 @@ function isImageName(text: string | undefined): boolean {
   }
 }
 
-/** What is known at the end of a stage. */
-interface Known {
-  /** Undefined when its base image is not here. */
-  variables: ReadonlySet<string> | undefined;
-  hasWorkdir: boolean;
-}
-
-/** The instructions whose words are expanded. */
-const EXPANDED = new Set([
-  'ADD',
-  'COPY',
-  'ENV',
-  'EXPOSE',
-  'LABEL',
-  'STOPSIGNAL',
-  'USER',
-  'VOLUME',
-  'WORKDIR',
-]);
-/** The instructions of which only the last counts. */
-const ONCE = new Set(['CMD', 'ENTRYPOINT', 'HEALTHCHECK']);
-
-function lintStage(
-  stage: Stage,
-  { file, baseVariables, platformArgs }: LintInput,
-  earlier: ReadonlyMap<number, Known>,
-  warn: Warn,
-): Known {
-  const { base, instructions } = stage;
-  const from = base.kind === 'stage' ? earlier.get(base.index) : undefined;
-  const inherited =
-    base.kind === 'image' ? baseVariables(base.reference) : base.kind === 'scratch' ? [] : from?.variables;
-  const variables = new Set([...(inherited ?? []), 'PATH']);
-  let hasWorkdir = from?.hasWorkdir ?? false;
-  let hasShell = false;
-  const last = new Map<string, Instruction>();
-  for (const instruction of instructions) {
-    const { keyword, args, json } = instruction;
-    if (inherited !== undefined && (EXPANDED.has(keyword) || keyword === 'ARG')) {
-      const own = new Set<string>();
-      const isSet: Lookup = (name) => (variables.has(name) || own.has(name) ? 'x' : undefined);
-      const known = new Set([...variables, ...Object.keys(platformArgs)]);
-      // an ARG knows those before it in its own line, an ENV does not
-      const words = keyword === 'ARG' ? splitWords(args, file.escape) : [args];
-      const unset = words.flatMap((word) => {
-        const names = unsetIn(instruction, word, isSet, file);
-        if (keyword === 'ARG') own.add(word.split('=', 1)[0]!);
-        return names;
-      });
-      for (const name of new Set(unset)) {
-        warn('UndefinedVar', `Usage of undefined variable '$${name}'${hint(name, known, '$')}`, instruction);
-      }
-    }
-    for (const name of namesSetBy(instruction, file)) variables.add(name);
-    if (keyword === 'SHELL') hasShell = true;
-    if ((keyword === 'CMD' || keyword === 'ENTRYPOINT') && json === undefined && !hasShell && args !== '') {
-      const detail = `JSON arguments recommended for ${keyword} to prevent unintended behavior related to OS signals`;
-      warn('JSONArgsRecommended', detail, instruction);
-    }
-    if (keyword === 'WORKDIR') {
-      if (/^[^/$]/.test(args) && !hasWorkdir) {
-        const detail = `Relative workdir "${args}" can have unexpected results if the base image changes`;
-        warn('WorkdirRelativePath', detail, instruction);
-      }
-      hasWorkdir ||= !/^[^/$]/.test(args);
-    }
-    const before = ONCE.has(keyword) ? last.get(keyword) : undefined;
-    if (before) {
-      const detail = `Multiple ${keyword} instructions should not be used in the same stage because only the last one will be used`;
-      warn('MultipleInstructionsDisallowed', detail, before);
-    }
-    last.set(keyword, instruction);
-  }
-  return { variables: inherited === undefined ? undefined : variables, hasWorkdir };
-}
-
 const SECRET = /(?:_|^)(?:apikey|auth|credentials?|key|password|pword|passwd|secret|token)(?:_|$)/i;
 const PUBLIC = /(?:_|^)public(?:_|$)/i;
 
@@ -275,45 +185,4 @@ function lintInstruction(instruction: Instruction, { file, ignores }: LintInput,
       warn('CopyIgnoredFile', detail, instruction);
     }
   }
-}
-
-function namesSetBy({ keyword, args }: Instruction, { escape }: DockerfileText): string[] {
-  if (keyword !== 'ARG' && keyword !== 'ENV') return [];
-  const words = splitWords(args, escape);
-  // the old form of ENV has one name
-  const assignments = keyword === 'ENV' && words[0]?.includes('=') !== true ? words.slice(0, 1) : words;
-  return assignments.map((word) => word.split('=', 1)[0]!);
-}
-
-/** Names in `text` that are used and not set. What cannot be read is the build's to complain of. */
-function unsetIn(
-  instruction: Instruction,
-  text: string,
-  lookup: Lookup,
-  { escape }: DockerfileText,
-): string[] {
-  const unset: string[] = [];
-  expanded(instruction, text, lookup, { escape }, (name) => unset.push(name));
-  return unset.filter((name) => /^[A-Za-z_]/.test(name));
-}
-
-function expanded(
-  instruction: Instruction,
-  text: string,
-  lookup: Lookup,
-  { escape }: Pick<DockerfileText, 'escape'>,
-  onUnset?: (name: string) => void,
-): string | undefined {
-  const words: WordContext = { lookup, escape, ...(onUnset ? { onUnset } : {}) };
-  try {
-    return expandIn(instruction, text, words);
-  } catch (error) {
-    if (error instanceof DockerfileError) return undefined;
-    throw error;
-  }
-}
-
-function hint(name: string, known: ReadonlySet<string>, sign = ''): string {
-  const meant = closest(name, known);
-  return meant === undefined ? '' : ` (did you mean ${sign}${meant}?)`;
 }
