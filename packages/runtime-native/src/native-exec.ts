@@ -3,6 +3,7 @@
  * or `<container>/exec/.<random>` for one that nobody looks for again.
  */
 import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { caller } from './caller.ts';
@@ -59,7 +60,7 @@ class NativeExec implements ExecProcess {
     const { exit, directory, what } = this.#process;
     if (!exit) throw new RuntimeError('STILL_RUNNING', `${what} runs: kill it first, and wait for its end`);
     this.#process.release();
-    rmSync(directory, { recursive: true, force: true });
+    await rm(directory, { recursive: true, force: true });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

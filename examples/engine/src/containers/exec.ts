@@ -63,6 +63,8 @@ interface Exec {
 
 /** How long an ended exec can still be inspected. */
 const KEEP_ENDED_MS = 5 * 60_000;
+/** How long an engine that comes back still knows of it: long enough for the client that waited for its end. */
+const KEEP_RECORDED_MS = 10_000;
 
 const SIGKILL = 9;
 
@@ -122,17 +124,19 @@ export class Execs implements AsyncDisposable {
     const now = Date.now();
     for (const exec of this.#execs.values()) {
       const gone = this.#world.store.get(exec.container.id) !== exec.container;
-      const old = exec.endedAtMs !== undefined && now - exec.endedAtMs > KEEP_ENDED_MS;
-      if (!gone && !old) continue;
-      this.#execs.delete(exec.id);
+      const endedMs = exec.endedAtMs === undefined ? 0 : now - exec.endedAtMs;
+      if (gone || endedMs > KEEP_ENDED_MS) this.#execs.delete(exec.id);
       // of a container that is gone nothing is left
-      if (old) this.#later(exec, exec.process?.delete());
+      if (!gone && endedMs > KEEP_RECORDED_MS && exec.process) {
+        this.#later(exec, exec.process.delete());
+        exec.process = undefined;
+      }
     }
   }
 
   /** Work that nobody waits for, but the end of the engine. */
-  #later(exec: Exec, work: Promise<void> | undefined): void {
-    const done = Promise.resolve(work)
+  #later(exec: Exec, work: Promise<void>): void {
+    const done = work
       .catch((error: unknown) => {
         this.#world.log.debug({ err: error, exec: exec.id }, 'what was kept of an exec could not be removed');
       })
