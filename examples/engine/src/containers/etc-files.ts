@@ -1,5 +1,5 @@
 /** /etc/hosts, /etc/hostname and /etc/resolv.conf: written by the engine, bind-mounted into the container. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Endpoint } from '@tare/netdriver';
 
 /** Used when the host has no name server that a container can reach (dockerd's choice too). */
@@ -119,7 +119,15 @@ export function readIfThere(path: string): string | undefined {
 
 /** Writes a file in place, so that bind mounts of it see the new text. */
 export function writeInPlace(path: string, text: string): void {
-  // a container that reads it just now would find it empty for a moment
-  if (readIfThere(path) === text) return;
-  writeFileSync(path, text, { mode: 0o644 });
+  const before = readIfThere(path);
+  if (before === text) return;
+  // not emptied first: a container that reads it just now would find nothing, and file systems make that wait for the disk
+  const file = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o644);
+  try {
+    writeFileSync(file, text);
+    const length = Buffer.byteLength(text);
+    if (before !== undefined && Buffer.byteLength(before) > length) ftruncateSync(file, length);
+  } finally {
+    closeSync(file);
+  }
 }

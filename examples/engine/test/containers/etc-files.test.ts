@@ -1,6 +1,9 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-import { hostResolvConf, hostsFile, resolvConf } from '../../src/containers/etc-files.ts';
+import { hostResolvConf, hostsFile, resolvConf, writeInPlace } from '../../src/containers/etc-files.ts';
 
 const none = { servers: [], search: [], options: [] };
 
@@ -46,5 +49,26 @@ describe('hostsFile', () => {
     });
     expect(text.startsWith('127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost')).toBe(true);
     expect(text.endsWith('10.0.0.5\tdb\n172.17.0.1\thost.internal\n::5\tsix\n172.17.0.2\tweb\n')).toBe(true);
+  });
+});
+
+describe('writeInPlace', () => {
+  it('makes the file, and then keeps it whatever its text becomes', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'etc-files-'));
+    try {
+      const path = join(directory, 'hosts');
+      let inode: number | undefined;
+      for (const text of ['', 'a long text\n', 'short\n', 'ümläut\n', 'u\n', '']) {
+        writeInPlace(path, text);
+        expect(readFileSync(path, 'utf8')).toBe(text);
+        inode ??= statSync(path).ino;
+        expect(statSync(path).ino).toBe(inode);
+      }
+      truncateSync(path, 3);
+      writeInPlace(path, 'x');
+      expect(readFileSync(path, 'utf8')).toBe('x');
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 });
