@@ -66,7 +66,7 @@ export async function openImageBuilder(root: string): Promise<ImageBuilder> {
   const parts: SolverParts = {
     layers,
     bases: registryBases(client, layers),
-    executor: runtimeExecutor({ runtime, layers, syscalls }),
+    executor: runtimeExecutor({ runtime, layers, syscalls, userNamespace }),
     cache: openFileCache(directory),
     // nothing is collected here: what is in the store stays
     leases: { hold: () => ({ [Symbol.dispose]: () => undefined }) },

@@ -17,19 +17,22 @@ export interface ExecutorParts {
   runtime: Runtime;
   layers: LayerStore;
   syscalls: SolverParts['syscalls'];
+  /** In a user namespace commands have no groups but one: the kernel lets nobody set others who could thereby lose some. */
+  userNamespace: boolean;
 }
 
-export function runtimeExecutor({ runtime, layers, syscalls }: ExecutorParts): Executor {
+export function runtimeExecutor({ runtime, layers, syscalls, userNamespace }: ExecutorParts): Executor {
   return {
     async run(command, { output, signal }) {
       await using held = new AsyncDisposableStack();
       const key = randomBytes(32).toString('hex');
       const rootfs = await layers.snapshots.prepare(key, command.chain.at(-1), { signal });
       held.defer(() => layers.snapshots.remove(key));
-      const user = resolveUser(command.user, [], {
+      const named = resolveUser(command.user, [], {
         passwd: readFromLayers(rootfs, '/etc/passwd', syscalls),
         group: readFromLayers(rootfs, '/etc/group', syscalls),
       });
+      const user = userNamespace ? { ...named, additionalGids: [] } : named;
       const container = await runtime.create(key, { spec: specOf(command, user), rootfs, signal });
       held.defer(() => container.delete({ force: true }));
       const attached = held.use(await container.attach({ signal }));

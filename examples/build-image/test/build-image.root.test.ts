@@ -178,9 +178,9 @@ CMD ["cat", "n"]
     expect(await readdir(join(folder, 'builder/run'))).toEqual([]);
   });
 
-  test('without root, in a user namespace, files become an image', async () => {
+  test('without root, in a user namespace, files and commands become an image', async () => {
     const directory = await context({
-      Dockerfile: 'FROM scratch\nCOPY --chmod=600 f /d/\nENV a=b\n',
+      Dockerfile: `FROM ${host}/busybox\nCOPY --chmod=600 f /d/\nRUN echo "$(cat /d/f) $(id -u)" > /d/g; rm -r /d/f\nENV a=b\n`,
       f: 'x',
     });
     const root = join(folder, 'rootless');
@@ -199,8 +199,10 @@ CMD ["cat", "n"]
     );
     // some kernels keep user namespaces from ordinary users
     if (/unshare failed: Operation not permitted/.test(stderr)) return;
-    expect(code, stderr).toBe(0);
+    expect(code, stdout + stderr).toBe(0);
     expect(stdout).toContain(`pushed ${name}@sha256:`);
-    expect((await pulled(name)).config.config?.Env).toEqual(['a=b']);
+    const { config } = await pulled(name);
+    expect(config.config?.Env).toEqual(['a=b']);
+    expect(config.rootfs.diff_ids).toHaveLength(3);
   });
 });

@@ -23,11 +23,16 @@ function look(): Caller {
   return {
     uid: process.geteuid!(),
     gid: process.getegid!(),
-    privileged: (capabilities & CAP_SYS_ADMIN) !== 0n,
+    privileged: (capabilities & CAP_SYS_ADMIN) !== 0n && isInitialUserNamespace(),
     capabilities,
     idTools: uid && gid ? { uid, gid } : undefined,
     findDevice,
   };
+}
+
+/** In one of its own, a process has all capabilities and power over nothing of the machine. */
+function isInitialUserNamespace(): boolean {
+  return /^\s*0\s+0\s+4294967295\s*$/.test(readFileSync('/proc/self/uid_map', 'utf8'));
 }
 
 /** Where a program of the system is; PATH of an engine may not have it. */
