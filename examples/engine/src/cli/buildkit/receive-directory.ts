@@ -2,9 +2,9 @@
 import { readdir, lstat, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Packet } from '../../buildkit/gen/session_pb.ts';
-import { DirectoryTarget } from '../../buildkit/directory-target.ts';
 import { Outbox } from '../../buildkit/wire/outbox.ts';
 import { receiveFiles } from '../../buildkit/wire/receive-files.ts';
+import { DirectoryTarget } from './directory-target.ts';
 
 /** Takes everything, then puts it in place: what is there already stays, unless it has the name of something new. */
 export async function* receiveDirectory(

@@ -14,9 +14,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
-import type { Stat } from './gen/session_pb.ts';
-import { goPermissions } from './wire/go-mode.ts';
-import type { FileTarget, FileWriter } from './wire/receive-files.ts';
+import type { Stat } from '../../buildkit/gen/session_pb.ts';
+import { goPermissions } from '../../buildkit/wire/go-mode.ts';
+import type { FileTarget, FileWriter } from '../../buildkit/wire/receive-files.ts';
 
 /** Writes one tree. Dispose of it to close files that did not come whole. */
 export class DirectoryTarget implements FileTarget<void>, Disposable {
