@@ -127,7 +127,8 @@ describeContainers('the command', () => {
         .replaceAll(`${name} run failed`, 'run failed')
         .replaceAll(/(TIME)\s+root/g, '$1 root')
         .replaceAll(/^ID .*OWNER$/gm, 'HEAD')
-        .replaceAll(/ \d\d:\d\d /g, ' H:M ')
+        // of ps: the part of a processor since the start, and the time of it
+        .replaceAll(/\d+ \d\d:\d\d (?=\?)/g, 'C H:M ')
         .replaceAll(/\b(?!1000\b|104857600\b)\d{3,}\b/g, 'N')
         .replaceAll(/(ociVersion[\\": ]+)[\d.a-z-]+/g, '$1V')
         // a line's end inside the message
