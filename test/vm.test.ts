@@ -7,7 +7,7 @@ import { KERNEL_SUITES, QUICK_SUITES, runSuites } from './lab/vm/suites.ts';
 
 const full = process.env.TARE_TEST_FULL === '1';
 /** For each machine. Emulation is ten to thirty times slower than the real one. */
-const LIMIT_SECONDS = full ? 1800 : 150;
+const LIMIT_SECONDS = full ? 1800 : 300;
 
 const parts: MachineParts | string = await prepareMachine().catch((error: unknown) => String(error));
 const reason = typeof parts === 'string' ? ` (no virtual machine: ${parts})` : '';
