@@ -113,7 +113,12 @@ export async function unpauseContainer(world: ContainerWorld, container: LiveCon
 }
 
 async function thaw(world: ContainerWorld, container: LiveContainer): Promise<void> {
-  await container.handle?.resume();
+  try {
+    await container.handle?.resume();
+  } catch (error) {
+    // killed while it was frozen, which the freezer of cgroup version 2 lets happen at once
+    if ((error as { code?: unknown }).code !== 'NOT_RUNNING') throw error;
+  }
   container.state.paused = false;
   world.store.saveState(container);
   world.store.publish(container, 'unpause');

@@ -11,12 +11,9 @@ export const eventsMigrations: readonly Migration[] = [
 /** So many more than asked for are kept, so that not every event takes an old one away. */
 const SLACK = 256;
 
-/** How long an event may wait for others to be written with it: nobody who makes things happen waits for that. */
-const GATHER_MS = 50;
-
 /**
- * The events' table. What an event is besides its time, in nanoseconds, is the event bus's own. An engine that is killed
- * may lose those of its last moment.
+ * The events' table. What an event is besides its time, in nanoseconds, is the event bus's own. Those of one turn of the
+ * event loop are written together, at its end.
  */
 export class EventsTable<Event extends { timeNs: bigint }> implements Disposable {
   readonly #db: StateDb;
@@ -24,7 +21,7 @@ export class EventsTable<Event extends { timeNs: bigint }> implements Disposable
   #untilTrim = 0;
   #waiting: string[] = [];
   #keep = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #turn: NodeJS.Immediate | undefined;
 
   constructor(db: StateDb) {
     this.#db = db;
@@ -39,12 +36,12 @@ export class EventsTable<Event extends { timeNs: bigint }> implements Disposable
   add(event: Event, keep: number): void {
     this.#waiting.push(JSON.stringify({ ...event, timeNs: event.timeNs.toString() }));
     this.#keep = keep;
-    this.#timer ??= setTimeout(() => this.#write(), GATHER_MS).unref();
+    this.#turn ??= setImmediate(() => this.#write());
   }
 
   #write(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
     const events = this.#waiting;
     this.#waiting = [];
     if (events.length === 0) return;
