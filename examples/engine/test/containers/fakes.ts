@@ -157,6 +157,10 @@ export class FakeProcess implements ExecProcess, Container {
   }
 
   resume(): Promise<void> {
+    if (this.status === 'stopped') {
+      const message = `cannot resume container ${this.id}: it is stopped`;
+      return Promise.reject(Object.assign(new Error(message), { code: 'NOT_RUNNING' }));
+    }
     if (this.status === 'paused') this.status = 'running';
     return Promise.resolve();
   }

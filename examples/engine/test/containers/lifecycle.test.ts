@@ -1,6 +1,6 @@
 import { duplexPair } from 'node:stream';
 import { constants } from 'node:os';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { Filters } from '../../src/filters.ts';
 import { coded, FakeHost, FakeProcess, startEngine, type FakeEngine } from './fakes.ts';
@@ -212,6 +212,15 @@ describe('stop and kill', () => {
     expect(state(id).paused).toBe(true);
     await expect(engine.containers.pause(id)).rejects.toThrow('is already paused');
     await engine.containers.stop(id, {});
+    expect(state(id)).toMatchObject({ running: false, paused: false });
+  });
+
+  it('kills a paused container that ends of it before it can be thawed', async () => {
+    const id = await engine.create();
+    await engine.containers.start(id);
+    await engine.containers.pause(id);
+    await engine.containers.kill(id, 'KILL');
+    await vi.waitUntil(() => !state(id).running);
     expect(state(id)).toMatchObject({ running: false, paused: false });
   });
 
