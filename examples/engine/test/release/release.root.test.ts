@@ -67,6 +67,7 @@ describe.skipIf(missing !== undefined)(`a release${missing ? ` (skipped: ${missi
           .trimEnd()
           .split('\n')
           .map((line) => line.trim()),
+        console,
       ).toContain('all done');
     },
   );
