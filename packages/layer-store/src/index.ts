@@ -45,4 +45,5 @@ export type {
   UnpackProgress,
 } from './unpack/unpacker.ts';
 export type { UnpackWorkerOptions } from './unpack/workers.ts';
+export { TarPieces } from './archive/pieces.ts';
 export { TAR_END, encodeTarHeader, tarEntry, tarPadding } from './tar/write.ts';

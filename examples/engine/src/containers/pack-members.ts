@@ -6,6 +6,7 @@ import {
   summarizeContent,
   summarizeEntry,
   tarPadding,
+  TarPieces,
   type TarEntry,
 } from '@tare/layer-store';
 
@@ -34,7 +35,7 @@ export const SUMMARY: PartForm = {
   content: (content) => [digestLine(createHash('sha256').update(content).digest('hex'))],
 };
 
-/** Size of the pieces. */
+/** Size of the pieces that are read. */
 const PIECE_BYTES = 256 * 1024;
 /** Longest time before other work gets its turn. */
 const SLICE_MS = 5;
@@ -46,7 +47,7 @@ export async function* packMembers(
   form: PartForm,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const pieces = new Pieces();
+  const pieces = new TarPieces();
   let sliceStart = performance.now();
   const rest = async (): Promise<void> => {
     if (performance.now() - sliceStart < SLICE_MS) return;
@@ -73,7 +74,10 @@ export async function* packMembers(
       else {
         for (let at = 0; at < size;) {
           if (pieces.full) yield pieces.take();
-          at += pieces.fill(size - at, (buffer, start, length) => content.read(buffer, start, length, at));
+          const room = pieces.room(size - at);
+          content.read(room, 0, room.length, at);
+          pieces.add(room.length);
+          at += room.length;
           await rest();
         }
         pieces.put(tarPadding(size));
@@ -132,39 +136,4 @@ async function digestOf(content: FileBytes, size: number, rest: () => Promise<vo
 
 function digestLine(digest: string): Uint8Array {
   return Buffer.from(summarizeContent(digest));
-}
-
-/** Bytes gathered to pieces. */
-class Pieces {
-  #piece = Buffer.allocUnsafe(PIECE_BYTES);
-  #used = 0;
-
-  get full(): boolean {
-    return this.#used >= PIECE_BYTES;
-  }
-
-  put(bytes: Uint8Array): void {
-    if (this.#used + bytes.length > this.#piece.length) {
-      const larger = Buffer.allocUnsafe(Math.max(this.#piece.length * 2, this.#used + bytes.length));
-      this.#piece.copy(larger, 0, 0, this.#used);
-      this.#piece = larger;
-    }
-    this.#piece.set(bytes, this.#used);
-    this.#used += bytes.length;
-  }
-
-  /** Lets `read` fill what is free, at most `wanted` bytes. @returns how many */
-  fill(wanted: number, read: (buffer: Uint8Array, start: number, length: number) => void): number {
-    const length = Math.min(wanted, PIECE_BYTES - this.#used);
-    read(this.#piece, this.#used, length);
-    this.#used += length;
-    return length;
-  }
-
-  take(): Uint8Array {
-    const piece = this.#piece.subarray(0, this.#used);
-    this.#piece = Buffer.allocUnsafe(PIECE_BYTES);
-    this.#used = 0;
-    return piece;
-  }
 }

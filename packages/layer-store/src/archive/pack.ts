@@ -15,7 +15,7 @@ import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/ent
 import { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName } from '../tar/whiteout.ts';
 import { encodeTarHeader, TAR_END, tarPadding } from '../tar/write.ts';
 import { describeInode, describeMember, emptyMember, type DescribeOptions } from './describe-inode.ts';
-import { Pieces } from './pieces.ts';
+import { TarPieces } from './pieces.ts';
 import { summarizeContent, summarizeEntry } from './summary.ts';
 import { openDirectory, pinInode, readError, reopen } from './pin.ts';
 
@@ -103,7 +103,7 @@ class Packer implements Disposable {
   readonly #stack: Level[] = [];
   /** Inodes with several names that have been listed, and by which. */
   readonly #links = new Map<string, ByteString>();
-  readonly #pieces = new Pieces();
+  readonly #pieces = new TarPieces();
 
   constructor(options: PackOptions) {
     this.#options = options;

@@ -3,8 +3,8 @@
 /** Size of the pieces of archive. */
 const PIECE_BYTES = 256 * 1024;
 
-/** The piece that is being filled. */
-export class Pieces {
+/** Gathers what is put into it, and what is read straight into it, to pieces of 256 KiB. */
+export class TarPieces {
   #piece = Buffer.allocUnsafe(PIECE_BYTES);
   #used = 0;
 
@@ -28,7 +28,7 @@ export class Pieces {
     this.#used += bytes.length;
   }
 
-  /** The place for up to `length` more bytes of a piece that is not full; {@link Pieces.add} says how many came. */
+  /** The place for up to `length` more bytes of a piece that is not full; {@link TarPieces.add} says how many came. */
   room(length: number): Buffer {
     return this.#piece.subarray(this.#used, Math.min(this.#used + length, PIECE_BYTES));
   }
