@@ -146,8 +146,12 @@ describeContainers('our runtime', () => {
         // its own mounts: it makes its storage a mount of its own
         run('unshare', ['--mount', 'podman', ...folders, ...options, '--runtime', COMMAND, ...args]);
       expect((await engine('import', archive, 'img')).code).toBe(0);
-      // podman raises limits, which takes a capability that not every root has
-      await drive(engine, ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1000:1000']);
+      try {
+        // podman raises limits, which takes a capability that not every root has
+        await drive(engine, ['--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1000:1000']);
+      } finally {
+        await engine('rm', '--all', '--force', '--time', '0');
+      }
     },
     180_000,
   );

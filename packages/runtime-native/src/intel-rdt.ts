@@ -88,9 +88,13 @@ export function makeRdtGroups(root: string, { tasks, made }: RdtGroups, rdt: Int
   for (const directory of made) if (directory !== group) mkdirSync(directory);
 }
 
-/** Puts a process, with what it will start, into its groups. */
+/** Puts a process, with what it will start, into its groups. One that has ended meanwhile needs none. */
 export function joinRdtGroups({ tasks }: RdtGroups, pid: number): void {
-  for (const file of tasks) writeFileSync(file, String(pid));
+  try {
+    for (const file of tasks) writeFileSync(file, String(pid));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 /** Removes what was made. Twice is fine. */

@@ -100,7 +100,7 @@ export class NativeContainer implements Container {
   }
 
   get pid(): number {
-    return this.#process.pid;
+    return this.#process.phase === PHASE.STOPPED ? 0 : this.#process.pid;
   }
 
   #status(): ContainerStatus {
@@ -119,7 +119,7 @@ export class NativeContainer implements Container {
     return {
       id: this.id,
       status: this.#status(),
-      pid: this.#process.pid,
+      pid: this.pid,
       createdAt: new Date(this.#record.createdAt),
       exit: this.#process.exit,
       bundle: this.#record.bundle,

@@ -37,9 +37,8 @@ export class MonitoredProcess implements Process {
   /** Who runs hooks while the process is being set up; answers once. */
   #onHooks: ((pid: number) => Promise<void>) | undefined;
   #hooks: Promise<void> | undefined;
-  /** The process is this one's child. */
+  /** The process is this one's child, and nobody has waited for it yet. */
   #own = false;
-  #pidfd = -1;
   readonly #onLost: () => Promise<ExitStatus>;
 
   /** @param onLost makes up an exit status when the monitor has gone without recording one */
@@ -53,6 +52,7 @@ export class MonitoredProcess implements Process {
     this.#onLost = options.onLost;
   }
 
+  /** Also of one that has ended, if it was seen alive. */
   get pid(): number {
     return this.#pid;
   }
@@ -69,8 +69,7 @@ export class MonitoredProcess implements Process {
     return {
       status: (phase, pid) => {
         this.#phase = phase;
-        this.#pid = pid;
-        if (this.#own && this.#pidfd < 0 && pid > 0) this.#pidfd = pidfdOpen(pid);
+        if (pid > 0) this.#pid = pid;
         this.#notify();
       },
       hooks: (pid) => {
@@ -98,17 +97,15 @@ export class MonitoredProcess implements Process {
   #onExit(status: ExitStatus): void {
     this.#exit ??= status;
     this.#phase = PHASE.STOPPED;
-    this.#pid = 0;
-    this.#reapOwn();
     this.#notify();
   }
 
-  /** The end of a child is known from its monitor, but a zombie waits for its parent. */
-  #reapOwn(): void {
-    if (this.#pidfd < 0) return;
-    const pidfd = this.#pidfd;
-    this.#pidfd = -1;
-    void waitPidfd(pidfd, { keepAlive: false }).finally(() => closeSync(pidfd));
+  /** The end of a child is known from its monitor, but a zombie waits for its parent, or for who inherits it. */
+  async #reapOwn(): Promise<void> {
+    if (!this.#own || this.#pid === 0) return;
+    this.#own = false;
+    const pidfd = pidfdOpen(this.#pid);
+    await waitPidfd(pidfd).finally(() => closeSync(pidfd));
   }
 
   #onClose(): void {
@@ -171,6 +168,7 @@ export class MonitoredProcess implements Process {
     try {
       while (this.#connection) await this.#change();
       await this.#reaped;
+      await this.#reapOwn();
     } finally {
       clearInterval(alive);
     }
@@ -221,6 +219,7 @@ export class MonitoredProcess implements Process {
         if (!connection.closed) connection.release();
       }
     }
+    await this.#reapOwn();
     return this.#exit;
   }
 

@@ -92,8 +92,8 @@ export interface StdioOptions {
   pass?: readonly number[];
   /**
    * Born as the caller's child, so that when the caller has ended the process goes to whoever reaps its orphans
-   * (PR_SET_CHILD_SUBREAPER: conmon, containerd's shim), who can wait for it. For callers that end soon, such as a
-   * command; default false.
+   * (PR_SET_CHILD_SUBREAPER: conmon, containerd's shim), who can wait for it. When it ends before the caller does, it
+   * stays a zombie until {@link Process.wait} is called. For callers that end soon, such as a command; default false.
    */
   reparent?: boolean;
 }
@@ -170,7 +170,7 @@ export interface Attachment extends AsyncDisposable {
 
 /** A process with stdio: a container's first one, or an exec'd one. */
 export interface Process {
-  /** Host pid; 0 before it exists. */
+  /** Host pid; 0 before it exists, and of a container that has stopped. */
   readonly pid: number;
   /** Resolves when the process has ended. The same answer for every caller, also after the end. */
   wait(options?: { signal?: AbortSignal }): Promise<ExitStatus>;

@@ -135,6 +135,27 @@ describeContainers('descriptors of the caller', () => {
     await expect.poll(() => children()).toEqual([]);
   });
 
+  it('a process of the caller keeps its status until it is waited for, however fast it was', async () => {
+    const container = await lab.runtime.run('c', { spec: shellSpec(lab.rootfs, 'sleep 1000') });
+    const stdio = { inherit: [-1, -1, -1], reparent: true } as const;
+    for (let turn = 0; turn < 10; turn++) {
+      const quick = await container.exec({
+        args: ['sh', '-c', 'exit 3'],
+        env: ['PATH=/bin'],
+        stdio,
+        detached: true,
+      });
+      expect(quick.pid).toBeGreaterThan(0);
+      // as conmon and containerd's shim find it when its maker has gone
+      const stat = (): string => readFileSync(`/proc/${quick.pid}/stat`, 'utf8');
+      await expect.poll(stat).toMatch(/\) Z .* 768\n$/);
+      expect(await quick.wait()).toMatchObject({ exitCode: 3 });
+      expect(children()).not.toContain(String(quick.pid));
+      await quick.delete();
+    }
+    await container.delete({ force: true });
+  });
+
   it('a process of the caller that is killed says so', async () => {
     const container = await lab.runtime.run('c', {
       spec: shellSpec(lab.rootfs, 'sleep 1000'),
