@@ -138,8 +138,8 @@ async function openParts(
       });
     }),
   );
-  // of running containers nothing goes; an idle engine leaves no cgroup behind
-  resources.defer(() => sweepCgroups(CGROUP_PARENT));
+  // an idle engine leaves no cgroup behind; but what is below may be another engine's, about to start a container
+  resources.defer(() => sweepCgroups(CGROUP_PARENT, { below: false }));
   const memory = resources.use(new MemoryKeeper(trimMemory));
   const layers = resources.use(
     await openLayerStore({

@@ -91,6 +91,7 @@ export class EndpointElements {
         { set: `endpoints${family}`, element: { key: [address, ifnameBytes(bridgeName)], comment } },
         { set: `owned${family}`, element: { key: [address], comment } },
         { set: `own${family}`, element: { key: [port, address], comment } },
+        { set: `self${family}`, element: { key: [port, mac, address], comment } },
       );
     }
     for (const published of this.#ports.values()) elements.push(...this.#publishing(published));

@@ -30,12 +30,16 @@ export const GUARD_SETS = {
   own6: { name: 'own6', key: [IFNAME, IPV6] },
   ownedMac: { name: 'ownedMac', key: [MAC] },
   ownMac: { name: 'ownMac', key: [IFNAME, MAC] },
+  /** Who uses what is its own, all in one: what nearly every frame is. */
+  self4: { name: 'self4', key: [IFNAME, MAC, IPV4] },
+  self6: { name: 'self6', key: [IFNAME, MAC, IPV6] },
 } as const satisfies Record<string, SetDefinition>;
 
 const R = REGISTER;
 const CHAIN = 'prerouting';
-/** An interface name takes four registers. */
+/** An interface name takes four registers, a MAC address two. */
 const BEHIND_NAME = R + 4;
+const BEHIND_MAC = BEHIND_NAME + 2;
 const ETHERTYPE = {
   IPV4: Uint8Array.of(0x08, 0x00),
   ARP: Uint8Array.of(0x08, 0x06),
@@ -49,6 +53,7 @@ const ARP_SENDER = (register = R): Expression => payload('network', 14, 4, regis
 const SOURCE4 = (register = R): Expression => payload('network', 12, 4, register);
 const SOURCE6 = (register = R): Expression => payload('network', 8, 16, register);
 const ND_TARGET = (register = R): Expression => payload('transport', 8, 16, register);
+const accept = verdict({ code: 'accept' });
 const drop = verdict({ code: 'drop' });
 
 /** Requests that make the table's sets, chain and rules; the table itself must be there and empty. */
@@ -68,13 +73,30 @@ export function guardRules(table: TableId): NetlinkRequest[] {
     payload('transport', 0, 1),
     compare('eq', Uint8Array.of(type)),
   ];
-  const { ports, owned4, own4, owned6, own6, ownedMac, ownMac } = GUARD_SETS;
+  /** Whether port, MAC address and address are one endpoint's. */
+  const honest = (field: (register?: number) => Expression, self: SetDefinition): Expression[] => [
+    meta('iifname', R),
+    SOURCE_MAC(BEHIND_NAME),
+    field(BEHIND_MAC),
+    lookup(self.name),
+  ];
+  const { ports, owned4, own4, owned6, own6, ownedMac, ownMac, self4, self6 } = GUARD_SETS;
   return [
     ...Object.values(GUARD_SETS).map((set, i) => addSet(table, set, i + 1)),
     addChain(table, {
       name: CHAIN,
       hook: { type: 'filter', number: HOOK.PREROUTING, priority: PRIORITY.RAW },
     }),
+    rule('its own address', ...protocol(ETHERTYPE.IPV4), ...honest(SOURCE4, self4), accept),
+    rule(
+      'its own address',
+      ...protocol(ETHERTYPE.IPV6),
+      // neighbour discovery makes claims in its body
+      meta('l4proto'),
+      compare('neq', ICMPV6),
+      ...honest(SOURCE6, self6),
+      accept,
+    ),
     rule("another one's MAC address", ...stolen(SOURCE_MAC, ownedMac, ownMac), drop),
     rule("another one's address", ...protocol(ETHERTYPE.IPV4), ...stolen(SOURCE4, owned4, own4), drop),
     rule("another one's address", ...protocol(ETHERTYPE.IPV6), ...stolen(SOURCE6, owned6, own6), drop),

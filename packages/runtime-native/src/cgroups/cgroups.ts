@@ -34,9 +34,13 @@ export function openCgroup(path: string, options: CgroupOptions = {}): Cgroup {
 /**
  * Removes the cgroups below `path`, and itself, that hold no process: after a crash, or at the end of an engine that owns
  * the path.
+ *
+ * @param options.below false removes nothing but itself, and that only when nothing is below: where others share the
+ *   path, what holds no process may be about to. Default true.
  */
-export function sweepCgroups(path: string, options: CgroupOptions = {}): void {
-  for (const { folder } of foldersOf(path, layoutFor(options))) removeEmpty(folder);
+export function sweepCgroups(path: string, options: CgroupOptions & { below?: boolean } = {}): void {
+  const { below = true } = options;
+  for (const { folder } of foldersOf(path, layoutFor(options))) removeEmpty(folder, { below });
 }
 
 function layoutFor(options: CgroupOptions): CgroupLayout {

@@ -104,8 +104,8 @@ function handDown(level: string, names: readonly string[], enable: Enable): void
   }
 }
 
-/** Removes a cgroup and those below it. False when one is busy; true also when it is not there. */
-export function removeEmpty(folder: string): boolean {
+/** Removes a cgroup and, unless told otherwise, those below it. False when one is busy; true also when it is not there. */
+export function removeEmpty(folder: string, { below = true }: { below?: boolean } = {}): boolean {
   try {
     rmdirSync(folder);
     return true;
@@ -114,9 +114,9 @@ export function removeEmpty(folder: string): boolean {
     if (code === 'ENOENT') return true;
     if (code !== 'EBUSY' && code !== 'ENOTEMPTY') throw failure('remove', folder, error);
   }
-  const children = subfolders(folder);
+  const children = below ? subfolders(folder) : [];
   if (children.length === 0) return false;
-  return children.map(removeEmpty).every(Boolean) && removeEmpty(folder);
+  return children.map((child) => removeEmpty(child)).every(Boolean) && removeEmpty(folder);
 }
 
 export function listPids(folder: string): number[] {

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, rmdirSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 import { afterAll, afterEach, expect, test } from 'vitest';
 
@@ -378,6 +379,16 @@ describeAsRoot('a cgroup', () => {
     expect(() => rmdirSync(cgroup.placement.v1[0] ?? cgroup.placement.v2!)).toThrow('EBUSY');
     sweepCgroups(cgroup.path);
     expect(cgroup.pids()).toHaveLength(1);
+  });
+
+  test('stays, empty or not, when only the one above it is swept', async () => {
+    const cgroup = createCgroup(`${parent}-shared/a`);
+    const folder = cgroup.placement.v1[0] ?? cgroup.placement.v2!;
+    sweepCgroups(`${parent}-shared`, { below: false });
+    expect(existsSync(folder)).toBe(true);
+    await cgroup.remove();
+    sweepCgroups(`${parent}-shared`, { below: false });
+    expect(existsSync(dirname(folder))).toBe(false);
   });
 
   const unified = layout.hierarchies.find(({ version }) => version === 2);
