@@ -15,7 +15,7 @@ import type { ContentCreator } from './content/blob-files.ts';
 import { LayerStoreError } from './errors.ts';
 import type { LayerFs } from './fs.ts';
 import type { SingleFlight } from './single-flight.ts';
-import type { Snapshotter, SnapshotUsage } from './snapshot/snapshotter.ts';
+import type { DiffOptions, Snapshotter, SnapshotUsage } from './snapshot/snapshotter.ts';
 import type { LayerStager, UnpackedLayer } from './snapshot/stage.ts';
 import { TarReader } from './tar/read.ts';
 
@@ -36,17 +36,13 @@ export interface LayerCommitter {
   flights: SingleFlight<Digest, SnapshotUsage>;
 }
 
-/** What a snapshot is on its parent, as an archive. */
-export function snapshotArchive(
-  snapshots: Snapshotter,
-  key: string,
-  { signal, without, maxMtimeNs }: SnapshotLayerOptions,
-): AsyncIterable<Uint8Array> {
-  return snapshots.diff(key, {
+/** What of the options of a layer says what is in it. */
+export function diffOptions({ signal, without, maxMtimeNs }: SnapshotLayerOptions): DiffOptions {
+  return {
     maxMtimeNs,
     ...(signal === undefined ? {} : { signal }),
     ...(without === undefined ? {} : { without }),
-  });
+  };
 }
 
 /** Implements `LayerStore.commitLayer`. */
@@ -60,7 +56,13 @@ export async function commitLayer(
   if (info === undefined) throw new LayerStoreError('NOT_FOUND', `there is no snapshot ${key}`);
   // committed snapshots are named by their chainIDs
   const parent = info.parent as Digest | undefined;
-  return commitArchive(committer, snapshotArchive(snapshots, key, options), parent, options);
+  const diff = diffOptions(options);
+  return commit(
+    committer,
+    (applier) => snapshots.diffTo?.(key, applier, diff) ?? unpacking(snapshots.diff(key, diff), applier),
+    parent,
+    options,
+  );
 }
 
 /** Implements `LayerStore.commitArchive`. */
@@ -70,9 +72,19 @@ export async function commitArchive(
   parent: Digest | undefined,
   options: CreateLayerOptions,
 ): Promise<CommittedLayer> {
+  return commit(committer, (applier) => unpacking(archive, applier), parent, options);
+}
+
+/** @param archiveTo - the archive, which is unpacked as it is read */
+async function commit(
+  committer: LayerCommitter,
+  archiveTo: (applier: LayerApplier) => AsyncIterable<Uint8Array>,
+  parent: Digest | undefined,
+  options: CreateLayerOptions,
+): Promise<CommittedLayer> {
   const { snapshots } = committer;
   await using stage = await snapshots.stage();
-  const [layer, unpacked] = await createAndUnpack(committer, archive, stage.directory, options);
+  const [layer, unpacked] = await createAndUnpack(committer, archiveTo, stage.directory, options);
   const chainId = (await chainIds(parent === undefined ? [layer.diffId] : [parent, layer.diffId])).at(-1)!;
   options.signal?.throwIfAborted();
   // images leave an empty one out
@@ -87,12 +99,12 @@ export async function commitArchive(
 
 async function createAndUnpack(
   { content, fs, policy }: LayerCommitter,
-  archive: AsyncIterable<Uint8Array>,
+  archiveTo: (applier: LayerApplier) => AsyncIterable<Uint8Array>,
   directory: string,
   options: CreateLayerOptions,
 ): Promise<[CreatedLayer, UnpackedLayer]> {
   using applier = new LayerApplier(fs, directory, policy);
-  const layer = await createLayer(content, unpacking(archive, new TarReader(applier)), options);
+  const layer = await createLayer(content, archiveTo(applier), options);
   const { impliedDirectories, lowerLinks, bytes, inodes } = applier.finish();
   return [layer, { impliedDirectories, lowerLinks, usage: { sizeBytes: bytes, inodes } }];
 }
@@ -100,8 +112,9 @@ async function createAndUnpack(
 /** Passes an archive on while it is unpacked; whoever makes the archive lets other work have its turn. */
 async function* unpacking(
   archive: AsyncIterable<Uint8Array>,
-  reader: TarReader,
+  applier: LayerApplier,
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const reader = new TarReader(applier);
   for await (const chunk of archive) {
     reader.write(chunk);
     yield chunk;

@@ -1,4 +1,5 @@
-export { packTree, type PackOptions } from './archive/pack.ts';
+export { packTree } from './archive/pack.ts';
+export type { PackOptions } from './archive/pack-options.ts';
 export { summarizeContent, summarizeEntry } from './archive/summary.ts';
 export {
   applyLayer,

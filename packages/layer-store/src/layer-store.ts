@@ -4,7 +4,7 @@ import type { Digest } from '@tare/image-spec';
 import type { ContentStore } from '@tare/image-spec/content';
 import { mkdir } from 'node:fs/promises';
 import type { ApplyPolicy } from './apply/policy.ts';
-import { commitArchive, commitLayer, snapshotArchive } from './commit-layer.ts';
+import { commitArchive, commitLayer, diffOptions } from './commit-layer.ts';
 import type { CommittedLayer, LayerCommitter } from './commit-layer.ts';
 import { decompress } from './compression.ts';
 import type { ContentCreator } from './content/blob-files.ts';
@@ -193,7 +193,7 @@ class FileLayerStore implements LayerStore {
 
   createLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CreatedLayer> {
     this.#closing.signal.throwIfAborted();
-    return createLayer(this.content, snapshotArchive(this.snapshots, key, options), options);
+    return createLayer(this.content, this.snapshots.diff(key, diffOptions(options)), options);
   }
 
   commitLayer(key: string, options: SnapshotLayerOptions = {}): Promise<CommittedLayer> {

@@ -14,53 +14,14 @@ import { LayerStoreError } from '../errors.ts';
 import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
 import { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName } from '../tar/whiteout.ts';
 import { encodeTarHeader, TAR_END, tarPadding } from '../tar/write.ts';
-import { describeInode, describeMember, emptyMember, type DescribeOptions } from './describe-inode.ts';
+import { describeInode, describeMember, emptyMember } from './describe-inode.ts';
+import type { PackOptions } from './pack-options.ts';
 import { TarPieces } from './pieces.ts';
 import { summarizeContent, summarizeEntry } from './summary.ts';
 import { openDirectory, pinInode, readError, reopen } from './pin.ts';
 
 const { O_NONBLOCK, O_RDONLY } = fs.constants;
 const read = promisify(fs.read);
-
-/** Options of {@link packTree}. */
-export interface PackOptions extends DescribeOptions {
-  /**
-   * What to read of the open directory: one name in it, with everything below. Default: the directory itself, whose
-   * content is then listed by bare names.
-   */
-  name?: ByteString;
-  /**
-   * What the archive calls it. Default: as it is called; the directory itself is not listed, unless it is called `.`. With
-   * `./` it is listed, and every name in it begins with that.
-   */
-  as?: ByteString;
-  /**
-   * `'none'` (default): the tree is taken as it is. `'trusted'` or `'user'`: it is a layer of the overlay file system
-   * with marks in that name space, which become whiteouts of the archive.
-   */
-  overlayXattrs?: 'none' | 'trusted' | 'user';
-  /**
-   * Open directories that show through the first, topmost first: then it is the stack of layers that is read, as if it
-   * were mounted, and what their marks hide is left out. With `overlayXattrs`, and without `name`. They stay the caller's.
-   */
-  below?: readonly number[];
-  /** Leaves out what lies on other mounts: a mount point comes as an empty directory, or file. Default false. */
-  oneFileSystem?: boolean;
-  /** Paths in the archive that are left out, with everything below them. */
-  without?: ReadonlySet<ByteString>;
-  /** Of the directory itself, only the content is listed, each name after `as` and a slash. Default false. */
-  contentOnly?: boolean;
-  /** Left out when true, with everything below; gets the path in the archive. */
-  exclude?: (path: ByteString, isDirectory: boolean) => boolean;
-  /**
-   * In place of an archive, a text that says the same of everything but times, and of content its digest: what a key of
-   * the tree is made of. Default false.
-   */
-  summary?: boolean;
-  /** False leaves out the end mark: another archive follows. Default true. */
-  endMark?: boolean;
-  signal?: AbortSignal;
-}
 
 /** Files up to this size are read at once: a trip to the thread pool takes longer. */
 const SMALL_FILE_BYTES = 64 * 1024;
@@ -119,14 +80,14 @@ class Packer implements Disposable {
       const { as, contentOnly } = this.#options;
       const prefix = as === undefined || as.endsWith('/') ? (as ?? '') : `${as}/`;
       if (as !== undefined && contentOnly !== true)
-        this.#header(describeMember(top, '.', prefix, this.#options));
+        this.#member(describeMember(top, '.', prefix, this.#options));
       const merged = [directory, ...(this.#options.below ?? [])];
       this.#enter(
         merged.map((fd) => ({ fd: reopen(fd), path: '' })),
         as === '.' ? '' : prefix,
       );
     } else {
-      const file = this.#member([top], name, this.#options.as ?? name, true);
+      const file = this.#list([top], name, this.#options.as ?? name, true);
       if (file !== undefined) yield* this.#content(file.fd, file.size);
     }
     let sliceStart = performance.now();
@@ -138,7 +99,7 @@ class Packer implements Disposable {
       }
       level.next += 1;
       if (this.#options.without?.has(level.prefix + child) === true) continue;
-      const file = this.#member(level.directories, child, level.prefix + child, false);
+      const file = this.#list(level.directories, child, level.prefix + child, false);
       if (file !== undefined) yield* this.#content(file.fd, file.size);
       while (this.#pieces.full) yield this.#pieces.take();
       if (performance.now() - sliceStart < SLICE_MS) continue;
@@ -156,7 +117,7 @@ class Packer implements Disposable {
   }
 
   /** Lists one name. A regular file comes back open, for its content to follow; the taker closes it. */
-  #member(
+  #list(
     parents: readonly Directory[],
     name: ByteString,
     path: ByteString,
@@ -173,14 +134,14 @@ class Packer implements Disposable {
       if (type === undefined || this.#options.exclude?.(path, type === 'directory') === true)
         return undefined;
       if (type === 'directory') {
-        this.#header(describeMember(parent, name, `${path}/`, this.#options, stat));
+        this.#member(describeMember(parent, name, `${path}/`, this.#options, stat));
         if (!foreign) this.#descend(merged, name, path);
         return undefined;
       }
       const inode = stat.nlink > 1n ? `${stat.dev}:${stat.ino}` : undefined;
       const first = inode === undefined ? undefined : this.#links.get(inode);
       if (first !== undefined) {
-        this.#header({
+        this.#member({
           ...describeInode(path, stat, this.#options),
           type: 'hardlink',
           linkName: first,
@@ -191,13 +152,8 @@ class Packer implements Disposable {
       if (inode !== undefined) this.#links.set(inode, path);
       const entry = describeMember(parent, name, path, this.#options, stat);
       if (foreign) entry.size = 0;
-      // opened anew by its descriptor: what the name means by now does not matter
-      const fd =
-        type === 'file' && !foreign
-          ? fs.openSync(`/proc/self/fd/${pinned}`, O_RDONLY | O_NONBLOCK)
-          : undefined;
-      this.#header(entry);
-      return fd === undefined ? undefined : { fd, size: entry.size };
+      if (type === 'file' && !foreign) return this.#open(entry, pinned);
+      this.#member(entry);
     } catch (error) {
       throw readError(error, path);
     } finally {
@@ -205,9 +161,29 @@ class Packer implements Disposable {
     }
   }
 
+  /** Lists a file whose content follows. */
+  #open(entry: TarEntry, pinned: number): { fd: number; size: number } {
+    // by its descriptor: what the name means by now does not matter
+    const fd = fs.openSync(`/proc/self/fd/${pinned}`, O_RDONLY | O_NONBLOCK);
+    try {
+      this.#header(entry);
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
+    return { fd, size: entry.size };
+  }
+
+  /** Lists what is whole with its header. */
+  #member(entry: TarEntry): void {
+    this.#header(entry);
+    this.#options.members?.entryEnd();
+  }
+
   #header(entry: TarEntry): void {
-    const { summary = false } = this.#options;
+    const { summary = false, members } = this.#options;
     this.#pieces.put(summary ? Buffer.from(summarizeEntry(entry)) : encodeTarHeader(entry));
+    members?.entry(entry);
   }
 
   /** Lists the whiteout that a mark of the overlay file system means. */
@@ -221,7 +197,7 @@ class Packer implements Disposable {
     }
     if (!(stat.isCharacterDevice() && stat.rdev === 0n)) return false;
     if (this.#merges) return true;
-    this.#header(emptyMember(path.slice(0, path.length - name.length) + whiteoutName(name)));
+    this.#member(emptyMember(path.slice(0, path.length - name.length) + whiteoutName(name)));
     return true;
   }
 
@@ -254,7 +230,7 @@ class Packer implements Disposable {
     // not a directory any more
     if (merged.length === 0) return;
     this.#enter(merged, `${path}/`);
-    if (opaque && !this.#merges) this.#header(emptyMember(`${path}/${OPAQUE_WHITEOUT}`));
+    if (opaque && !this.#merges) this.#member(emptyMember(`${path}/${OPAQUE_WHITEOUT}`));
   }
 
   #isOpaque(parent: Directory, name: ByteString): boolean {
@@ -282,7 +258,8 @@ class Packer implements Disposable {
 
   /** `size` bytes of an open file, zeros where it has become shorter, and the padding. Closes `fd`. */
   async *#content(fd: number, size: number): AsyncGenerator<Buffer, void, undefined> {
-    const hash = this.#options.summary === true ? createHash('sha256') : undefined;
+    const { members, summary } = this.#options;
+    const hash = summary === true ? createHash('sha256') : undefined;
     try {
       let position = 0;
       while (position < size) {
@@ -293,16 +270,18 @@ class Packer implements Disposable {
             ? fs.readSync(fd, room, 0, room.length, position)
             : (await read(fd, room, 0, room.length, position)).bytesRead;
         if (got === 0) room.fill(0);
-        const length = got === 0 ? room.length : got;
+        const bytes = got === 0 || got === room.length ? room : room.subarray(0, got);
         // what is only looked at leaves its place to what comes next
-        if (hash === undefined) this.#pieces.add(length);
-        else hash.update(room.subarray(0, length));
-        position += length;
+        if (hash === undefined) this.#pieces.add(bytes.length);
+        else hash.update(bytes);
+        members?.data(bytes, position);
+        position += bytes.length;
         this.#options.signal?.throwIfAborted();
       }
       this.#pieces.put(
         hash === undefined ? tarPadding(size) : Buffer.from(summarizeContent(hash.digest('hex'))),
       );
+      members?.entryEnd();
     } finally {
       fs.closeSync(fd);
     }

@@ -28,6 +28,7 @@ import type { ArrivingBlobs, BlobFiles, ContentCreator } from './blob-files.ts';
 import { ingest, isMissing, type IngestCheck } from './ingest.ts';
 import { ingestResuming, sweepIngests } from './partial.ts';
 import { VerifiedBlob } from './verified-blob.ts';
+import { WrittenHash } from './written-hash.ts';
 
 /**
  * Opens the store in `root`, making it when it is not there (private to its owner, mode 0700), and sweeps the
@@ -98,7 +99,9 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
           return this.path(digest);
         },
       };
-      return ingest(this.#ingestDir, check, content, options.signal, arrival);
+      return ingest(this.#ingestDir, check, content, options.signal, (path, bytes) =>
+        arrival.grow(path, bytes),
+      );
     });
   }
 
@@ -112,21 +115,14 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
     content: AsyncIterable<Uint8Array>,
     options: ContentOptions = {},
   ): Promise<{ digest: Digest; size: number }> {
-    const hash = createHash('sha256');
-    let size = 0;
+    await using hash = new WrittenHash();
     let digest: Digest | undefined;
     const check: IngestCheck = {
-      update: (chunk) => {
-        size += chunk.byteLength;
-        hash.update(chunk);
-      },
-      end: () => {
-        digest = parseDigest(`sha256:${hash.digest('hex')}`);
-        return this.path(digest);
-      },
+      update: (chunk) => hash.update(chunk),
+      end: async () => this.path((digest = await hash.digest())),
     };
-    await ingest(this.#ingestDir, check, content, options.signal);
-    return { digest: digest!, size };
+    await ingest(this.#ingestDir, check, content, options.signal, (path, bytes) => hash.written(path, bytes));
+    return { digest: digest!, size: hash.bytes };
   }
 
   arriving(digest: Digest): ArrivingBlob | undefined {

@@ -6,14 +6,13 @@ import { dirname, join } from 'node:path';
 import { abortable } from '../abort.ts';
 import { systemCode } from '../errors.ts';
 import { thisOwner } from '../owner.ts';
-import type { Arrival } from './arriving.ts';
 
 /** What an ingest asks of its bytes. */
 export interface IngestCheck {
   /** Called with every chunk, in order; what it throws ends the ingest. */
   update(chunk: Uint8Array): void;
   /** Called after the last one; returns the path of the finished blob, or throws when the bytes are not to be kept. */
-  end(): string;
+  end(): string | Promise<string>;
 }
 
 /** Chunks are gathered to pieces of this size: a trip to the thread pool for each would cost as much as the write. */
@@ -32,22 +31,22 @@ export function temporaryPath(ingestDir: string, suffix = ''): string {
  * The temporary file is removed on every failure; one that a crash left behind falls to {@link "partial".sweepIngests}.
  *
  * @param ingestDir - directory of temporary files, on the same file system as the target
- * @param arrival - is told how far it is
+ * @param onWritten - called with the temporary file and its length so far
  */
 export async function ingest(
   ingestDir: string,
   check: IngestCheck,
   content: AsyncIterable<Uint8Array>,
   signal: AbortSignal | undefined,
-  arrival?: Arrival,
+  onWritten?: (temporary: string, bytes: number) => void,
 ): Promise<void> {
   signal?.throwIfAborted();
   const temporary = temporaryPath(ingestDir);
   const file = await open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o444);
   try {
     try {
-      await writeChecked(file, 0, check, content, signal, (bytes) => arrival?.grow(temporary, bytes));
-      await publish(file, temporary, check.end(), signal);
+      await writeChecked(file, 0, check, content, signal, (bytes) => onWritten?.(temporary, bytes));
+      await publish(file, temporary, await check.end(), signal);
     } finally {
       await file.close();
     }

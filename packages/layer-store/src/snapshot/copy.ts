@@ -14,7 +14,7 @@ import type { Change } from './changes.ts';
 import { removeTree } from './housekeeping.ts';
 import type { SnapshotRecord } from './metadata.ts';
 import type { Mount } from './mount.ts';
-import type { SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
+import type { DiffOptions, SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
 import { openAll, openStoredRoot, sameRoot, type StoredOptions } from './stored-root.ts';
 import { StoredSnapshotter } from './stored.ts';
 import { copyTree, mergeLayer, treeChanges } from './trees.ts';
@@ -39,10 +39,7 @@ export class CopySnapshotter extends StoredSnapshotter {
     }
   }
 
-  async *diff(
-    name: string,
-    options: SnapshotOptions & { without?: ReadonlySet<ByteString> } = {},
-  ): AsyncGenerator<Uint8Array, void, undefined> {
+  async *diff(name: string, options: DiffOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
     const record = await this.existing(name, options);
     const tree = this.#shown(record);
     const [below] = this.lowers(record.parent);

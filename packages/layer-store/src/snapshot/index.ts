@@ -2,6 +2,7 @@ export type { Change } from './changes.ts';
 export type { Mount } from './mount.ts';
 export { OverlaySnapshotter, openOverlaySnapshotter, type OverlayOptions } from './overlay.ts';
 export type {
+  DiffOptions,
   SnapshotInfo,
   SnapshotKind,
   SnapshotOptions,

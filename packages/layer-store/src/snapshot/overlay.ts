@@ -7,11 +7,11 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { packTree } from '../archive/pack.ts';
 import { systemCode } from '../errors.ts';
-import type { ByteString } from '../tar/entry.ts';
+import type { TarSink } from '../tar/read.ts';
 import { overlayChanges, type Change } from './changes.ts';
 import type { SnapshotRecord } from './metadata.ts';
 import type { Mount } from './mount.ts';
-import type { SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
+import type { DiffOptions, SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
 import { openAll, openStoredRoot, sameRoot, type StoredOptions, type StoredRoot } from './stored-root.ts';
 import { StoredSnapshotter } from './stored.ts';
 import { directoryUsage } from './usage.ts';
@@ -56,9 +56,21 @@ export class OverlaySnapshotter extends StoredSnapshotter {
     }
   }
 
-  async *diff(
+  diff(name: string, options: DiffOptions = {}): AsyncGenerator<Uint8Array, void, undefined> {
+    return this.#pack(name, options);
+  }
+
+  diffTo(
     name: string,
-    options: SnapshotOptions & { without?: ReadonlySet<ByteString>; maxMtimeNs?: bigint | undefined } = {},
+    members: TarSink,
+    options: DiffOptions = {},
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    return this.#pack(name, { ...options, members });
+  }
+
+  async *#pack(
+    name: string,
+    options: DiffOptions & { members?: TarSink },
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const record = await this.existing(name, options);
     const layer = this.layer(record);

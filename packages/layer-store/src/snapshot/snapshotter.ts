@@ -33,6 +33,14 @@ export interface SnapshotOptions {
   signal?: AbortSignal;
 }
 
+/** Options of {@link Snapshotter.diff}. */
+export interface DiffOptions extends SnapshotOptions {
+  /** Paths, as {@link Change} has them, that are left out with everything below. */
+  without?: ReadonlySet<ByteString>;
+  /** Later times of files become this one, in nanoseconds, as SOURCE_DATE_EPOCH wants it. Default: none do. */
+  maxMtimeNs?: bigint | undefined;
+}
+
 /** Keeps snapshots. Every change is atomic and survives a crash: a snapshot is either there whole or not at all. */
 export interface Snapshotter {
   /**
@@ -80,15 +88,10 @@ export interface Snapshotter {
    * The layer that a snapshot is on its parent, as an uncompressed archive; the same snapshot always gives the same
    * bytes. Of an active one that is being written to, what is read may not fit together: pause the writers.
    *
-   * @param options.without - paths, as {@link Change} has them, that are left out with everything below
-   * @param options.maxMtimeNs - later times of files become this one, as SOURCE_DATE_EPOCH wants it
    * @throws {LayerStoreError} `NOT_FOUND`; `UNSAFE_ENTRY` for a file whose name would be a whiteout in an archive
    * @see https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md
    */
-  diff(
-    name: string,
-    options?: SnapshotOptions & { without?: ReadonlySet<ByteString>; maxMtimeNs?: bigint | undefined },
-  ): AsyncIterable<Uint8Array>;
+  diff(name: string, options?: DiffOptions): AsyncIterable<Uint8Array>;
 
   /**
    * The whole file system that a snapshot shows, parents and all, as an uncompressed archive: what `docker export` gives.

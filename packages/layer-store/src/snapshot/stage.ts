@@ -1,7 +1,8 @@
 /** Optional power of a snapshotter: layers that are made whole on their own, beside each other, and then put in a chain. */
 import type { LowerLink } from '../apply/policy.ts';
 import type { ByteString } from '../tar/entry.ts';
-import type { SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
+import type { TarSink } from '../tar/read.ts';
+import type { DiffOptions, SnapshotOptions, SnapshotUsage } from './snapshotter.ts';
 
 /** What was unpacked into a stage, and what only the layers below can complete; a part of `AppliedLayer`. */
 export interface UnpackedLayer {
@@ -34,4 +35,10 @@ export interface StagedLayer extends AsyncDisposable {
 export interface LayerStager {
   /** Starts a layer. Any number can be in the making at the same time. */
   stage(options?: SnapshotOptions): Promise<StagedLayer>;
+
+  /**
+   * Optional: {@link "snapshotter".Snapshotter.diff}, whose members also go to `members`, as a reader of the archive would give them.
+   * Without it, whoever wants both reads the archive again.
+   */
+  diffTo?(name: string, members: TarSink, options?: DiffOptions): AsyncIterable<Uint8Array>;
 }

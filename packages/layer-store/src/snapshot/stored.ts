@@ -7,7 +7,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import { chmodSync, chownSync, mkdirSync, rmSync, statSync, utimesSync } from 'node:fs';
-
 import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncDirectory } from '../content/ingest.ts';
@@ -15,7 +14,6 @@ import { toHost, type IdMap } from '../apply/id-map.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import { thisOwner } from '../owner.ts';
-import type { ByteString } from '../tar/entry.ts';
 import type { Change } from './changes.ts';
 import { removeTree, unlock } from './housekeeping.ts';
 import { LowerStack } from './lower-stack.ts';
@@ -23,7 +21,13 @@ import { makeLowerLinks } from './lower-links.ts';
 import { alreadyExists, SnapshotTable, type SnapshotRecord } from './metadata.ts';
 import type { Mount } from './mount.ts';
 import { settleImplied } from './settle.ts';
-import type { SnapshotInfo, SnapshotOptions, Snapshotter, SnapshotUsage } from './snapshotter.ts';
+import type {
+  DiffOptions,
+  SnapshotInfo,
+  SnapshotOptions,
+  Snapshotter,
+  SnapshotUsage,
+} from './snapshotter.ts';
 import type { StoredOptions, StoredRoot } from './stored-root.ts';
 import type { LayerStager, StagedLayer, UnpackedLayer } from './stage.ts';
 
@@ -59,10 +63,7 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
   /** Removes what a snapshot needed only while it was active. */
   protected abstract tidy(record: SnapshotRecord): Promise<void>;
   abstract changes(name: string, options?: SnapshotOptions): AsyncIterable<Change>;
-  abstract diff(
-    name: string,
-    options?: SnapshotOptions & { without?: ReadonlySet<ByteString> },
-  ): AsyncIterable<Uint8Array>;
+  abstract diff(name: string, options?: DiffOptions): AsyncIterable<Uint8Array>;
   abstract flatten(name: string, options?: SnapshotOptions): AsyncIterable<Uint8Array>;
 
   async prepare(key: string, parent: string | undefined, options: SnapshotOptions = {}): Promise<Mount[]> {

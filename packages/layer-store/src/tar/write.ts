@@ -31,9 +31,15 @@ const MAX_OCTAL_11 = 0o77777777777;
 /** The two zero blocks that end an archive. */
 export const TAR_END: Uint8Array = new Uint8Array(2 * BLOCK);
 
-/** The zeros that follow `size` bytes of content. */
+const ZEROS = Buffer.alloc(BLOCK);
+
+/** The zeros that follow `size` bytes of content. Not to be written to. */
 export function tarPadding(size: number): Uint8Array {
-  return new Uint8Array((BLOCK - (size % BLOCK)) % BLOCK);
+  return ZEROS.subarray(0, paddingOf(size));
+}
+
+function paddingOf(size: number): number {
+  return (BLOCK - (size % BLOCK)) % BLOCK;
 }
 
 /**
@@ -71,7 +77,10 @@ export function encodeTarHeader(entry: TarEntry): Buffer {
     }
     extend(`SCHILY.xattr.${name}`, value);
   }
-  const header = block({
+  const extendedBytes = records.reduce((sum, record) => sum + record.length, 0);
+  const at = extendedBytes === 0 ? 0 : BLOCK + extendedBytes + paddingOf(extendedBytes);
+  const header = Buffer.allocUnsafe(at + BLOCK).fill(0);
+  writeBlock(header, at, {
     name: split?.name ?? entry.name.slice(-100),
     prefix: split?.prefix ?? '',
     typeFlag: TYPE_FLAGS[entry.type],
@@ -84,26 +93,11 @@ export function encodeTarHeader(entry: TarEntry): Buffer {
     devMajor: entry.devMajor,
     devMinor: entry.devMinor,
   });
-  if (records.length === 0) return header;
-  const extended = Buffer.concat(records);
-  return Buffer.concat([
-    block({
-      name: 'PaxHeaders.0',
-      prefix: '',
-      typeFlag: 'x',
-      mode: 0,
-      uid: 0,
-      gid: 0,
-      size: extended.length,
-      mtime: 0,
-      linkName: '',
-      devMajor: 0,
-      devMinor: 0,
-    }),
-    extended,
-    tarPadding(extended.length),
-    header,
-  ]);
+  if (extendedBytes === 0) return header;
+  writeBlock(header, 0, { ...EXTENDED_HEADER, size: extendedBytes });
+  let next = BLOCK;
+  for (const record of records) next += record.copy(header, next);
+  return header;
 }
 
 interface Fields {
@@ -120,26 +114,39 @@ interface Fields {
   devMinor: number;
 }
 
-function block(fields: Fields): Buffer {
-  const buffer = Buffer.alloc(BLOCK);
-  buffer.write(fields.name, 0, 100, 'latin1');
-  octal(buffer, fields.mode, 100, 8);
-  octal(buffer, fields.uid, 108, 8);
-  octal(buffer, fields.gid, 116, 8);
-  octal(buffer, fields.size, 124, 12);
-  octal(buffer, fields.mtime, 136, 12);
-  buffer.write(fields.typeFlag, 156, 1, 'latin1');
-  buffer.write(fields.linkName, 157, 100, 'latin1');
-  buffer.write('ustar\x0000', 257, 8, 'latin1');
-  octal(buffer, fields.devMajor, 329, 8);
-  octal(buffer, fields.devMinor, 337, 8);
-  buffer.write(fields.prefix, 345, 155, 'latin1');
+const EXTENDED_HEADER: Fields = {
+  name: 'PaxHeaders.0',
+  prefix: '',
+  typeFlag: 'x',
+  mode: 0,
+  uid: 0,
+  gid: 0,
+  size: 0,
+  mtime: 0,
+  linkName: '',
+  devMajor: 0,
+  devMinor: 0,
+};
+
+/** Writes a header block into zeros. */
+function writeBlock(buffer: Buffer, at: number, fields: Fields): void {
+  buffer.write(fields.name, at, 100, 'latin1');
+  octal(buffer, fields.mode, at + 100, 8);
+  octal(buffer, fields.uid, at + 108, 8);
+  octal(buffer, fields.gid, at + 116, 8);
+  octal(buffer, fields.size, at + 124, 12);
+  octal(buffer, fields.mtime, at + 136, 12);
+  buffer[at + 156] = fields.typeFlag.charCodeAt(0);
+  if (fields.linkName !== '') buffer.write(fields.linkName, at + 157, 100, 'latin1');
+  buffer.write('ustar\x0000', at + 257, 8, 'latin1');
+  octal(buffer, fields.devMajor, at + 329, 8);
+  octal(buffer, fields.devMinor, at + 337, 8);
+  if (fields.prefix !== '') buffer.write(fields.prefix, at + 345, 155, 'latin1');
   // the checksum counts its own field as blanks
-  buffer.fill(0x20, 148, 156);
-  let sum = 0;
-  for (let i = 0; i < BLOCK; i++) sum += buffer[i]!;
-  buffer.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 8, 'latin1');
-  return buffer;
+  let sum = 8 * 0x20;
+  for (let i = at; i < at + BLOCK; i++) sum += buffer[i]!;
+  octal(buffer, sum, at + 148, 7);
+  buffer[at + 155] = 0x20;
 }
 
 /** Digits and a NUL, written one by one: there are eight such fields in every header. */
