@@ -18,8 +18,7 @@ describe('our registry', () => {
     await registry.close();
     await rm(root, { recursive: true, force: true });
   });
-  const all = { referrers: true, untag: true, discovery: true, sha512: true, exact: true };
-  conformanceSuite('ours', { ...all, url: () => registry.url });
+  conformanceSuite('ours', { lacks: {}, url: () => registry.url });
 });
 
 // the suite itself is held against the reference implementation, as far as Debian's goes
@@ -32,6 +31,14 @@ describe.skipIf(!there)('the registry of Debian', () => {
     registry = await startDebianRegistry();
   });
   afterAll(async () => registry?.[Symbol.asyncDispose]());
-  const none = { referrers: false, untag: false, discovery: false, sha512: false, exact: false };
-  conformanceSuite('docker-registry', { ...none, url: () => `http://${registry.host}` });
+  conformanceSuite('docker-registry', {
+    lacks: {
+      referrers: 'version 2.8 is older than the referrers API and answers 404',
+      untag: 'version 2.8 deletes manifests by their digest alone and refuses a tag',
+      discovery: 'version 2.8 mounts only from a repository that is named',
+      sha512: 'version 2.8 hashes what is pushed with sha256 alone and refuses other digests',
+      exact: 'version 2.8 is older than what the specification says there',
+    },
+    url: () => `http://${registry.host}`,
+  });
 });
