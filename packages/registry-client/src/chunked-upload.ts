@@ -2,23 +2,72 @@
 import { createHash } from 'node:crypto';
 import { verifyStream } from '@tare/image-spec/content';
 import { RegistryError } from './errors.ts';
-import { discard, type HttpResponse } from './http.ts';
+import { discard, resolveLocation, type HttpResponse } from './http.ts';
 import type { RegistryHost } from './registry-host.ts';
 import { retryDelayMs, wait, type RetryOptions } from './retry.ts';
-import { cancelUpload, closeUpload, common, locationOf, type OpenedUpload, type Upload } from './upload.ts';
+import type { UploadJournal } from './upload-journal.ts';
+import { cancelUpload, closeUpload, common, locationOf, type Upload } from './upload.ts';
 
 /** How an upload is cut up. */
 export interface Chunking {
   /** In bytes; a registry that wants larger ones gets them. One chunk is held in memory. */
   chunkBytes: number;
   retry: RetryOptions;
+  /** Where it is written down how the upload goes on. */
+  record: UploadRecord | undefined;
+}
+
+/** The entry of one upload in a journal. */
+export class UploadRecord {
+  readonly #journal: UploadJournal;
+  readonly #key: string;
+
+  constructor(journal: UploadJournal, { host }: RegistryHost, { repository, descriptor }: Upload) {
+    this.#journal = journal;
+    this.#key = `${host}/${repository}@${descriptor.digest}`;
+  }
+
+  keep(location: URL): Promise<void> {
+    return this.#journal.set(this.#key, location.href);
+  }
+
+  forget(): Promise<void> {
+    return this.#journal.delete(this.#key);
+  }
+
+  /** The upload that an earlier process began, when the registry still has it. */
+  async reopen(host: RegistryHost, upload: Upload): Promise<ChunkedUpload | undefined> {
+    const url = await this.#journal.get(this.#key);
+    if (url === undefined) return undefined;
+    try {
+      const base = await host.url('', upload.signal);
+      const location = resolveLocation(url, base, { method: 'GET', url: base });
+      const status = await uploadStatus(host, upload, location);
+      // whoever wrote more than the blob has wrote something else
+      if (status.receivedBytes <= upload.descriptor.size) return { ...status, minChunkBytes: 0 };
+    } catch (error) {
+      // forgotten, or no upload of ours at all
+      if (!(error instanceof RegistryError) || retryDelayMs(error, 0, {}) !== undefined) throw error;
+    }
+    await this.forget();
+    return undefined;
+  }
+}
+
+/** An upload to which chunks go. */
+export interface ChunkedUpload {
+  location: URL;
+  /** The least that the registry wants at a time. */
+  minChunkBytes: number;
+  /** What the registry has of it. Default 0. */
+  receivedBytes?: number;
 }
 
 /**
- * Sends all of `content` to an opened upload, chunk by chunk, and closes it.
+ * Sends all of `content` that the registry does not have to an opened upload, chunk by chunk, and closes it.
  *
  * After a failure the registry is asked how much it has, and gets the rest. The last chunk leaves only after the whole
- * was found right; when it is not, the upload is cancelled.
+ * was found right; when it is not, the upload is cancelled. It is not for a failure that may pass, when it is recorded.
  *
  * @throws {ImageSpecError} `SIZE_MISMATCH`, `DIGEST_MISMATCH`
  * @throws {RegistryError}
@@ -27,24 +76,40 @@ export interface Chunking {
 export async function sendChunks(
   host: RegistryHost,
   upload: Upload,
-  opened: Extract<OpenedUpload, { mounted: false }>,
+  opened: ChunkedUpload,
   content: AsyncIterable<Uint8Array>,
-  { chunkBytes, retry }: Chunking,
+  { chunkBytes, retry, record }: Chunking,
   onProgress: (transferredBytes: number) => void,
 ): Promise<void> {
-  let { location } = opened;
-  let sent = 0;
-  const verified = verifyStream(upload.descriptor, content, createHash);
+  let { location, receivedBytes: sent = 0 } = opened;
+  const rest = skip(verifyStream(upload.descriptor, content, createHash), sent);
   try {
-    for await (const chunk of inChunks(verified, Math.max(chunkBytes, opened.minChunkBytes))) {
+    for await (const chunk of inChunks(rest, Math.max(chunkBytes, opened.minChunkBytes))) {
       location = await sendChunk(host, upload, location, { start: sent, bytes: chunk }, retry);
+      await record?.keep(location);
       onProgress((sent += chunk.byteLength));
     }
     await closeUpload(host, upload, location);
   } catch (error) {
-    await cancelUpload(host, upload, location);
+    const passes = upload.signal?.aborted === true || retryDelayMs(error, 0, retry) !== undefined;
+    if (record === undefined || !passes) {
+      await cancelUpload(host, upload, location);
+      await record?.forget();
+    }
     upload.signal?.throwIfAborted();
     throw error;
+  }
+  await record?.forget();
+}
+
+async function* skip(
+  content: AsyncIterable<Uint8Array>,
+  bytes: number,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  let left = bytes;
+  for await (const piece of content) {
+    if (piece.byteLength > left) yield piece.subarray(left);
+    left = Math.max(0, left - piece.byteLength);
   }
 }
 

@@ -14,6 +14,7 @@ import { RegistryHost } from './registry-host.ts';
 import { Repository } from './repository.ts';
 import type { RetryOptions } from './retry.ts';
 import { searchRepositories, type SearchResult } from './search.ts';
+import type { UploadJournal } from './upload-journal.ts';
 import { Warnings, type RegistryWarning } from './warnings.ts';
 
 /** The host behind the name `docker.io`: a constant of the protocol, older than the name. */
@@ -72,6 +73,11 @@ export interface RepositoryOptions {
    * connection broke. Default: in one request, which is faster and starts from the beginning when it is made anew.
    */
   chunkBytes?: number;
+  /**
+   * Where uploads in chunks are written down, so that a push goes on where another process, or an earlier call, left off:
+   * {@link uploadJournal}. Default: nowhere, and what is not finished is cancelled.
+   */
+  uploads?: UploadJournal;
 }
 
 /**
@@ -124,6 +130,7 @@ export class RegistryClient implements AsyncDisposable {
       onTransfer: options.onTransfer,
       mountFrom: options.mountFrom ?? [],
       chunkBytes: options.chunkBytes,
+      uploads: options.uploads,
     });
   }
 

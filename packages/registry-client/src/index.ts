@@ -10,6 +10,7 @@ export { TransferMeter, type TransferMeterOptions, type TransferTotals } from '.
 export type { RegistryWarning } from './warnings.ts';
 export type { SearchResult } from './search.ts';
 export type { RetryOptions } from './retry.ts';
+export { uploadJournal, type UploadJournal } from './upload-journal.ts';
 export { RegistryError, type RegistryErrorCode, type RegistryErrorDetail } from './errors.ts';
 export { anonymous, credentialsFor, type Credentials, type CredentialSource } from './auth/credentials.ts';
 export { readCertificateDirectories, type RegistryTls } from './certificates.ts';

@@ -1,12 +1,13 @@
 /** Gets one blob into a repository in the cheapest way: it is there, the registry takes it from elsewhere, or it is sent. */
 import type { Descriptor } from '@tare/image-spec';
 import { isVouchedFor, vouchFor, type OpenContent } from '@tare/image-spec/content';
-import { sendChunks } from './chunked-upload.ts';
+import { sendChunks, UploadRecord, type ChunkedUpload } from './chunked-upload.ts';
 import { RegistryError } from './errors.ts';
 import type { Tell } from './progress.ts';
 import type { RegistryHost } from './registry-host.ts';
 import { retryDelayMs, wait, type RetryOptions } from './retry.ts';
-import { hasBlob, openUpload, sendBlob, type OpenedUpload, type Upload } from './upload.ts';
+import type { UploadJournal } from './upload-journal.ts';
+import { hasBlob, openUpload, sendBlob, type Upload } from './upload.ts';
 
 /** A blob on its way into a repository. */
 export interface BlobPush extends Upload {
@@ -14,13 +15,15 @@ export interface BlobPush extends Upload {
   mountFrom: readonly string[];
   /** Larger blobs go in chunks of this size. */
   chunkBytes: number | undefined;
+  /** Where uploads in chunks are written down. */
+  uploads: UploadJournal | undefined;
   retry: RetryOptions;
   tell: Tell | undefined;
   /** Whether the content can be opened more than once, so that a broken upload can be made anew. */
   repeatable: boolean;
 }
 
-type Target = Extract<OpenedUpload, { mounted: false }>;
+type Target = ChunkedUpload;
 
 /**
  * Pushes what `open` gives, which is not called when the registry has the blob or can mount it.
@@ -30,13 +33,14 @@ type Target = Extract<OpenedUpload, { mounted: false }>;
  */
 export async function pushBlob(host: RegistryHost, push: BlobPush, open: OpenContent): Promise<void> {
   const { descriptor, tell, signal } = push;
-  let target = await begin(host, push);
+  const record = recordOf(host, push);
+  let target = await begin(host, push, record);
   for (let failures = 0; target !== undefined; failures++) {
     const source = { broken: false };
     const content = watch(await open(0), descriptor, source);
-    tell?.('start', 0);
+    tell?.('start', target.receivedBytes ?? 0);
     try {
-      await send(host, push, target, content);
+      await send(host, push, target, content, record);
       return tell?.('done', descriptor.size);
     } catch (error) {
       signal?.throwIfAborted();
@@ -50,12 +54,19 @@ export async function pushBlob(host: RegistryHost, push: BlobPush, open: OpenCon
 }
 
 /** The upload to send to; undefined when there is nothing to send. */
-async function begin(host: RegistryHost, push: BlobPush): Promise<Target | undefined> {
+async function begin(
+  host: RegistryHost,
+  push: BlobPush,
+  record: UploadRecord | undefined,
+): Promise<Target | undefined> {
   const { descriptor, mountFrom, tell } = push;
   if (await hasBlob(host, push)) {
     tell?.('exists', descriptor.size);
+    await record?.forget();
     return undefined;
   }
+  const begun = await record?.reopen(host, push);
+  if (begun !== undefined) return begun;
   for (const from of mountFrom) {
     const opened = await openUpload(host, push, from).catch(refusedMount);
     if (opened?.mounted === true) {
@@ -78,18 +89,28 @@ async function send(
   push: BlobPush,
   target: Target,
   content: AsyncIterable<Uint8Array>,
+  record: UploadRecord | undefined,
 ): Promise<void> {
-  const { descriptor, chunkBytes, retry } = push;
+  const { chunkBytes, retry } = push;
   const onProgress = (bytes: number) => push.tell?.('progress', bytes);
-  if (chunkBytes === undefined || descriptor.size <= chunkBytes)
-    await sendBlob(host, push, target.location, content, onProgress);
-  else await sendChunks(host, push, target, content, { chunkBytes, retry }, onProgress);
+  if (chunkBytes !== undefined && inChunks(push))
+    await sendChunks(host, push, target, content, { chunkBytes, retry, record }, onProgress);
+  else await sendBlob(host, push, target.location, content, onProgress);
+}
+
+function inChunks({ descriptor, chunkBytes = Infinity }: BlobPush): boolean {
+  return descriptor.size > chunkBytes;
+}
+
+function recordOf(host: RegistryHost, push: BlobPush): UploadRecord | undefined {
+  return push.uploads === undefined || !inChunks(push)
+    ? undefined
+    : new UploadRecord(push.uploads, host, push);
 }
 
 /** When to begin anew after an upload in one request failed; chunks have had their own tries. */
 function againIn(push: BlobPush, error: unknown, failures: number): number | undefined {
-  const { repeatable, chunkBytes = Infinity, descriptor } = push;
-  if (!repeatable || descriptor.size > chunkBytes) return undefined;
+  if (!push.repeatable || inChunks(push)) return undefined;
   // the token ran out before the last byte was through; the next one is at hand
   if (error instanceof RegistryError && error.status === 401 && failures === 0) return 0;
   return retryDelayMs(error, failures, push.retry);

@@ -33,6 +33,7 @@ import { listReferrers } from './referrers.ts';
 import type { RegistryHost } from './registry-host.ts';
 import { RepositoryManifests } from './repository-manifests.ts';
 import type { RetryOptions } from './retry.ts';
+import type { UploadJournal } from './upload-journal.ts';
 import { hasBlob } from './upload.ts';
 
 /** What a {@link Repository} is made of; see {@link "client".RegistryClient.repository}. */
@@ -48,6 +49,8 @@ export interface RepositoryParts {
   mountFrom: readonly string[];
   /** Larger blobs are sent in chunks of this size. */
   chunkBytes?: number | undefined;
+  /** Where those are written down. */
+  uploads?: UploadJournal | undefined;
 }
 
 /** A mirror that gave no answer, or wrong bytes, is not asked again for this long. In milliseconds. */
@@ -273,7 +276,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     repeatable: boolean,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { origin, mountFrom, chunkBytes, retry } = this.#parts;
+    const { origin, mountFrom, chunkBytes, uploads, retry } = this.#parts;
     const tell = this.#teller('push', descriptor, origin);
     const push: BlobPush = {
       repository: this.#name,
@@ -282,6 +285,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
       signal,
       mountFrom,
       chunkBytes,
+      uploads,
       retry,
       tell,
       repeatable,
