@@ -51,6 +51,8 @@ interface Binding {
     set: number,
     clear: number,
     propagation: number,
+    /** A descriptor, with MOUNT_ATTR_IDMAP. */
+    userNamespace?: number,
   ): void;
 
   // namespaces.cc

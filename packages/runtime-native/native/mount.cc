@@ -88,6 +88,7 @@ void MountSetattr(const CallbackInfo& info) {
   attributes.attr_set = static_cast<uint64_t>(Integer(info, 3, "set"));
   attributes.attr_clr = static_cast<uint64_t>(Integer(info, 4, "clear"));
   attributes.propagation = static_cast<uint64_t>(Integer(info, 5, "propagation"));
+  if (info.Length() > 6) attributes.userns_fd = static_cast<uint64_t>(Fd(info, 6, "userNamespace"));
   Result(info,
          syscall(SYS_mount_setattr, Fd(info, 0, "dirfd"), path.c_str(), Uint(info, 2, "flags"), &attributes,
                  sizeof attributes),

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { load } from '#binding';
+import { mapsOwners, splitLayers, withMappedOwners } from './mapped-mounts.ts';
 import type { Mount } from './runtime.ts';
 import type { Path } from './path.ts';
 
@@ -85,11 +86,16 @@ const OPTIONS_MAX_BYTES = 4095;
  * Mounts what `mount` describes at `target`, an existing folder (or file, for a bind mount of one).
  *
  * A bind mount with further flags (`ro`, `nosuid`, …) is made in two steps, undone when the second fails. An overlay
- * whose layers do not fit mount(2)'s page is mounted through fsconfig(2).
+ * whose layers do not fit mount(2)'s page is mounted through fsconfig(2). With `X-mount.idmap=` and the path of a user
+ * namespace (`createUserNamespace`), a bind mount, or an overlay without upper directory, shows owners as that namespace has them (Linux 5.19).
  *
  * @throws {Error} errno codes with `path`
  */
 export function mountAt(mount: Mount, target: Path): void {
+  if (mapsOwners(mount)) {
+    withMappedOwners(mount, (mapped) => mountAt(mapped, target));
+    return;
+  }
   const { flags, propagation, data } = parseOptions(mount);
   const native = load();
   const options = mount.type === 'overlay' ? joinLayers(data).join(',') : data.join(',');
@@ -120,6 +126,7 @@ export function mountAt(mount: Mount, target: Path): void {
  * @throws {Error} errno codes; `EINVAL` for other types
  */
 export function openMount(mount: Mount): number {
+  if (mapsOwners(mount)) return throughPlace(mount);
   const { flags, data } = parseOptions(mount);
   const native = load();
   if (mount.type === 'bind') {
@@ -315,11 +322,6 @@ function mountOverlayByDescriptor(
   } finally {
     opened.forEach((fd) => closeSync(fd));
   }
-}
-
-/** Splits at colons that are not escaped, and unescapes: `lowerdir+` takes a path as it is. */
-function splitLayers(value: string): string[] {
-  return (value.match(/(?:\\.|[^:\\])+/g) ?? []).map((layer) => layer.replace(/\\(.)/g, '$1'));
 }
 
 function undoing(target: Path, step: () => void): void {

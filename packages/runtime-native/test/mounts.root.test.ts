@@ -1,10 +1,21 @@
-import { closeSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
 import { mount, mountAt, mountTable, openMount, parseMountInfo, unmount } from '../src/mounts.ts';
+import { createUserNamespace, removeUserNamespace } from '../src/user-namespace.ts';
 import { describeAsRoot } from './root.ts';
 
 describeAsRoot('mounting', () => {
@@ -112,6 +123,53 @@ describeAsRoot('mounting', () => {
     mountAt({ type: 'overlay', source: 'overlay', options: [...options, 'nodev'] }, at('target'));
     for (const name of layers) expect(existsSync(at('target', name))).toBe(true);
     expect(mounted(at('target'))!.options).toContain('nodev');
+  });
+
+  test('a mount shows owners as a user namespace has them, and writes them back', async () => {
+    make('layers/one', 'layers/two', 'layers/upper', 'layers/work');
+    writeFileSync(at('layers/one/file'), '1');
+    writeFileSync(at('layers/two/below'), '2');
+    chownSync(at('layers/two/below'), 7, 8);
+    const maps = {
+      uidMappings: [{ containerID: 0, hostID: 100_000, size: 1000 }],
+      gidMappings: [{ containerID: 0, hostID: 200_000, size: 1000 }],
+    };
+    await createUserNamespace(at('user'), maps);
+    const map = `X-mount.idmap=${at('user')}`;
+    const ownersOf = (path: string) => [statSync(path).uid, statSync(path).gid];
+    try {
+      const before = mountTable().length;
+      const lower = `lowerdir=${at('layers/one')}:${at('layers/two')}`;
+      mountAt({ type: 'overlay', source: 'overlay', options: [lower, map] }, at('target'));
+      expect(ownersOf(at('target/file'))).toEqual([100_000, 200_000]);
+      expect(ownersOf(at('target/below'))).toEqual([100_007, 200_008]);
+      expect(mountTable().length).toBe(before + 1);
+      unmount(at('target'));
+
+      const upper = [`upperdir=${at('layers/upper')}`, `workdir=${at('layers/work')}`];
+      expect(() =>
+        mountAt({ type: 'overlay', source: 'overlay', options: [lower, ...upper, map] }, at('target')),
+      ).toThrow('EINVAL');
+
+      const bind = { type: 'bind', source: at('layers/two') };
+      mountAt({ ...bind, options: ['rbind', map] }, at('target'));
+      chownSync(at('target/below'), 100_001, 200_002);
+      expect(ownersOf(at('layers/two/below'))).toEqual([1, 2]);
+      expect(() => chownSync(at('target/below'), 5, 6)).toThrow('EOVERFLOW');
+      unmount(at('target'));
+      mountAt({ ...bind, options: ['rbind', 'ro', map] }, at('target'));
+      expect(() => writeFileSync(at('target/below'), '')).toThrow('EROFS');
+      const opened = openMount({ type: 'bind', source: at('layers/two'), options: ['rbind', map] });
+      expect(ownersOf(`/proc/self/fd/${opened}/below`)).toEqual([100_001, 200_002]);
+      closeSync(opened);
+
+      const absent = { type: 'bind', source: at('layers/two'), options: ['X-mount.idmap=/absent'] };
+      expect(() => mountAt(absent, at('target'))).toThrow('ENOENT');
+      expect(() => mountAt({ type: 'tmpfs', source: 'x', options: [map] }, at('target'))).toThrow('EINVAL');
+      expect(mountTable().length).toBe(before + 1);
+    } finally {
+      await removeUserNamespace(at('user'));
+    }
   });
 
   test('several mounts are undone when a later one fails', () => {

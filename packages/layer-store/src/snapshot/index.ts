@@ -3,6 +3,7 @@ export type { Mount } from './mount.ts';
 export { OverlaySnapshotter, openOverlaySnapshotter, type OverlayOptions } from './overlay.ts';
 export type {
   DiffOptions,
+  MountOptions,
   SnapshotInfo,
   SnapshotKind,
   SnapshotOptions,

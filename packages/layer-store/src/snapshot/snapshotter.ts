@@ -33,6 +33,18 @@ export interface SnapshotOptions {
   signal?: AbortSignal;
 }
 
+/** Options of {@link Snapshotter.mounts}. */
+export interface MountOptions extends SnapshotOptions {
+  /** Only to look at it, without a trace; safe beside its ordinary mount. Default false. */
+  readOnly?: boolean;
+  /**
+   * Path of a user namespace: owners are shown as its maps have them, while the files stay as they are, so that one unpacked
+   * image does for any number of maps. Of a view, or with `readOnly`; the mount has the option `X-mount.idmap=<path>` of
+   * mount(8) then.
+   */
+  userNamespace?: string;
+}
+
 /** Options of {@link Snapshotter.diff}. */
 export interface DiffOptions extends SnapshotOptions {
   /** Paths, as {@link Change} has them, that are left out with everything below. */
@@ -56,10 +68,9 @@ export interface Snapshotter {
   /**
    * How to mount an active snapshot or view.
    *
-   * @param options.readOnly - only to look at it, without a trace; safe beside its ordinary mount. Default false
-   * @throws {LayerStoreError} `NOT_FOUND`
+   * @throws {LayerStoreError} `NOT_FOUND`; `INVALID_ARGUMENT` for a `userNamespace` of what can be written to
    */
-  mounts(key: string, options?: SnapshotOptions & { readOnly?: boolean }): Promise<Mount[]>;
+  mounts(key: string, options?: MountOptions): Promise<Mount[]>;
 
   /** Freezes an active snapshot under `name`; the key is free again. @throws {LayerStoreError} `NOT_FOUND`, `ALREADY_EXISTS` */
   commit(name: string, key: string, options?: SnapshotOptions): Promise<void>;

@@ -23,6 +23,7 @@ import type { Mount } from './mount.ts';
 import { settleImplied } from './settle.ts';
 import type {
   DiffOptions,
+  MountOptions,
   SnapshotInfo,
   SnapshotOptions,
   Snapshotter,
@@ -74,14 +75,22 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
     return this.#activate('view', key, parent, options);
   }
 
-  async mounts(key: string, options: SnapshotOptions & { readOnly?: boolean } = {}): Promise<Mount[]> {
+  async mounts(key: string, options: MountOptions = {}): Promise<Mount[]> {
     this.check(options);
+    const { readOnly = false, userNamespace } = options;
     const record = this.#table.get(key);
     if (record === undefined || record.kind === 'committed') {
       throw new LayerStoreError('NOT_FOUND', `there is no active snapshot ${key}`);
     }
+    if (userNamespace !== undefined && record.kind === 'active' && !readOnly) {
+      throw new LayerStoreError(
+        'INVALID_ARGUMENT',
+        `the owners of ${key} cannot be mapped where it is written to: give readOnly, or use a view`,
+      );
+    }
     await this.reach(record.parent);
-    return this.mountsOf(record, options.readOnly ?? false);
+    const mounts = this.mountsOf(record, readOnly);
+    return userNamespace === undefined ? mounts : mounts.map((mount) => mapped(mount, userNamespace));
   }
 
   async commit(name: string, key: string, options: SnapshotOptions = {}): Promise<void> {
@@ -313,6 +322,10 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
 
 function toInfo({ name, kind, parent, createdAt }: SnapshotRecord): SnapshotInfo {
   return { name, kind, parent, createdAt: new Date(createdAt) };
+}
+
+function mapped(mount: Mount, userNamespace: string): Mount {
+  return { ...mount, options: [...mount.options, `X-mount.idmap=${userNamespace}`] };
 }
 
 function now(): string {
