@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { COMPONENTS, componentPath, fetchComponents } from '../test/lab/debian.ts';
 import { fetchDebianBase } from '../test/lab/debian-base.ts';
 import { prepareMachine } from '../test/lab/vm/machine.ts';
+import { prepareSystemdMachine } from '../test/lab/vm/systemd.ts';
 
 const root = join(import.meta.dirname, '..');
 const args = process.argv.slice(2).filter((arg) => arg !== '--full');
@@ -46,20 +47,15 @@ async function reportComponents() {
     process.stdout.write(`not here: ${component.name} (Debian package ${component.package}): ${reason}\n`);
     process.stdout.write(`  not tested without it: ${component.costs}\n`);
   }
+  const lacking = (what, costs) => (error) =>
+    process.stdout.write(`not here: ${what}: ${error.message}\n  not tested without it: ${costs}\n`);
   if (full) {
-    await fetchDebianBase().catch((error) =>
-      process.stdout.write(
-        `not here: a Debian base: ${error.message}\n  not tested without it: builds of real projects\n`,
-      ),
-    );
+    await fetchDebianBase().catch(lacking('a Debian base', 'builds of real projects'));
+    await prepareSystemdMachine().catch(lacking('a machine with systemd', 'a release as a service of it'));
   }
   // made here: the tests themselves run without a way to Debian
   if (args.length === 0 || args.some((arg) => arg.includes('vm'))) {
-    await prepareMachine().catch((error) =>
-      process.stdout.write(
-        `not here: a virtual machine: ${error.message}\n  not tested without it: a second kernel\n`,
-      ),
-    );
+    await prepareMachine().catch(lacking('a virtual machine', 'a second kernel'));
   }
   const found = Object.values(COMPONENTS).filter((component) => componentPath(component) !== undefined);
   process.stdout.write(`real components: ${found.map(({ name }) => name).join(', ') || 'none'}\n`);
