@@ -114,7 +114,11 @@ export class Cli {
 
   /** `~/.docker/config.json`, read on first use. */
   get config(): ConfigFile {
-    this.#config ??= loadConfig(this.globals.config || this.environment['DOCKER_CONFIG'], this.environment);
+    this.#config ??= loadConfig(
+      this.globals.config || this.environment['DOCKER_CONFIG'],
+      this.environment,
+      (text) => this.stderr.write(`${text}\n`),
+    );
     return this.#config;
   }
 

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { CliError, messageOf } from './errors.ts';
+import { CliError, messageOf, openError } from './errors.ts';
 import { splitCsv } from './values/csv.ts';
 import type { Environment } from './values/key-value.ts';
 
@@ -86,21 +86,31 @@ export function authKey(registry: string): string {
 }
 
 /**
- * Reads the configuration; a missing file is an empty one.
+ * Reads the configuration; a missing file is an empty one. So is one that cannot be read, such as that of another user
+ * whose HOME is still set, but it is not written over.
  *
  * @param directory where `config.json` lies; default `~/.docker`
- * @throws {CliError} when the file exists but cannot be read as JSON
+ * @param warn told why the file could not be read
+ * @throws {CliError} when what the environment has in the file's place makes no sense
  */
-export function loadConfig(directory: string | undefined, environment: Environment): ConfigFile {
+export function loadConfig(
+  directory: string | undefined,
+  environment: Environment,
+  warn: (text: string) => void,
+): ConfigFile {
   const folder = directory || join(environment['HOME'] || homedir(), '.docker');
   const path = join(folder, 'config.json');
-  const json = readConfig(path);
+  const { json, problem } = readConfig(path);
+  if (problem !== undefined) warn(`WARNING: Error ${problem}`);
   // credentials for one job, as CI systems hand them over; they come first and are never written
   const passing = environment['DOCKER_AUTH_CONFIG'] ? passingAuths(environment['DOCKER_AUTH_CONFIG']) : {};
 
   const helperFor = (key: string): string | undefined => json.credHelpers?.[key] ?? json.credsStore;
 
   const save = (): void => {
+    if (problem !== undefined) {
+      throw new CliError(`${path} is left as it is, and nothing was saved: error ${problem}`);
+    }
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const temporary = `${path}.${process.pid}.tmp`;
     writeFileSync(temporary, `${JSON.stringify(json, null, '\t')}\n`, { mode: 0o600 });
@@ -216,19 +226,20 @@ function passingAuths(text: string): Record<string, StoredAuth> {
   }
 }
 
-function readConfig(path: string): ConfigJson {
+/** The file's content, or what is in its way. */
+function readConfig(path: string): { json: ConfigJson; problem?: string } {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return {};
-    throw new CliError(`could not read the configuration file ${path}: ${messageOf(cause)}`, { cause });
+    if (code === 'ENOENT' || code === 'ENOTDIR') return { json: {} };
+    return { json: {}, problem: `loading config file: ${openError(path, cause)}` };
   }
   try {
-    return text.trim() === '' ? {} : (JSON.parse(text) as ConfigJson);
+    return { json: text.trim() === '' ? {} : (JSON.parse(text) as ConfigJson) };
   } catch (cause) {
-    throw new CliError(`could not parse the configuration file ${path}: ${messageOf(cause)}`, { cause });
+    return { json: {}, problem: `parsing config file (${path}): ${messageOf(cause)}` };
   }
 }
 

@@ -1,8 +1,8 @@
-import { chmod, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { encodeAuth, loadConfig } from '../../src/cli/config-file.ts';
+import { encodeAuth, loadConfig, type ConfigFile } from '../../src/cli/config-file.ts';
 import { tare } from './drive.ts';
 import { machine } from './machine.ts';
 import { startPeer } from './peer.ts';
@@ -16,6 +16,11 @@ beforeEach(async () => {
 });
 
 afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** One that nothing is wrong with. */
+function load(environment: NodeJS.ProcessEnv = {}): ConfigFile {
+  return loadConfig(folder, environment, (text) => expect.fail(text));
+}
 
 /** A credential helper that keeps one entry in a file, as the protocol asks. */
 async function installHelper(): Promise<NodeJS.ProcessEnv> {
@@ -37,19 +42,19 @@ esac
 
 describe('the configuration file', () => {
   it('is empty when it is missing', async () => {
-    const config = loadConfig(folder, {});
+    const config = load();
     expect(config.detachKeys).toBeUndefined();
     expect(await config.credentials('docker.io')).toBeUndefined();
   });
 
   it('keeps credentials under the names docker uses, readable by their owner only', async () => {
-    const config = loadConfig(folder, {});
+    const config = load();
     await config.store('docker.io', { username: 'me', password: 'se:cret' });
     await config.store('localhost:5000', { username: 'you', password: 'x' });
     const json = JSON.parse(await readFile(path, 'utf8')) as { auths: Record<string, unknown> };
     expect(Object.keys(json.auths)).toEqual(['https://index.docker.io/v1/', 'localhost:5000']);
     expect((await stat(path)).mode & 0o777).toBe(0o600);
-    expect(await loadConfig(folder, {}).credentials('docker.io')).toEqual({
+    expect(await load().credentials('docker.io')).toEqual({
       username: 'me',
       password: 'se:cret',
       serveraddress: 'https://index.docker.io/v1/',
@@ -58,22 +63,31 @@ describe('the configuration file', () => {
 
   it('keeps what it does not know when it is written', async () => {
     await writeFile(path, JSON.stringify({ plugins: { x: { y: '1' } }, HttpHeaders: { A: 'b' } }));
-    await loadConfig(folder, {}).store('r', { username: 'u', password: 'p' });
+    await load().store('r', { username: 'u', password: 'p' });
     expect(JSON.parse(await readFile(path, 'utf8'))).toMatchObject({
       plugins: { x: { y: '1' } },
       HttpHeaders: { A: 'b' },
     });
   });
 
-  it('says which file is broken', async () => {
-    await writeFile(path, '{');
-    expect(() => loadConfig(folder, {})).toThrow(`could not parse the configuration file ${path}`);
+  it.each([
+    ['is broken', () => writeFile(path, '{'), 'WARNING: Error parsing config file (PATH): '],
+    ['cannot be read', () => mkdir(path), 'WARNING: Error loading config file: open PATH: is a directory'],
+  ])('warns of a file that %s, goes on, and leaves it alone', async (_, make, warning) => {
+    await make();
+    const warnings: string[] = [];
+    const config = loadConfig(folder, {}, (text) => warnings.push(text));
+    expect(warnings).toEqual([expect.stringContaining(warning.replace('PATH', path))]);
+    expect(await config.credentials('docker.io')).toBeUndefined();
+    await expect(config.store('r', { username: 'u', password: 'p' })).rejects.toThrow(
+      `${path} is left as it is, and nothing was saved`,
+    );
   });
 
   it('asks a credential helper, and takes its "not found" for an answer', async () => {
     await writeFile(path, JSON.stringify({ credHelpers: { 'r.example': 'shelf' } }));
     const environment = await installHelper();
-    const config = loadConfig(folder, environment);
+    const config = load(environment);
     expect(await config.credentials('r.example')).toBeUndefined();
     await config.store('r.example', { username: 'me', password: 'secret' });
     expect(await config.credentials('r.example')).toMatchObject({ username: 'me', password: 'secret' });
@@ -84,9 +98,7 @@ describe('the configuration file', () => {
 
   it('names a credential helper that is missing', async () => {
     await writeFile(path, JSON.stringify({ credsStore: 'nowhere' }));
-    await expect(loadConfig(folder, { PATH: folder }).credentials('r')).rejects.toThrow(
-      'docker-credential-nowhere',
-    );
+    await expect(load({ PATH: folder }).credentials('r')).rejects.toThrow('docker-credential-nowhere');
   });
 });
 

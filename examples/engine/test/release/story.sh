@@ -88,9 +88,10 @@ pid=$(tare inspect -f '{{.State.Pid}}' lasting)
 step "another user, before and after joining the group"
 if has_systemd; then
   useradd --create-home --shell /bin/sh guest
-  setpriv --reuid guest --regid guest --init-groups tare ps 2>&1 | grep -q 'permission denied' || die "let in"
+  as_guest() { setpriv --reuid guest --regid guest --init-groups env HOME=/home/guest "$@"; }
+  as_guest tare ps 2>&1 | grep -q 'permission denied' || die "let in"
   usermod -aG docker guest
-  setpriv --reuid guest --regid guest --init-groups tare ps -q | grep -q . || die "kept out"
+  as_guest tare ps -q | grep -q . || die "kept out"
   userdel --remove guest 2>/dev/null
 fi
 
