@@ -7,6 +7,7 @@ import { statfsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ContentStore } from '@tare/image-spec/content';
+import type { FileHasher } from '@tare/layer-store';
 import type { Snapshotter } from '@tare/layer-store/snapshot';
 import type { Logger } from 'pino';
 import type { LayerMaker } from './builder/commit.ts';
@@ -63,6 +64,8 @@ export interface EngineParts {
   snapshotterName: string;
   unpacker: LayerUnpacker;
   layers: LayerMaker;
+  /** Hashes files on a thread; without it the engine's own does. */
+  hasher: FileHasher | undefined;
   blobs: BlobCreator;
   openRepository: OpenRepository;
   searchRegistry: SearchRegistry;
@@ -210,6 +213,7 @@ export class Engine implements AsyncDisposable {
       openRepository,
       trees: parts.containers.trees,
       syscalls: parts.containers.syscalls,
+      hasher: parts.hasher,
       cache: buildCache,
       jobs,
       directory: builderDirectory,

@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
-import { openLayerStore } from '@tare/layer-store';
+import { FileHasher, openLayerStore } from '@tare/layer-store';
 import { createBridgeDriver, createIpvlanDriver, createMacvlanDriver, openDnsServer } from '@tare/netdriver';
 import {
   createNativeRuntime,
@@ -156,6 +156,7 @@ async function openParts(
     snapshotterName: 'overlay2',
     unpacker: layers,
     layers,
+    hasher: resources.use(new FileHasher()),
     blobs: layers.content,
     openRepository: registries.openRepository,
     searchRegistry: registries.search,

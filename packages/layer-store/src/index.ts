@@ -26,6 +26,7 @@ export { FileContent, openFileContent } from './content/file-content.ts';
 export { checkContent, type CheckedBlob, type CheckOptions } from './content/check.ts';
 export { Leases, type Lease, type LeaseInfo, type LeaseOptions } from './content/leases.ts';
 export { collectGarbage, type GarbageOptions, type GarbageReport } from './content/gc.ts';
+export { FileHasher, type FileHash, type FileHasherOptions, type HashedFile } from './hash/file-hasher.ts';
 export { LayerStoreError, type LayerStoreErrorCode } from './errors.ts';
 export { RESOLVE, type LayerFs } from './fs.ts';
 export { openLayerStore, type LayerStore, type LayerStoreOptions } from './layer-store.ts';

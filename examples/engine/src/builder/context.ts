@@ -2,6 +2,8 @@
 import { mkdir, readdir, rm, rmdir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 
+import type { FileHasher } from '@tare/layer-store';
+
 import { readFromRoot, type RootSyscalls } from '../containers/root-files.ts';
 import type { Trees } from '../containers/trees.ts';
 import { invalid } from '../errors.ts';
@@ -16,6 +18,8 @@ import { SpooledTree, type TreeNode } from './spooled-tree.ts';
 export interface ContextOptions {
   trees: Trees;
   syscalls: RootSyscalls;
+  /** Default: the calling thread hashes. */
+  hasher?: FileHasher | undefined;
   /** A directory that is not there yet; its parent is. */
   directory: string;
   /** Of the Dockerfile, below the context. */
@@ -43,7 +47,7 @@ export async function openContext(
 ): Promise<BuildContext> {
   const { directory, signal } = options;
   await using opened = new AsyncDisposableStack();
-  const spool = new Spool(`${directory}.spool`);
+  const spool = new Spool(`${directory}.spool`, options.hasher);
   opened.use(spool.hold());
   const tree = new SpooledTree(
     await spoolArchive(archive, spool, signal).catch((error: unknown) => {

@@ -32,7 +32,6 @@ export async function spoolArchive(
 ): Promise<TreeNode> {
   const sink = new SpoolSink(spool);
   await readArchive(withoutForeign(archive), sink, { signal });
-  spool.finish();
   return sink.root;
 }
 

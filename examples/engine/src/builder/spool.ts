@@ -1,26 +1,35 @@
 /** Bytes of many files, one after the other in a single file: writing, reading and removing them costs a fraction. */
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import type { FileHasher, HashedFile } from '@tare/layer-store';
 
 import type { FileBytes } from '../containers/trees.ts';
 
 /** What is all zeros and at least this long becomes a hole. */
 const HOLE_BYTES = 4096;
 const ZEROS = Buffer.alloc(64 * 1024);
-/** A few bytes can say that a file has gigabytes of zeros: then its digest is made when it is needed, bit by bit. */
+/** A few bytes can say that a file has gigabytes of zeros: then its digest is made when it is needed. */
 const MAX_HOLES_BYTES = 16 * 1024 * 1024;
+/** Pieces in which a file is hashed on the calling thread. */
+const PIECE_BYTES = 256 * 1024;
 
 /** A file without a name, gone when nobody holds it any more. */
 export class Spool {
   readonly #fd: number;
+  readonly #hashed: HashedFile | undefined;
   #sizeBytes = 0;
   #holders = 0;
 
-  /** @param path - where there is no file yet */
-  constructor(path: string) {
+  /**
+   * @param path - where there is no file yet
+   * @param hasher - finds the digests of files while others are written. Default: the calling thread does
+   */
+  constructor(path: string, hasher?: FileHasher) {
     this.#fd = openSync(path, 'wx+', 0o600);
     // nothing to remove, whatever happens
     unlinkSync(path);
+    this.#hashed = hasher?.open(this.#fd);
   }
 
   /** Bytes that were reserved. */
@@ -37,24 +46,32 @@ export class Spool {
         if (!held) return;
         held = false;
         this.#holders -= 1;
-        if (this.#holders === 0) closeSync(this.#fd);
+        if (this.#holders > 0) return;
+        closeSync(this.#fd);
+        this.#hashed?.[Symbol.dispose]();
       },
     };
   }
 
   /** Starts a file. Several can be written at the same time. */
   create(): SpoolWriter {
-    return new SpoolWriter(this.#fd, (bytes) => {
-      const offset = this.#sizeBytes;
-      this.#sizeBytes += bytes;
-      return offset;
+    return new SpoolWriter(this.#fd, this.#hashed, {
+      reserve: (bytes) => {
+        const offset = this.#sizeBytes;
+        this.#sizeBytes += bytes;
+        return offset;
+      },
+      lengthen: () => ftruncateSync(this.#fd, this.#sizeBytes),
     });
   }
+}
 
-  /** Makes holes at the end part of the file: call it before anything is read. */
-  finish(): void {
-    ftruncateSync(this.#fd, this.#sizeBytes);
-  }
+/** What a file takes of its spool. */
+interface SpoolSpace {
+  /** A place for so many bytes. @returns where it begins */
+  reserve(bytes: number): number;
+  /** Makes holes that end the spool part of it: what was reserved can be read. */
+  lengthen(): void;
 }
 
 /** Where bytes of a file are. */
@@ -66,16 +83,20 @@ interface Extent {
 /** One file in the making. */
 export class SpoolWriter {
   readonly #fd: number;
-  readonly #reserve: (bytes: number) => number;
+  readonly #hashed: HashedFile | undefined;
+  readonly #space: SpoolSpace;
   readonly #extents: Extent[] = [];
-  readonly #hash = createHash('sha256');
+  /** When this thread hashes what is written. */
+  readonly #hash: Hash | undefined;
   #sizeBytes = 0;
   #holeBytes = 0;
+  #hasHoles = false;
 
-  /** @param reserve - gives a place in the spool */
-  constructor(fd: number, reserve: (bytes: number) => number) {
+  constructor(fd: number, hashed: HashedFile | undefined, space: SpoolSpace) {
     this.#fd = fd;
-    this.#reserve = reserve;
+    this.#hashed = hashed;
+    this.#space = space;
+    if (hashed === undefined) this.#hash = createHash('sha256');
   }
 
   get sizeBytes(): number {
@@ -84,8 +105,11 @@ export class SpoolWriter {
 
   append(bytes: Uint8Array): void {
     const offset = this.#extend(bytes.length);
-    this.#hash.update(bytes);
-    if (isHole(bytes)) return;
+    this.#hash?.update(bytes);
+    if (isHole(bytes)) {
+      this.#hasHoles = true;
+      return;
+    }
     for (let at = 0; at < bytes.length;) {
       at += writeSync(this.#fd, bytes, at, bytes.length - at, offset + at);
     }
@@ -96,28 +120,81 @@ export class SpoolWriter {
     const bytes = sizeBytes - this.#sizeBytes;
     if (bytes <= 0) return;
     this.#extend(bytes);
+    this.#hasHoles = true;
     this.#holeBytes += bytes;
-    if (this.#holeBytes > MAX_HOLES_BYTES) return;
+    if (this.#hash === undefined || this.#holeBytes > MAX_HOLES_BYTES) return;
     for (let rest = bytes; rest > 0; rest -= ZEROS.length) this.#hash.update(ZEROS.subarray(0, rest));
   }
 
   end(): FileBytes {
-    const fd = this.#fd;
-    const extents = this.#extents;
-    return {
-      digest: this.#holeBytes > MAX_HOLES_BYTES ? undefined : this.#hash.digest('hex'),
-      read: (buffer, start, length, position) =>
-        readExtents(fd, extents, { buffer, start, length, position }),
-    };
+    if (this.#hasHoles) this.#space.lengthen();
+    const file = new SpooledFile(this.#fd, this.#hashed, this.#extents);
+    if (this.#holeBytes > MAX_HOLES_BYTES) return file;
+    if (this.#hash === undefined) void file.begin();
+    else file.known = this.#hash.digest('hex');
+    return file;
   }
 
   #extend(bytes: number): number {
-    const offset = this.#reserve(bytes);
+    const offset = this.#space.reserve(bytes);
     const last = this.#extents.at(-1);
     if (last && last.offset + last.length === offset) last.length += bytes;
     else this.#extents.push({ offset, length: bytes });
     this.#sizeBytes += bytes;
     return offset;
+  }
+}
+
+/** A file that is whole. */
+class SpooledFile implements FileBytes {
+  /** Its digest. */
+  known: string | undefined;
+  readonly #fd: number;
+  readonly #hashed: HashedFile | undefined;
+  readonly #extents: readonly Extent[];
+  #elsewhere: Promise<void> | undefined;
+  #hashing: Promise<string> | undefined;
+
+  constructor(fd: number, hashed: HashedFile | undefined, extents: readonly Extent[]) {
+    this.#fd = fd;
+    this.#hashed = hashed;
+    this.#extents = extents;
+  }
+
+  read(buffer: Uint8Array, start: number, length: number, position: number): void {
+    readExtents(this.#fd, this.#extents, { buffer, start, length, position });
+  }
+
+  digest(): string | Promise<string> {
+    return this.known ?? (this.#hashing ??= this.#digest());
+  }
+
+  /** Has it hashed by the other thread; what keeps that from it is no matter before somebody asks. */
+  begin(): Promise<void> {
+    const hash = this.#hashed?.begin();
+    for (const { offset, length } of this.#extents) hash?.add(offset, length);
+    return (this.#elsewhere ??= Promise.resolve(hash?.digest()).then(
+      (digest) => void (this.known = digest),
+      () => undefined,
+    ));
+  }
+
+  async #digest(): Promise<string> {
+    await (this.#elsewhere ?? this.begin());
+    return (this.known ??= await this.#digestHere());
+  }
+
+  async #digestHere(): Promise<string> {
+    const hash = createHash('sha256');
+    const buffer = Buffer.allocUnsafe(PIECE_BYTES);
+    const size = this.#extents.reduce((sum, { length }) => sum + length, 0);
+    for (let at = 0; at < size; at += buffer.length) {
+      const length = Math.min(buffer.length, size - at);
+      this.read(buffer, 0, length, at);
+      hash.update(buffer.subarray(0, length));
+      await setImmediate();
+    }
+    return hash.digest('hex');
   }
 }
 

@@ -154,7 +154,7 @@ export function newDirectory({ directory }: BuildParts): string {
 }
 
 function newSpool(parts: BuildParts): Spool {
-  return new Spool(`${newDirectory(parts)}.spool`);
+  return new Spool(`${newDirectory(parts)}.spool`, parts.hasher);
 }
 
 /** The text of a file; undefined when there is none, or it is no file. */

@@ -65,7 +65,6 @@ export class TreeTarget implements FileTarget<SpooledTree> {
   }
 
   end(listing: string): SpooledTree {
-    this.#spool.finish();
     return new SpooledTree(this.#root, this.#settled ? listing : undefined);
   }
 

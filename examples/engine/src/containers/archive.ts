@@ -1,6 +1,5 @@
 /** `docker cp`, both ways: files of a container as tar archives, its volumes included. */
 import { posix } from 'node:path';
-import { Readable } from 'node:stream';
 
 import { invalid, notFound } from '../errors.ts';
 import { readFromRoot } from './root-files.ts';
@@ -75,7 +74,7 @@ export async function writeArchive(
   world: ContainerWorld,
   container: LiveContainer,
   path: string,
-  archive: Readable,
+  archive: AsyncIterable<Uint8Array>,
   options: WriteArchiveOptions,
 ): Promise<void> {
   await withRoot(world, container, async (root, ids) => {

@@ -1,5 +1,4 @@
 /** The container service: every verb of the API on containers, over the seams of `ContainerWorld`. */
-import type { Readable } from 'node:stream';
 
 import { EngineError, conflict, invalid, notFound, notImplemented } from '../errors.ts';
 import type { Filters } from '../filters.ts';
@@ -299,7 +298,7 @@ export class Containers implements AsyncDisposable {
   async writeArchive(
     text: string,
     path: string,
-    archive: Readable,
+    archive: AsyncIterable<Uint8Array>,
     options: WriteArchiveOptions,
   ): Promise<void> {
     await writeArchive(this.#world, this.find(text), path, archive, options);

@@ -10,7 +10,7 @@ import {
   type TarEntry,
 } from '@tare/layer-store';
 
-import type { FileBytes, FileMember, TreePart } from './trees.ts';
+import type { FileMember, TreePart } from './trees.ts';
 
 /** What is made of files. */
 export interface PartForm {
@@ -35,8 +35,6 @@ export const SUMMARY: PartForm = {
   content: (content) => [digestLine(createHash('sha256').update(content).digest('hex'))],
 };
 
-/** Size of the pieces that are read. */
-const PIECE_BYTES = 256 * 1024;
 /** Longest time before other work gets its turn. */
 const SLICE_MS = 5;
 
@@ -70,8 +68,10 @@ export async function* packMembers(
     pieces.put(form.header(shown));
     if (content !== undefined) {
       const { size } = shown;
-      if (form.summary) pieces.put(digestLine(content.digest ?? (await digestOf(content, size, rest))));
-      else {
+      if (form.summary) {
+        const digest = content.digest();
+        pieces.put(digestLine(typeof digest === 'string' ? digest : await digest));
+      } else {
         for (let at = 0; at < size;) {
           if (pieces.full) yield pieces.take();
           const room = pieces.room(size - at);
@@ -119,19 +119,6 @@ class Exclusion {
     this.#below = isDirectory ? name : '';
     return true;
   }
-}
-
-async function digestOf(content: FileBytes, size: number, rest: () => Promise<void>): Promise<string> {
-  const hash = createHash('sha256');
-  const buffer = Buffer.allocUnsafe(PIECE_BYTES);
-  for (let at = 0; at < size; at += buffer.length) {
-    const length = Math.min(buffer.length, size - at);
-    content.read(buffer, 0, length, at);
-    hash.update(buffer.subarray(0, length));
-    await rest();
-  }
-  content.digest = hash.digest('hex');
-  return content.digest;
 }
 
 function digestLine(digest: string): Uint8Array {

@@ -40,8 +40,8 @@ export interface FileMember {
 
 /** The content of a file, and what is known of it. */
 export interface FileBytes {
-  /** sha256, in hexadecimal digits; undefined when nobody knows it yet. */
-  digest: string | undefined;
+  /** sha256, in hexadecimal digits; made when nobody knows it yet. */
+  digest(): string | Promise<string>;
   /** Reads `length` bytes at `position` into `buffer`, all of them. */
   read(buffer: Uint8Array, offset: number, length: number, position: number): void;
 }

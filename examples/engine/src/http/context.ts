@@ -1,12 +1,13 @@
 /** One request, as handlers see it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { Duplex, Readable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import type { z } from 'zod';
 import { invalid, systemError } from '../errors.ts';
 import type { Job } from '../jobs/job.ts';
 import { compareVersions } from './api-version.ts';
 import { readUpgradeBody, tooLarge } from './body.ts';
+import { gathered } from './gathered.ts';
 import { hijackSocket, type HijackedStream } from './hijack.ts';
 import { decodeJson, encodeJson } from './json.ts';
 import type { Query } from './query.ts';
@@ -193,8 +194,8 @@ export class RequestContext {
   }
 
   /** The body as it arrives: archives, build contexts. Replying before its end is fine. */
-  bodyStream(): Readable {
-    return this.request;
+  bodyStream(): AsyncIterable<Buffer> {
+    return gathered(this.request);
   }
 
   /** Sets a header of the reply to come. */

@@ -125,6 +125,23 @@ export class Puller {
     }
   }
 
+  /**
+   * Which image a name means on a platform. Of an index that is not there, and whatever is wrong, as {@link pull}.
+   *
+   * @returns the digest of its manifest
+   */
+  async manifestOf(request: PullRequest, options: { signal: AbortSignal }): Promise<Digest> {
+    const { reference, auth } = request;
+    const { signal } = options;
+    try {
+      const source = await this.#openRepository(reference, { auth });
+      const root = await source.resolve(referenceTarget(reference), { signal });
+      return (await selectPlatform(source, root, request, signal)).digest;
+    } catch (error) {
+      throw pullError(error, reference);
+    }
+  }
+
   async #pull(
     request: PullRequest,
     onMessage: (message: ProgressLine) => void,

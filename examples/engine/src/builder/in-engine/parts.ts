@@ -1,4 +1,6 @@
 /** The engine's own parts in the builder's seams: its images, its containers, its jobs. */
+import type { FileHasher } from '@tare/layer-store';
+
 import type { Containers } from '../../containers/containers.ts';
 import type { RootSyscalls } from '../../containers/root-files.ts';
 import type { Trees } from '../../containers/trees.ts';
@@ -19,13 +21,15 @@ import type { Digest, Reference } from '@tare/image-spec';
 /** What building in the engine works with. */
 export interface BuildParts {
   images: Images;
-  puller: Pick<Puller, 'pull'>;
+  puller: Pick<Puller, 'pull' | 'manifestOf'>;
   openRepository: OpenRepository;
   unpacker: LayerUnpacker;
   layers: LayerMaker;
   containers: Pick<Containers, 'create' | 'start' | 'wait' | 'attach' | 'remove' | 'find' | 'holdStill'>;
   trees: Trees;
   syscalls: RootSyscalls;
+  /** Hashes files of clients. */
+  hasher: FileHasher | undefined;
   cache: BuildCache;
   jobs: JobQueue;
   /** For contexts and cache mounts; the builder's own. */

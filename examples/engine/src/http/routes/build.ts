@@ -153,6 +153,7 @@ async function build(context: RequestContext, parts: BuildParts): Promise<void> 
     const where = {
       trees: parts.trees,
       syscalls: parts.syscalls,
+      hasher: parts.hasher,
       directory: join(parts.directory, 'contexts', randomBytes(16).toString('hex')),
       dockerfile: query.get('dockerfile') || 'Dockerfile',
       signal: job.signal,

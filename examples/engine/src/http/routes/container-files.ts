@@ -1,5 +1,4 @@
 /** The files of containers: archives in and out, changes, export. */
-import type { Readable } from 'node:stream';
 import type { PathStat, WriteArchiveOptions } from '../../containers/archive.ts';
 import type { ChangedPath } from '../../containers/export.ts';
 import { invalid } from '../../errors.ts';
@@ -19,7 +18,7 @@ export interface ContainerFilesService {
   writeArchive(
     container: string,
     path: string,
-    archive: Readable,
+    archive: AsyncIterable<Uint8Array>,
     options: WriteArchiveOptions,
   ): Promise<void>;
   changes(container: string): Promise<ChangedPath[]>;
