@@ -20,6 +20,7 @@ import {
   type InterfaceAddress,
 } from './netlink/address.ts';
 import { NetlinkConnection } from './netlink/connection.ts';
+import type { NetlinkRequest } from './netlink/message.ts';
 import { AF } from './netlink/ip-address.ts';
 import {
   createBridge,
@@ -37,10 +38,14 @@ import {
 } from './netlink/link.ts';
 import { deleteNeighbour } from './netlink/neighbour.ts';
 import { addLoopbackRoute, decodeRoute, dumpRoutes, MAIN_TABLE, type Route } from './netlink/route.ts';
+import { Gathering } from './operation-order.ts';
 import { hasIpv6, writeSysctl } from './sysctl.ts';
 
 /** A thousand times what it takes; only a bridge that somebody took down comes to it. */
 const FORWARDING_TIMEOUT_MS = 2000;
+
+/** Requests in one piece: their acknowledgements fit every receive buffer. */
+const REQUESTS_AT_ONCE = 192;
 
 /**
  * Cut-off links are deleted once no more came for a moment, or after so long. Meanwhile the kernel's lock, which a deletion
@@ -248,18 +253,14 @@ export class BridgeLinks {
   ): Promise<void> {
     const { bridgeIndex: linkIndex, addresses } = gone;
     if (links.length === 0) return;
-    await this.#connect().send(
-      [
-        ...links.flatMap(({ index }) => [
-          setLink({ index }, { group: this.#graveyard }),
-          // last: any other change of the link makes the bridge look at it again and open the port
-          setBridgePort(index, { state: PORT_STATE.DISABLED }),
-        ]),
-        ...addresses.map((address) => deleteNeighbour({ linkIndex, address })),
-      ],
-      // a container that ended took its end of the pair, and with it ours; nobody may have known its address
-      { ignore: ['ENODEV', 'EINVAL', 'EOPNOTSUPP', 'ENOENT', 'ENXIO'] },
-    );
+    await this.#cuts.add([
+      ...links.flatMap(({ index }) => [
+        setLink({ index }, { group: this.#graveyard }),
+        // last: any other change of the link makes the bridge look at it again and open the port
+        setBridgePort(index, { state: PORT_STATE.DISABLED }),
+      ]),
+      ...addresses.map((address) => deleteNeighbour({ linkIndex, address })),
+    ]);
     this.#reap();
   }
 
@@ -323,6 +324,17 @@ export class BridgeLinks {
     this.#route = this.#reaper = undefined;
     this.#flows.close();
   }
+
+  /** Of many at once. */
+  readonly #cuts = new Gathering<NetlinkRequest>(async (requests) => {
+    for (let at = 0; at < requests.length; at += REQUESTS_AT_ONCE) {
+      await this.#connect().send(
+        requests.slice(at, at + REQUESTS_AT_ONCE),
+        // a container that ended took its end of the pair, and with it ours; nobody may have known its address
+        { ignore: ['ENODEV', 'EINVAL', 'EOPNOTSUPP', 'ENOENT', 'ENXIO'] },
+      );
+    }
+  });
 
   #alias(networkId: string): string {
     return `${ALIAS_PREFIX}${this.#driverName} ${networkId}`;

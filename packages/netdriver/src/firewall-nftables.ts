@@ -28,6 +28,7 @@ import {
 } from './nftables/message.ts';
 import { dumpRules } from './nftables/dump.ts';
 import { fixedRules, SETS, type RulesetOptions } from './nftables/ruleset.ts';
+import { Gathering } from './operation-order.ts';
 import { filtersBridgedPackets } from './sysctl.ts';
 import type { PublishedPort } from './driver.ts';
 
@@ -80,6 +81,10 @@ class NftablesFirewall implements Firewall {
   #watch: Disposable | undefined;
   #stands = false;
   #tail: Promise<unknown> = Promise.resolve();
+  /** Of endpoints that go: a network that is emptied takes a few transactions. */
+  readonly #removals = new Gathering<Element>((elements) =>
+    this.#exclusive(() => this.#change('delete', elements)),
+  );
 
   constructor(options: NftablesFirewallOptions) {
     const { kernel, tableName = 'tare', owned = true, acceptMark = ACCEPT_MARK } = options;
@@ -125,13 +130,11 @@ class NftablesFirewall implements Firewall {
   }
 
   async removeEndpoint(id: string, bridgeName: string): Promise<void> {
-    await this.#exclusive(async () => {
-      const key = endpointKey(id, bridgeName);
-      const elements = this.#endpoints.get(key);
-      if (!elements) return;
-      this.#endpoints.delete(key);
-      await this.#change('delete', elements.all());
-    });
+    const key = endpointKey(id, bridgeName);
+    const elements = this.#endpoints.get(key);
+    if (!elements) return;
+    this.#endpoints.delete(key);
+    await this.#removals.add(elements.all());
   }
 
   async changePorts(

@@ -1,4 +1,4 @@
-/** Keeps operations on one thing in the order they were asked for, and operations on everything apart from all. */
+/** The order of operations: one after the other, apart from all others, many in one, taken back when a later one fails. */
 
 /** Runs operations: one at a time per key, or one at a time altogether. */
 export class OperationOrder {
@@ -30,6 +30,32 @@ export class OperationOrder {
     } finally {
       resolve();
     }
+  }
+}
+
+/** One operation for many: what is asked for while a turn is under way waits, and is done together in the next one. */
+export class Gathering<T> {
+  readonly #run: (items: T[]) => Promise<void>;
+  #waiting: T[] = [];
+  #next: Promise<void> | undefined;
+  #last: Promise<void> = Promise.resolve();
+
+  /** @param run does one turn; its failure is that of everybody in it */
+  constructor(run: (items: T[]) => Promise<void>) {
+    this.#run = run;
+  }
+
+  /** Resolves once these are done. */
+  add(items: readonly T[]): Promise<void> {
+    this.#waiting.push(...items);
+    if (this.#next) return this.#next;
+    const turn = this.#last.then(() => {
+      this.#next = undefined;
+      return this.#run(this.#waiting.splice(0));
+    });
+    this.#next = turn;
+    this.#last = turn.catch(() => undefined);
+    return turn;
   }
 }
 

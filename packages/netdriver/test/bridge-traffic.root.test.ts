@@ -7,7 +7,12 @@ import { createServer } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
+import { Flows } from '../src/flows.ts';
 import { createBridgeDriver, type BridgeDriver, type Endpoint, type Network } from '../src/index.ts';
+import { nativeKernel } from '../src/native-kernel.ts';
+import { NetlinkConnection } from '../src/netlink/connection.ts';
+import { listAllFlows, partiesOf } from '../src/netlink/conntrack.ts';
+import { addressBytes, AF } from '../src/netlink/ip-address.ts';
 import {
   addressOf,
   describeInNamespace,
@@ -307,6 +312,30 @@ function packetTests(filter: '0' | '1', family: 4 | 6): void {
     expect(await host.tcp(address, SERVED)).toMatch(/^heir /);
     expect(performance.now() - began).toBeLessThan(900);
     await neighbour.noUdp(lan.hostAddress, hostPort, localPort);
+  });
+
+  it('forgets the flows of many that leave at once, and nobody else’s', async () => {
+    const stays = await attach(back, 'stays', [{ protocol: 'udp', containerPort: SERVED }]);
+    const leaves = await attach(back, 'leaves', [{ protocol: 'udp', containerPort: SERVED }]);
+    for (const { endpoint } of [stays, leaves]) {
+      expect(await neighbour.udp(lan.hostAddress, portOf(endpoint, 'udp'), 40_555)).toMatch(
+        /^(stays|leaves) /,
+      );
+    }
+    const partOf = async (address: string): Promise<number> => {
+      using connection = new NetlinkConnection(nativeKernel().openNetlink({ protocol: 'netfilter' }));
+      const flows = await connection.ask(listAllFlows(family === 4 ? AF.INET : AF.INET6));
+      const wanted = Buffer.from(addressBytes(address));
+      return flows.filter((flow) => partiesOf(flow).some((party) => wanted.equals(party))).length;
+    };
+    const [kept, left] = [ip(stays.endpoint), ip(leaves.endpoint)];
+    expect([await partOf(kept), await partOf(left)]).toEqual([1, 1]);
+    const flows = new Flows(nativeKernel());
+    // none of the others has any
+    const crowd = Array.from({ length: 99 }, (_, i) => (family === 4 ? `192.0.2.${i}` : `2001:db8::${i}`));
+    await Promise.all([...crowd, left].map((address) => flows.forgetAddresses([address])));
+    flows.close();
+    expect([await partOf(kept), await partOf(left)]).toEqual([1, 0]);
   });
 
   it('makes an endpoint unreachable by the time it is detached', async () => {

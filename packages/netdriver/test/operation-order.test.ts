@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 
-import { OperationOrder, Rollback, settleAll } from '../src/operation-order.ts';
+import { Gathering, OperationOrder, Rollback, settleAll } from '../src/operation-order.ts';
 
 describe('operations', () => {
   it('on one thing run one after another, on different things side by side', async () => {
@@ -59,6 +59,26 @@ describe('operations', () => {
     expect(error.cause).toBe(cause);
     expect(error.errors.map(String)).toEqual(['Error: why', 'Error: stuck']);
     expect(await new Rollback().run(cause)).toBe(cause);
+  });
+
+  it('are gathered while a turn is under way, and done together in the next', async () => {
+    const turns: string[][] = [];
+    const gate = Promise.withResolvers<void>();
+    const gathering = new Gathering<string>(async (items) => {
+      turns.push(items);
+      if (items.includes('bad')) throw new Error('bad');
+      if (turns.length === 1) await gate.promise;
+    });
+    const first = gathering.add(['a']);
+    await Promise.resolve();
+    const later = [gathering.add(['b', 'c']), gathering.add(['bad']), gathering.add([])];
+    gate.resolve();
+    await first;
+    expect(await Promise.allSettled(later)).toMatchObject(
+      later.map(() => ({ status: 'rejected', reason: { message: 'bad' } })),
+    );
+    await gathering.add(['d']);
+    expect(turns).toEqual([['a'], ['b', 'c', 'bad'], ['d']]);
   });
 
   it('that run together are all waited for, and fail with what failed', async () => {

@@ -76,6 +76,24 @@ export function listFlows(deletion: NetlinkRequest): NetlinkRequest {
   return { ...deletion, type: CT_GET, flags: NLM_F.DUMP };
 }
 
+/** Lists every flow of a family. */
+export function listAllFlows(family: number): NetlinkRequest {
+  return { description: 'list the flows', type: CT_GET, flags: NLM_F.DUMP, payload: header(family) };
+}
+
+/** Whose a listed flow is, as bytes: the address that began it, and the one that answers it. */
+export function partiesOf({ payload }: NetlinkMessage): Uint8Array[] {
+  const [family] = payload;
+  const attributes = Attributes.decode(payload.subarray(NFGENMSG_BYTES));
+  return [CTA.TUPLE_ORIG, CTA.TUPLE_REPLY].flatMap(
+    (tuple) =>
+      attributes
+        .nested(tuple)
+        .nested(CTA_TUPLE.IP)
+        .bytes(family === AF.INET ? CTA_IP.V4_SRC : CTA_IP.V6_SRC) ?? [],
+  );
+}
+
 /** Deletes one flow of {@link listFlows}, and no later one that looks the same. ENOENT when it has ended. */
 export function deleteFlow({ payload }: NetlinkMessage): NetlinkRequest {
   const attributes = Attributes.decode(payload.subarray(NFGENMSG_BYTES));
