@@ -124,6 +124,27 @@ interface Binding {
     events: number,
     callback: (status: number, events: number) => void,
   ) => NativeWatcher;
+
+  // whole_file.cc
+  /** False for whatever is no plain file that fits; `facts` become mode, uid, gid, size, seconds and nanoseconds of mtime. */
+  readPlainFile(
+    dirfd: number,
+    name: Path,
+    resolve: number,
+    into: Uint8Array,
+    facts: Float64Array<ArrayBuffer>,
+  ): boolean;
+  /** A `uid` of -1 leaves the owner. */
+  createFile(
+    dirfd: number,
+    name: Path,
+    content: Uint8Array,
+    mode: number,
+    uid: number,
+    gid: number,
+    atimeNs: bigint,
+    mtimeNs: bigint,
+  ): void;
 }
 
 interface NativeNetlinkSocket {

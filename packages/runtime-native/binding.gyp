@@ -20,6 +20,7 @@
         'native/socket.cc',
         'native/terminal.cc',
         'native/watch.cc',
+        'native/whole_file.cc',
       ],
       # node-addon-api's own gyp target would drop a stamp file outside this package: take its headers only
       'include_dirs': ["<!(node -p \"require('node-addon-api').include_dir\")"],

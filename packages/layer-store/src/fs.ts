@@ -39,6 +39,39 @@ export interface LayerFs {
   removexattrat?(dirfd: number, name: string | Uint8Array, attribute: string): void;
   /** syncfs(2). */
   syncfs(fd: number): void;
+  /**
+   * Optional: reads a file whole into the beginning of `into`. Undefined for anything else than a regular file with one name,
+   * without extended attributes that layers have, that fits; also when it cannot be read: then it is read in single calls.
+   */
+  readPlainFile?(
+    dirfd: number,
+    name: string | Uint8Array,
+    resolve: number,
+    into: Uint8Array,
+  ): PlainFile | undefined;
+  /** Optional: makes a file with all that is known of it, where nothing is (`EEXIST`). */
+  createFile?(dirfd: number, name: string | Uint8Array, content: Uint8Array, attributes: NewFile): void;
+}
+
+/** What is known of a file that was read whole. */
+export interface PlainFile {
+  /** With the type bits. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Bytes in `into`; zeros where the file became shorter while it was read. */
+  size: number;
+  mtimeNs: bigint;
+}
+
+/** What a file is made with. */
+export interface NewFile {
+  /** Permission bits. */
+  mode: number;
+  /** Default: who makes it. */
+  owner?: { uid: number; gid: number } | undefined;
+  atimeNs: bigint;
+  mtimeNs: bigint;
 }
 
 /** Flags of openat2's `resolve` field, from `<linux/openat2.h>`. */

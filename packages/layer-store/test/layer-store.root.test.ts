@@ -1,7 +1,7 @@
 /** From blobs to mounted images, on the real kernel. Needs root. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -40,6 +40,10 @@ function counting(name: string): { fs: LayerFs; count: () => number } {
     openat2(dirfd, path, options) {
       if (path === name) made += 1;
       return layerFs.openat2(dirfd, path, options);
+    },
+    createFile(dirfd, path, content, attributes) {
+      if (path === name) made += 1;
+      layerFs.createFile(dirfd, path, content, attributes);
     },
   };
   return { fs, count: () => made };
@@ -400,6 +404,14 @@ describe.skipIf(!isRoot)('a layer store', () => {
     expect(inSnapshots('s')).toHaveLength(kept.length);
   });
 
+  test('nobody else reaches what is unpacked, setuid programs above all', async () => {
+    await using store = await open();
+    await store.unpack([await pushLayer(store.content, new TarBuilder().file('su', '', { mode: 0o4755 }))]);
+    for (const name of ['', 'content', 'content/blobs/sha256', 'snapshots', 'snapshots/s', 'snapshots/m']) {
+      expect(`${name} ${(statSync(join(root, name)).mode & 0o777).toString(8)}`).toBe(`${name} 700`);
+    }
+  });
+
   test('hostile layers are refused whole', async () => {
     await using store = await open();
     const layer = await pushLayer(store.content, new TarBuilder().file('fine').file('../../escape'));
@@ -451,9 +463,9 @@ describe.skipIf(!isRoot)('a layer store', () => {
       import { openLayerStore } from ${JSON.stringify(new URL('../src/index.ts', import.meta.url).href)};
       import { layerFs } from '@tare/runtime-native/syscalls';
       let made = 0;
-      const fs = { ...layerFs, openat2(dirfd, path, options) {
+      const fs = { ...layerFs, createFile(...file) {
         if (++made === 1000) process.kill(process.pid, 'SIGKILL');
-        return layerFs.openat2(dirfd, path, options);
+        return layerFs.createFile(...file);
       } };
       const store = await openLayerStore({ root: ${JSON.stringify(root)}, fs });
       await store.unpack([${JSON.stringify(layer)}]);`;

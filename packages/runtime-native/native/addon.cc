@@ -48,6 +48,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitSocket(env, exports);
   InitTerminal(env, exports);
   InitWatch(env, exports);
+  InitWholeFile(env, exports);
   return exports;
 }
 

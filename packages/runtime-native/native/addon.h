@@ -15,5 +15,6 @@ void InitSeccomp(Napi::Env env, Napi::Object exports);
 void InitSocket(Napi::Env env, Napi::Object exports);
 void InitTerminal(Napi::Env env, Napi::Object exports);
 void InitWatch(Napi::Env env, Napi::Object exports);
+void InitWholeFile(Napi::Env env, Napi::Object exports);
 
 }  // namespace tare

@@ -16,6 +16,7 @@
 #include "addon.h"
 #include "args.h"
 #include "errors.h"
+#include "times.h"
 
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
@@ -117,21 +118,6 @@ int ChmodNoFollow(int dirfd, const char* name, mode_t mode) {
 void Fchmodat(const CallbackInfo& info) {
   std::string name = Path(info, 1, "name");
   Check(info, ChmodNoFollow(Fd(info, 0, "dirfd"), name.c_str(), Uint(info, 2, "mode")), "fchmodat2", name);
-}
-
-// Floor division, so that times before 1970 keep nanoseconds between 0 and 999999999.
-struct timespec TimeSpec(int64_t nanoseconds) {
-  constexpr int64_t second = 1'000'000'000;
-  int64_t seconds = nanoseconds / second;
-  int64_t rest = nanoseconds % second;
-  if (rest < 0) {
-    rest += second;
-    seconds -= 1;
-  }
-  struct timespec time;
-  time.tv_sec = seconds;
-  time.tv_nsec = rest;
-  return time;
 }
 
 void Utimensat(const CallbackInfo& info) {

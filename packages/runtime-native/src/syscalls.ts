@@ -45,7 +45,41 @@ export interface LayerSyscalls {
   listxattrat(dirfd: number, name: Path): string[];
   /** syncfs(2). */
   syncfs(fd: number): void;
+  /**
+   * Reads a file whole, into the beginning of `into`. Undefined for anything else than a regular file with one name, without
+   * extended attributes (the label of SELinux does not count), that fits; also when it cannot be read. Never follows a
+   * link at the end of `name`, and opens nothing but files.
+   */
+  readPlainFile(dirfd: number, name: Path, resolve: number, into: Uint8Array): PlainFile | undefined;
+  /**
+   * Makes a file with all that there is to know of it; never in place of something (`EEXIST`). Without `owner` it belongs to
+   * who makes it.
+   */
+  createFile(dirfd: number, name: Path, content: Uint8Array, attributes: NewFile): void;
 }
+
+/** What is known of a file that was read whole. */
+export interface PlainFile {
+  /** With the type bits. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Bytes in `into`; zeros where the file became shorter while it was read. */
+  size: number;
+  mtimeNs: bigint;
+}
+
+/** What a file is made with. */
+export interface NewFile {
+  /** Permission bits. */
+  mode: number;
+  owner?: { uid: number; gid: number } | undefined;
+  atimeNs: bigint;
+  mtimeNs: bigint;
+}
+
+/** Filled by the addon, read before anybody else's turn. */
+const facts = new Float64Array(6);
 
 /** {@link LayerSyscalls} of this kernel. */
 export const layerFs: LayerSyscalls = {
@@ -63,6 +97,13 @@ export const layerFs: LayerSyscalls = {
   getxattrat: (dirfd, name, attribute) => load().getxattrat(dirfd, name, attribute),
   listxattrat: (dirfd, name) => load().listxattrat(dirfd, name),
   syncfs: (fd) => load().syncfs(fd),
+  readPlainFile(dirfd, name, resolve, into) {
+    if (!load().readPlainFile(dirfd, name, resolve, into, facts)) return undefined;
+    const [mode = 0, uid = 0, gid = 0, size = 0, seconds = 0, nanoseconds = 0] = facts;
+    return { mode, uid, gid, size, mtimeNs: BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds) };
+  },
+  createFile: (dirfd, name, content, { mode, owner, atimeNs, mtimeNs }) =>
+    load().createFile(dirfd, name, content, mode, owner?.uid ?? -1, owner?.gid ?? -1, atimeNs, mtimeNs),
 };
 
 /** flock(2), exclusive: false when somebody else has the lock. It goes with the descriptor. */

@@ -5,6 +5,7 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   rmSync,
@@ -134,6 +135,76 @@ describeAsRoot('the file-system calls of layers', () => {
     expect(() => layerFs.mkdirat(-1, 'a', 0o755)).toThrowError(TypeError);
     expect(() => layerFs.mkdirat(dirfd, 7 as unknown as string, 0o755)).toThrowError(TypeError);
     expect(() => layerFs.utimensat(dirfd, 'a', 1 as unknown as bigint, 1n)).toThrowError(TypeError);
+  });
+
+  test('make a file with all that there is to know of it, and never in place of something', () => {
+    const times = { atimeNs: -1_500_000_000n, mtimeNs: 1_234_567_890_123_456_789n };
+    const attributes = { mode: 0o4751, owner: { uid: 7, gid: 8 }, ...times };
+    layerFs.createFile(dirfd, 'file', Buffer.from('content'), attributes);
+    const stat = lstatSync(join(folder, 'file'), { bigint: true });
+    expect(stat).toMatchObject({ mode: 0o104751n, uid: 7n, gid: 8n, ...times });
+    expect(readFileSync(join(folder, 'file'), 'utf8')).toBe('content');
+    layerFs.createFile(dirfd, Uint8Array.of(0xff), new Uint8Array(), { ...times, mode: 0o600 });
+    symlinkSync('absent', join(folder, 'link'));
+    mkdirSync(join(folder, 'd'));
+    symlinkSync('d', join(folder, 'to-d'));
+    for (const [name, code] of [
+      ['file', 'EEXIST'],
+      ['link', 'EEXIST'],
+      ['d', 'EEXIST'],
+      ['to-d/f', 'ELOOP'],
+      ['../f', 'EXDEV'],
+      ['absent/f', 'ENOENT'],
+    ]) {
+      expect(() => layerFs.createFile(dirfd, name!, Buffer.from('x'), attributes)).toThrowError(
+        expect.objectContaining({ code, syscall: 'openat2', path: name }),
+      );
+    }
+    expect(() => layerFs.createFile(dirfd, 'f', 'text' as unknown as Uint8Array, attributes)).toThrowError(
+      TypeError,
+    );
+    expect(readdirSync(folder).length).toBe(5);
+  });
+
+  test('read plain files whole, and touch nothing else', () => {
+    const into = Buffer.alloc(16);
+    const read = (name: string | Uint8Array, resolve: number = RESOLVE.BENEATH) =>
+      layerFs.readPlainFile(dirfd, name, resolve, into);
+    const times = { atimeNs: 0n, mtimeNs: -1n };
+    layerFs.createFile(dirfd, 'file', Buffer.from('content'), {
+      mode: 0o640,
+      owner: { uid: 7, gid: 8 },
+      ...times,
+    });
+    expect(read('file')).toEqual({ mode: 0o100640, uid: 7, gid: 8, size: 7, mtimeNs: -1n });
+    expect(into.toString('latin1', 0, 7)).toBe('content');
+    layerFs.createFile(dirfd, 'full', Buffer.alloc(16, 'x'), { mode: 0o600, ...times });
+    expect(read('full')).toMatchObject({ size: 16 });
+    layerFs.createFile(dirfd, 'larger', Buffer.alloc(17), { mode: 0o600, ...times });
+    writeFileSync(join(folder, 'noted'), '');
+    layerFs.setxattrat(dirfd, 'noted', 'user.note', Buffer.from('x'));
+    symlinkSync('file', join(folder, 'link'));
+    mkdirSync(join(folder, 'd'));
+    layerFs.mknodat(dirfd, 'null', S_IFCHR | 0o666, 1, 3);
+    layerFs.mknodat(dirfd, 'pipe', S_IFIFO | 0o666, 0, 0);
+    writeFileSync(join(folder, 'twice'), '');
+    layerFs.linkat(dirfd, 'twice', dirfd, 'again');
+    for (const name of [
+      'larger',
+      'noted',
+      'link',
+      'd',
+      'null',
+      'pipe',
+      'twice',
+      'again',
+      'absent',
+      '../file',
+    ])
+      expect(read(name), name).toBeUndefined();
+    expect(() => layerFs.readPlainFile(dirfd, 'file', 0, 'x' as unknown as Uint8Array)).toThrowError(
+      TypeError,
+    );
   });
 
   test('rename without replacing, and swap', () => {

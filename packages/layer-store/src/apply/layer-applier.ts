@@ -15,6 +15,19 @@ import { isInsideWhiteout, OverlayMarks, Removals, type WhiteoutApplier } from '
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = fs.constants;
 
+const NOTHING = new Uint8Array();
+
+/** A file that is being written. */
+interface NewFile {
+  /** Undefined until there is something to write. */
+  fd: number | undefined;
+  parent: Directory;
+  name: ByteString;
+  entry: TarEntry;
+  /** Where the last piece ended. */
+  end: number;
+}
+
 /** A {@link TarSink} that unpacks. Call {@link LayerApplier.finish} after the last member, and dispose of it always. */
 export class LayerApplier implements TarSink, Disposable {
   readonly #fs: LayerFs;
@@ -29,7 +42,7 @@ export class LayerApplier implements TarSink, Disposable {
   #nodes = 0;
   /** Hard links that the layers below have to help with: target by path. */
   readonly #lowerLinks = new Map<ByteString, ByteString>();
-  #file: { fd: number; parent: Directory; name: ByteString; entry: TarEntry; end: number } | undefined;
+  #file: NewFile | undefined;
   readonly #report = emptyReport();
 
   constructor(layerFs: LayerFs, root: string, policy: ApplyPolicy = {}) {
@@ -72,8 +85,10 @@ export class LayerApplier implements TarSink, Disposable {
     // content of a whiteout: there should be none, and nobody wants it
     if (file === undefined) return;
     try {
+      if (bytes.length === file.entry.size && this.#createWhole(file, bytes)) return;
+      const fd = (file.fd ??= this.#createEmpty(file));
       let at = 0;
-      while (at < bytes.length) at += fs.writeSync(file.fd, bytes, at, bytes.length - at, position + at);
+      while (at < bytes.length) at += fs.writeSync(fd, bytes, at, bytes.length - at, position + at);
     } catch (error) {
       throw memberError(error, file.entry.name);
     }
@@ -83,15 +98,17 @@ export class LayerApplier implements TarSink, Disposable {
   entryEnd(): void {
     const file = this.#file;
     if (file === undefined) return;
-    const { fd, parent, name, entry } = file;
+    const { parent, name, entry } = file;
     try {
+      if (file.fd === undefined && entry.size === 0 && this.#createWhole(file, NOTHING)) return;
+      const fd = (file.fd ??= this.#createEmpty(file));
       if (file.end < entry.size) fs.ftruncateSync(fd, entry.size);
       this.#metadata.file(fd, parent, name, entry);
     } catch (error) {
       throw memberError(error, entry.name);
     } finally {
       this.#file = undefined;
-      fs.closeSync(fd);
+      if (file.fd !== undefined) fs.closeSync(file.fd);
     }
   }
 
@@ -104,7 +121,7 @@ export class LayerApplier implements TarSink, Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#file !== undefined) fs.closeSync(this.#file.fd);
+    if (this.#file?.fd !== undefined) fs.closeSync(this.#file.fd);
     this.#file = undefined;
     this.#tree[Symbol.dispose]();
   }
@@ -150,7 +167,8 @@ export class LayerApplier implements TarSink, Disposable {
   #create(parent: Directory, name: ByteString, entry: TarEntry): void {
     switch (entry.type) {
       case 'file':
-        this.#createFile(parent, name, entry);
+        // made when its content comes
+        this.#file = { fd: undefined, parent, name, entry, end: 0 };
         return;
       case 'directory':
         this.#createDirectory(parent, name, entry);
@@ -169,15 +187,23 @@ export class LayerApplier implements TarSink, Disposable {
     this.#metadata.node(parent, name, entry);
   }
 
-  #createFile(parent: Directory, name: ByteString, entry: TarEntry): void {
-    const fd = this.#replacing(parent, name, () =>
+  #createEmpty({ parent, name }: NewFile): number {
+    return this.#replacing(parent, name, () =>
       this.#fs.openat2(parent.fd, fsName(name), {
         flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
         mode: 0o600,
         resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
       }),
     );
-    this.#file = { fd, parent, name, entry, end: 0 };
+  }
+
+  /** Makes a file in one call, if that can be; then it is done. */
+  #createWhole({ parent, name, entry }: NewFile, content: Uint8Array): boolean {
+    if (this.#fs.createFile === undefined || entry.xattrs.size > 0) return false;
+    const attributes = this.#metadata.ofNewFile(entry);
+    this.#replacing(parent, name, () => this.#fs.createFile!(parent.fd, fsName(name), content, attributes));
+    this.#file = undefined;
+    return true;
   }
 
   #createDirectory(parent: Directory, name: ByteString, entry: TarEntry): void {

@@ -1,7 +1,7 @@
 /** Owner, mode, extended attributes and times of what was unpacked, in the order in which they do not undo each other. */
 import * as fs from 'node:fs';
 import { LayerStoreError, systemCode } from '../errors.ts';
-import type { LayerFs } from '../fs.ts';
+import type { LayerFs, NewFile } from '../fs.ts';
 import { printable, type ByteString, type TarEntry } from '../tar/entry.ts';
 import { toHost } from './id-map.ts';
 import { fsName, join, type Directory } from './directory-tree.ts';
@@ -42,6 +42,12 @@ export class MetadataWriter {
     fs.fchmodSync(fd, this.#mode(entry));
     if (entry.xattrs.size > 0) this.#setXattrs(parent, name, entry);
     this.#fs.utimensat(parent.fd, fsName(name), entry.atimeNs ?? entry.mtimeNs, entry.mtimeNs);
+  }
+
+  /** Of a file that has no attributes, and is made with all of it. */
+  ofNewFile(entry: TarEntry): NewFile {
+    const { mtimeNs, atimeNs = mtimeNs } = entry;
+    return { mode: this.#mode(entry), owner: this.#owner(entry), atimeNs, mtimeNs };
   }
 
   /** Of anything that is neither file nor directory. */

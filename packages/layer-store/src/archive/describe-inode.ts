@@ -4,10 +4,10 @@ import { fsName, type Directory } from '../apply/directory-tree.ts';
 import { toContainer, type IdMap } from '../apply/id-map.ts';
 import { isLayerXattr } from '../apply/xattrs.ts';
 import { systemCode } from '../errors.ts';
-import type { LayerFs } from '../fs.ts';
+import type { LayerFs, PlainFile } from '../fs.ts';
 import { inDirectory } from '../node-fs.ts';
 import { tarEntry } from '../tar/write.ts';
-import { tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
+import { tarTypeOf, type ByteString, type TarEntry, type TarEntryType } from '../tar/entry.ts';
 
 /** How archives deviate from what is on disk. */
 export interface DescribeOptions {
@@ -49,23 +49,47 @@ export function describeMember(
 /** What an inode alone says: no target of a link, no attributes. */
 export function describeInode(name: ByteString, stat: fs.BigIntStats, options: DescribeOptions): TarEntry {
   const type = tarTypeOf(stat)!;
-  const device = type === 'character-device' || type === 'block-device';
-  const { mtimeNs = stat.mtimeNs, maxMtimeNs, modeOf, idMap } = options;
-  const own = { uid: Number(stat.uid), gid: Number(stat.gid) };
-  const owner = options.owner ?? (idMap === undefined ? own : toContainer(idMap, own));
+  const { rdev, mtimeNs } = stat;
+  const facts = {
+    mode: Number(stat.mode),
+    uid: Number(stat.uid),
+    gid: Number(stat.gid),
+    size: type === 'file' ? Number(stat.size) : 0,
+    mtimeNs,
+  };
+  const entry = describe(name, type, facts, options);
+  if (type !== 'character-device' && type !== 'block-device') return entry;
+  // makedev(3) of Linux
+  entry.devMajor = Number(((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & ~0xfffn));
+  entry.devMinor = Number((rdev & 0xffn) | ((rdev >> 12n) & ~0xffn));
+  return entry;
+}
+
+/** A file of which there is no more to know. */
+export function describePlainFile(name: ByteString, file: PlainFile, options: DescribeOptions): TarEntry {
+  return describe(name, 'file', file, options);
+}
+
+function describe(
+  name: ByteString,
+  type: TarEntryType,
+  { mode, size, ...facts }: PlainFile,
+  options: DescribeOptions,
+): TarEntry {
+  const { mtimeNs = facts.mtimeNs, maxMtimeNs, modeOf, idMap } = options;
+  const owner = options.owner ?? (idMap === undefined ? facts : toContainer(idMap, facts));
   const entry: TarEntry = {
     name,
     type,
-    mode: Number(stat.mode & 0o7777n),
+    mode: mode & 0o7777,
     uid: owner.uid,
     gid: owner.gid,
-    size: type === 'file' ? Number(stat.size) : 0,
+    size,
     mtimeNs: maxMtimeNs !== undefined && mtimeNs > maxMtimeNs ? maxMtimeNs : mtimeNs,
     atimeNs: undefined,
     linkName: '',
-    // makedev(3) of Linux
-    devMajor: device ? Number(((stat.rdev >> 8n) & 0xfffn) | ((stat.rdev >> 32n) & ~0xfffn)) : 0,
-    devMinor: device ? Number((stat.rdev & 0xffn) | ((stat.rdev >> 12n) & ~0xffn)) : 0,
+    devMajor: 0,
+    devMinor: 0,
     xattrs: new Map(),
   };
   if (modeOf !== undefined && type !== 'symlink') entry.mode = modeOf(entry);

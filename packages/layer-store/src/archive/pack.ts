@@ -11,10 +11,11 @@ import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { fsName, join, type Directory } from '../apply/directory-tree.ts';
 import { LayerStoreError } from '../errors.ts';
+import { RESOLVE } from '../fs.ts';
 import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
 import { OPAQUE_WHITEOUT, parseWhiteout, whiteoutName } from '../tar/whiteout.ts';
 import { encodeTarHeader, TAR_END, tarPadding } from '../tar/write.ts';
-import { describeInode, describeMember, emptyMember } from './describe-inode.ts';
+import { describeInode, describeMember, describePlainFile, emptyMember } from './describe-inode.ts';
 import type { PackOptions } from './pack-options.ts';
 import { TarPieces } from './pieces.ts';
 import { summarizeContent, summarizeEntry } from './summary.ts';
@@ -65,6 +66,8 @@ class Packer implements Disposable {
   /** Inodes with several names that have been listed, and by which. */
   readonly #links = new Map<string, ByteString>();
   readonly #pieces = new TarPieces();
+  /** Where small files are read to. */
+  readonly #scratch = Buffer.allocUnsafeSlow(SMALL_FILE_BYTES);
 
   constructor(options: PackOptions) {
     this.#options = options;
@@ -98,9 +101,12 @@ class Packer implements Disposable {
         continue;
       }
       level.next += 1;
-      if (this.#options.without?.has(level.prefix + child) === true) continue;
-      const file = this.#list(level.directories, child, level.prefix + child, false);
-      if (file !== undefined) yield* this.#content(file.fd, file.size);
+      const path = level.prefix + child;
+      if (this.#options.without?.has(path) === true) continue;
+      if (!this.#listPlain(level.directories, child, path)) {
+        const file = this.#list(level.directories, child, path, false);
+        if (file !== undefined) yield* this.#content(file.fd, file.size);
+      }
       while (this.#pieces.full) yield this.#pieces.take();
       if (performance.now() - sliceStart < SLICE_MS) continue;
       await setImmediate();
@@ -114,6 +120,30 @@ class Packer implements Disposable {
 
   [Symbol.dispose](): void {
     while (this.#stack.length > 0) this.#leave();
+  }
+
+  /** Lists a small file of which there is not much to know, in one call. False: it is to be listed in the ordinary way. */
+  #listPlain(parents: readonly Directory[], name: ByteString, path: ByteString): boolean {
+    const { fs: layerFs, oneFileSystem = false, summary = false, exclude, members } = this.#options;
+    const [parent] = parents;
+    if (layerFs.readPlainFile === undefined || summary || parents.length > 1 || parent === undefined)
+      return false;
+    const resolve = RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS | (oneFileSystem ? RESOLVE.NO_XDEV : 0);
+    const file = layerFs.readPlainFile(parent.fd, fsName(name), resolve, this.#scratch);
+    if (file === undefined) return false;
+    this.#checkName(name, path);
+    if (exclude?.(path, false) === true) return true;
+    try {
+      this.#header(describePlainFile(path, file, this.#options));
+      const content = this.#scratch.subarray(0, file.size);
+      this.#pieces.put(content);
+      this.#pieces.put(tarPadding(file.size));
+      members?.data(content, 0);
+      members?.entryEnd();
+    } catch (error) {
+      throw readError(error, path);
+    }
+    return true;
   }
 
   /** Lists one name. A regular file comes back open, for its content to follow; the taker closes it. */
@@ -188,17 +218,22 @@ class Packer implements Disposable {
 
   /** Lists the whiteout that a mark of the overlay file system means. */
   #mark(name: ByteString, path: ByteString, stat: fs.BigIntStats): boolean {
-    if (parseWhiteout(name) !== undefined) {
+    this.#checkName(name, path);
+    if (!(stat.isCharacterDevice() && stat.rdev === 0n)) return false;
+    if (this.#merges) return true;
+    this.#member(emptyMember(path.slice(0, path.length - name.length) + whiteoutName(name)));
+    return true;
+  }
+
+  /** A layer cannot have files with names of whiteouts. */
+  #checkName(name: ByteString, path: ByteString): void {
+    if (this.#opaque !== undefined && parseWhiteout(name) !== undefined) {
       throw new LayerStoreError(
         'UNSAFE_ENTRY',
         `${printable(path)} cannot be part of a layer: names that begin with .wh. mean removed files there`,
         { entry: path },
       );
     }
-    if (!(stat.isCharacterDevice() && stat.rdev === 0n)) return false;
-    if (this.#merges) return true;
-    this.#member(emptyMember(path.slice(0, path.length - name.length) + whiteoutName(name)));
-    return true;
   }
 
   /** The topmost of merged directories that has a name, with those below it. */

@@ -2,10 +2,12 @@
 
 /** Size of the pieces of archive. */
 const PIECE_BYTES = 256 * 1024;
+/** A small file and its header may come into one that is nearly full. */
+const SLACK_BYTES = 80 * 1024;
 
 /** Gathers what is put into it, and what is read straight into it, to pieces of 256 KiB. */
 export class TarPieces {
-  #piece = Buffer.allocUnsafe(PIECE_BYTES);
+  #piece = Buffer.allocUnsafe(PIECE_BYTES + SLACK_BYTES);
   #used = 0;
 
   get empty(): boolean {
@@ -39,7 +41,7 @@ export class TarPieces {
 
   take(): Buffer {
     const piece = this.#piece.subarray(0, this.#used);
-    this.#piece = Buffer.allocUnsafe(PIECE_BYTES);
+    this.#piece = Buffer.allocUnsafe(PIECE_BYTES + SLACK_BYTES);
     this.#used = 0;
     return piece;
   }

@@ -4,9 +4,9 @@ import { once as onceEvent } from 'node:events';
 import { lstatSync, readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import { applyLayer, encodeTarHeader, tarEntry, TAR_END } from '../../src/index.ts';
+import { applyLayer, encodeTarHeader, tarEntry, TAR_END, type ApplyOptions } from '../../src/index.ts';
 import { TarBuilder } from '../../src/testing/index.ts';
-import { isRoot, native, needsRoot, Place, plain } from './unpack.ts';
+import { isRoot, native, needsRoot, Place, plain, singly } from './unpack.ts';
 
 const UP = '../'.repeat(20);
 
@@ -101,10 +101,21 @@ const cases: Case[] = [
     'INVALID_TAR',
   ],
   ['a file inside a file', (t) => t.file('a').file('a/b'), 'INVALID_TAR'],
+  [
+    'a device with a number that would become another',
+    (t) => t.entry('character-device', 'a', { devMajor: 0x1001, devMinor: 3 }),
+    'INVALID_TAR',
+  ],
+  [
+    'a disk with a number that would become another',
+    (t) => t.entry('block-device', 'a', { devMajor: 8, devMinor: 0x100001 }),
+    'INVALID_TAR',
+  ],
   ['a link to itself', (t) => t.file('a', 'kept').hardlink('a', 'a'), undefined],
 ];
 
-const modes = [['with node:fs', plain] as const, ...(isRoot ? [['with native calls', native] as const] : [])];
+const modes: [string, ApplyOptions][] = [['with node:fs', plain]];
+if (isRoot) modes.push(['with native calls', native], ['with native calls, one by one', { fs: singly }]);
 if (!isRoot) process.stderr.write(`hostile archives with native calls are skipped: ${needsRoot}\n`);
 
 describe.each(modes)('%s', (_, options) => {

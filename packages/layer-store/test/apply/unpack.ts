@@ -3,7 +3,13 @@ import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { layerFs } from '@tare/runtime-native/syscalls';
-import { applyLayer, nodeLayerFs, type AppliedLayer, type ApplyOptions } from '../../src/index.ts';
+import {
+  applyLayer,
+  nodeLayerFs,
+  type AppliedLayer,
+  type ApplyOptions,
+  type LayerFs,
+} from '../../src/index.ts';
 
 /** A place to unpack into, and a directory beside it that nothing may touch. */
 export class Place implements Disposable {
@@ -55,6 +61,11 @@ export class Place implements Disposable {
 
 /** As an engine unpacks: everything, marks of overlay. Needs root. */
 export const native: ApplyOptions = { fs: layerFs };
+
+const { createFile: _create, readPlainFile: _read, ...singleCalls } = layerFs;
+
+/** The native calls without those that do a whole file at once, which are optional. */
+export const singly: LayerFs = singleCalls;
 
 /** As an ordinary user without the addon unpacks into a plain directory. */
 export const plain: ApplyOptions = {

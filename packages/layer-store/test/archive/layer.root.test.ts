@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { chainIds } from '@tare/image-spec';
 import { layerFs } from '@tare/runtime-native/syscalls';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openLayerStore, type Compression } from '../../src/index.ts';
-import { isRoot, needsRoot } from '../apply/unpack.ts';
+import { openLayerStore, type Compression, type LayerFs } from '../../src/index.ts';
+import { isRoot, needsRoot, singly } from '../apply/unpack.ts';
 import { runMounted } from '../mounted.ts';
 
 let base: string;
@@ -17,7 +17,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(base, { recursive: true, force: true }));
 
-const open = (name: string) => openLayerStore({ root: join(base, name), fs: layerFs });
+const open = (name: string, fs: LayerFs = layerFs) => openLayerStore({ root: join(base, name), fs });
 
 /** A command that runs a program with `layerFs` at hand: extended attributes need no further tool. */
 function program(source: string): string {
@@ -82,7 +82,7 @@ describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needs
       expect(expected).toContain('opt/fifo trusted.note');
       expect(expected).toContain('security.capability');
 
-      await using there = await open('there');
+      await using there = await open('there', singly);
       for (const { descriptor } of [first, second]) {
         await there.content.push(descriptor, await here.content.fetch(descriptor));
       }
@@ -125,6 +125,32 @@ describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needs
       expect((await here.createLayer(chainId, { compression })).diffId).toBe(second.diffId);
     },
   );
+
+  test('small files of every kind are the same layer, read and made in one call or in several', async () => {
+    const files = `
+      mkdir d; i=0
+      for size in 0 1 511 512 513 65535 65536 65537 200000; do
+        head -c $size /dev/urandom > d/$size; chown $((i * 7)):$((i * 70000)) d/$size; touch -d "@$((i * 100000000)).00000000$i" d/$size; i=$((i + 1))
+      done
+      chmod 6755 d/512; chmod 0 d/513; touch -d '1901-01-01 UTC' d/1; ln d/511 d/other; ln -s 511 d/link; mkfifo d/fifo
+      ${program(`layerFs.setxattrat(AT_FDCWD, 'd/65535', 'user.note', Buffer.from('x'));`)}`;
+    const blobs: string[] = [];
+    await using here = await open('here');
+    const [mount] = await here.snapshots.prepare('base', undefined);
+    await runMounted([mount!], files);
+    const { chainId, descriptor } = await here.commitLayer('base', { compression: 'none' });
+    blobs.push(descriptor.digest, (await here.createLayer(chainId, { compression: 'none' })).diffId);
+    await here[Symbol.asyncDispose]();
+    await using slowly = await open('here', singly);
+    for (const key of ['base', chainId])
+      blobs.push((await slowly.createLayer(key, { compression: 'none' })).diffId);
+    blobs.push((await slowly.commitLayer('base', { compression: 'none' })).diffId);
+    await using there = await open('there', singly);
+    await there.content.push(descriptor, await slowly.content.fetch(descriptor));
+    await there.unpack([{ descriptor, diffId: descriptor.digest }]);
+    blobs.push((await there.createLayer(chainId, { compression: 'none' })).diffId);
+    expect(new Set(blobs)).toEqual(new Set([descriptor.digest]));
+  });
 
   test('an archive that is committed is a layer on its parent, and a broken one nothing', async () => {
     await using here = await open('here');

@@ -2,7 +2,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { layerFs } from '@tare/runtime-native/syscalls';
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
@@ -153,10 +153,15 @@ test('a layer that is staged twice is committed once', async () => {
   expect(roots()).toHaveLength(1);
 });
 
-test.skipIf(!isRoot)('mounts 128 layers', { timeout: 60_000 }, async () => {
+// overlay takes 500 layers where they can be set one by one (Linux 6.5), else what fits a page of options
+const [major = 0, minor = 0] = release().split('.').map(Number);
+const MOST = major > 6 || (major === 6 && minor >= 5) ? 500 : 128;
+if (MOST < 500) process.stderr.write('500 layers are not mounted: needs Linux 6.5\n');
+
+test.skipIf(!isRoot).each([1, 2, MOST])('mounts %i layers', { timeout: 60_000 }, async (count) => {
   await using snapshots = await open();
   let parent: string | undefined;
-  for (let i = 0; i < 128; i++) {
+  for (let i = 0; i < count; i++) {
     await using stage = await snapshots.stage();
     writeFileSync(join(stage.directory, `file-${i}`), '');
     const name = `layer-${i}`;
@@ -168,7 +173,7 @@ test.skipIf(!isRoot)('mounts 128 layers', { timeout: 60_000 }, async () => {
     .find((option) => option.startsWith('lowerdir='))!
     .slice(9)
     .split(':');
-  expect(lowers).toHaveLength(128);
+  expect(lowers).toHaveLength(count);
   // mount(2) takes one page of options; whoever has fsconfig sets the layers one by one
   expect(Math.max(...lowers.map((lower) => lower.length))).toBeLessThan(join(base, 'root').length + 12);
   const target = join(base, 'mounted');
@@ -183,5 +188,5 @@ test.skipIf(!isRoot)('mounts 128 layers', { timeout: 60_000 }, async () => {
     cwd: join(import.meta.dirname, '../..'),
     encoding: 'utf8',
   });
-  expect(output).toBe('128\n');
+  expect(output).toBe(`${count}\n`);
 });
