@@ -22,6 +22,8 @@ export interface ImageSource {
   layers: LayerEntry[][];
   /** The `config` of the image config: Cmd, Env, Entrypoint, … */
   config?: Record<string, unknown>;
+  /** Default: this machine's. */
+  architecture?: string;
 }
 
 /** Pushes an image and tags it; returns the manifest's descriptor. */
@@ -40,7 +42,7 @@ export async function pushImage(
     sink,
     'application/vnd.docker.container.image.v1+json',
     json({
-      architecture: process.arch === 'arm64' ? 'arm64' : 'amd64',
+      architecture: image.architecture ?? OWN_ARCHITECTURE,
       os: 'linux',
       created: '2026-01-01T00:00:00Z',
       config: image.config ?? {},
@@ -55,6 +57,26 @@ export async function pushImage(
   const manifest = await push(sink, mediaType, json({ schemaVersion: 2, mediaType, config, layers }));
   await sink.tag(manifest, tag);
   return manifest;
+}
+
+const OWN_ARCHITECTURE = process.arch === 'arm64' ? 'arm64' : 'amd64';
+
+/** Pushes one image for each architecture under one tag; returns the index's descriptor. */
+export async function pushIndex(
+  sink: ContentSink & Tagger,
+  tag: string,
+  images: readonly ImageSource[],
+): Promise<Descriptor> {
+  const manifests = [];
+  for (const image of images) {
+    const { architecture = OWN_ARCHITECTURE } = image;
+    const manifest = await pushImage(sink, `${tag}-${architecture}`, image);
+    manifests.push({ ...manifest, platform: { os: 'linux', architecture } });
+  }
+  const mediaType = 'application/vnd.docker.distribution.manifest.list.v2+json';
+  const index = await push(sink, mediaType, json({ schemaVersion: 2, mediaType, manifests }));
+  await sink.tag(index, tag);
+  return index;
 }
 
 /** The files of a busybox system: the program, its applets as links, the usual folders, /etc/passwd and /etc/group. */

@@ -9,6 +9,7 @@ import {
   nativeRootSyscalls,
   nativeTrees,
   openFileCache,
+  oneManifest,
   openLocalContext,
   prepareBuilder,
   solve,
@@ -119,7 +120,7 @@ async function build(parts: SolverParts, client: RegistryClient, options: BuildO
   await using solved = await solve(parts, request, { output, id, signal });
   const image = solved.image();
   const layers = await compressedLayers(parts, image.layers, signal);
-  const documents = { ...(await imageDocuments({ ...image, layers })), layers };
+  const documents = oneManifest({ ...(await imageDocuments({ ...image, layers })), layers });
   const name = withDefaultTag(parseReference(options.name));
   const repository = client.repository(name);
   const manifest = await copyDocuments(parts.layers.content, repository, documents, signal);

@@ -34,6 +34,7 @@ import { registryRoutes } from './http/routes/registries.ts';
 import { systemRoutes } from './http/routes/system.ts';
 import { HttpServer } from './http/server.ts';
 import { Images } from './images/images.ts';
+import { Indexes } from './images/indexes.ts';
 import type { BlobCreator } from './images/load.ts';
 import { sweepImages } from './images/prune.ts';
 import { Puller, type LayerUnpacker } from './images/pull.ts';
@@ -161,9 +162,11 @@ export class Engine implements AsyncDisposable {
       unpacker,
       maxConcurrentDownloads: config.maxConcurrentDownloads,
     });
+    const indexes = new Indexes();
     const pusher = new Pusher({
       images,
       compressor: layers,
+      indexes,
       openRepository,
       maxConcurrentUploads: config.maxConcurrentUploads,
     });
@@ -190,6 +193,7 @@ export class Engine implements AsyncDisposable {
       table: new BuildCacheTable(db),
       images,
       mounts: new CacheMounts(join(builderDirectory, 'cache')),
+      indexes,
       files: new KeptFiles(() => {
         const { bavail, bsize } = statfsSync(config.dataRoot);
         return bavail * bsize;
@@ -215,6 +219,7 @@ export class Engine implements AsyncDisposable {
       syscalls: parts.containers.syscalls,
       hasher: parts.hasher,
       cache: buildCache,
+      indexes,
       jobs,
       directory: builderDirectory,
     };

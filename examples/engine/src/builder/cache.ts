@@ -3,6 +3,7 @@ import type { Digest } from '@tare/image-spec';
 
 import { removeUnusedBlobs } from '../images/remove.ts';
 import type { Images } from '../images/images.ts';
+import type { Indexes } from '../images/indexes.ts';
 import type { BuildCacheTable, CachedStep } from '../state/build-cache-table.ts';
 import type { CacheMounts } from './cache-mounts.ts';
 import type { KeptFiles } from './kept-files.ts';
@@ -42,6 +43,7 @@ export class BuildCache {
   readonly mounts: CacheMounts;
   /** Files of clients; they go when anything is asked to be removed. */
   readonly files: KeptFiles;
+  readonly #indexes: Pick<Indexes, 'clear'>;
   readonly #table: BuildCacheTable;
   readonly #images: Images;
   readonly #limitBytes: number;
@@ -54,10 +56,13 @@ export class BuildCache {
     images: Images;
     mounts: CacheMounts;
     files: KeptFiles;
+    /** Their images for other machines go with everything else. */
+    indexes: Pick<Indexes, 'clear'>;
     limitBytes: number;
   }) {
     this.mounts = parts.mounts;
     this.files = parts.files;
+    this.#indexes = parts.indexes;
     this.#table = parts.table;
     this.#images = parts.images;
     this.#limitBytes = parts.limitBytes;
@@ -110,6 +115,7 @@ export class BuildCache {
   /** Removes what nothing uses, and the layers that are left without an owner. @returns what went */
   async prune({ keepBytes = 0, usedBefore, matches }: PruneRequest = {}): Promise<CacheRecord[]> {
     this.files.clear();
+    this.#indexes.clear();
     const all = await this.list();
     let bytes = all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const removed: CacheRecord[] = [];

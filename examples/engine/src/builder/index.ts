@@ -13,7 +13,7 @@ export { openLocalContext } from './context.ts';
 export type { BuildOutput, BuildStep, StepOutput } from './output.ts';
 export { prepareBuilder } from './prepare.ts';
 export { compressedLayers } from './compressed.ts';
-export { copyDocuments } from './documents.ts';
+export { copyDocuments, oneManifest } from './documents.ts';
 export type { BuildRequest, BuildSecrets, CacheSource } from './request.ts';
 export { RunFailed } from './run-step.ts';
 export type {

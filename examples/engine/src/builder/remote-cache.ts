@@ -13,7 +13,8 @@ import {
 } from '@tare/image-spec';
 import { z } from 'zod';
 
-import { documentOf, type ImageDocument, type NewLayer } from '../images/create.ts';
+import { documentOf } from '../images/create.ts';
+import type { ManifestDocuments } from './documents.ts';
 import { recordedSteps, withSteps, type MadeLayer } from './image-cache.ts';
 import type { ImportedResult } from './request.ts';
 import type { UsedResults } from './results.ts';
@@ -26,13 +27,6 @@ const MAX_DOCUMENT_BYTES = 16 * 1024 * 1024;
 
 const configSchema = z.looseObject({ rootfs: z.looseObject({ diff_ids: z.array(z.string()) }) });
 
-/** A cache to write: its documents, and the layers that they speak of. */
-export interface CacheDocuments {
-  config: ImageDocument;
-  manifest: ImageDocument;
-  layers: readonly NewLayer[];
-}
-
 /**
  * The cache of a build.
  *
@@ -41,7 +35,7 @@ export interface CacheDocuments {
 export async function cacheDocuments(
   results: UsedResults,
   made: readonly MadeLayer[] | 'max',
-): Promise<CacheDocuments> {
+): Promise<ManifestDocuments> {
   const keys = new Set(made === 'max' ? results.keys() : made.map(({ key }) => key));
   // sorted: the same results make the same cache, in whatever order they came
   const chosen = [...results].filter(([key]) => keys.has(key)).sort(([a], [b]) => (a < b ? -1 : 1));

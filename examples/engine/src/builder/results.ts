@@ -1,5 +1,5 @@
 /** Results of steps: keys by content, layers from the cache or made, and stages with them on top. */
-import { chainIds, formatPlatform, isEmptyLayer, type Platform } from '@tare/image-spec';
+import { chainIds, formatPlatform, isEmptyLayer } from '@tare/image-spec';
 import { createHash } from 'node:crypto';
 
 import type { NewLayer } from '../images/create.ts';
@@ -17,9 +17,13 @@ export type UsedResults = ReadonlyMap<string, NewLayer>;
 /** A layer, and the key of the step that made it; without one it is in no cache. */
 export type KeyedLayer = NewLayer & { key?: string };
 
+/** Results of builds that are one to their client, made or in the making, by their keys: what they share is made once. */
+export type SharedResults = Map<string, Promise<NewLayer>>;
+
 /** What results of one build depend on. */
 export interface ResultsOptions {
-  platform: Platform;
+  /** Of builds for other platforms, that are made at the same time. Default: there are none. */
+  shared: SharedResults | undefined;
   /** Time of everything that is made; undefined for now. */
   epochNs: bigint | undefined;
   /** Whether what is known counts in a stage. */
@@ -64,10 +68,11 @@ export class StepResults {
   /**
    * The key of a step on `below`, the topmost chainID, or on anything when its result does not depend on that.
    *
+   * @param platform - of the stage
    * @param step - everything else that the result depends on; its JSON counts
    */
-  key(below: string, step: unknown): string {
-    const { platform, epochNs } = this.#options;
+  key(below: string, platform: StageState['platform'], step: unknown): string {
+    const { epochNs } = this.#options;
     // with a fixed time the layer itself is another one
     const epoch = epochNs === undefined ? [] : [String(epochNs)];
     const text = JSON.stringify([below, formatPlatform(platform), step, ...epoch]);
@@ -84,10 +89,20 @@ export class StepResults {
     }: { stageName: string | undefined; instruction: Instruction; output: StepOutput },
     work: () => Promise<NewLayer>,
   ): Promise<KeyedLayer> {
-    const layer = (await this.#known(key, stageName, output)) ?? (await this.#make(key, instruction, work));
+    const make = async (): Promise<NewLayer> =>
+      (await this.#known(key, stageName, output)) ?? (await this.#make(key, instruction, work));
+    const layer = await this.#once(key, make);
     this.#options.hold([layer.descriptor.digest]);
     this.#used.set(key, layer);
     return { ...layer, key };
+  }
+
+  /** Of builds that share results, the first that comes to a step does it. */
+  #once(key: string, make: () => Promise<NewLayer>): Promise<NewLayer> {
+    const { shared } = this.#options;
+    const result = shared?.get(key) ?? make();
+    shared?.set(key, result);
+    return result;
   }
 
   async #known(

@@ -1,7 +1,9 @@
 /** RUN: a command on a stage's file system; what it changes is the layer. */
+import { messageOf } from '../errors.ts';
 import type { NewLayer } from '../images/create.ts';
 import { command, type WordContext } from './dockerfile/config-instructions.ts';
 import { DockerfileError, type Place } from './dockerfile/errors.ts';
+import { platformObstacle } from './emulation.ts';
 import type { Instruction } from './dockerfile/parser.ts';
 import type { StepOutput } from './output.ts';
 import type { BuildSecrets, Entitlement, RunLimits } from './request.ts';
@@ -155,7 +157,7 @@ export async function runStep(
   const { output, signal, limits, title } = place;
   await using held = new AsyncDisposableStack();
   const { mounts, env } = await commandMounts(parts, request, place, held);
-  const { exitCode, layer } = await parts.executor.run(
+  const running = parts.executor.run(
     {
       argv: request.argv,
       env: [...(config.Env ?? []), ...request.env, ...request.proxies],
@@ -175,6 +177,20 @@ export async function runStep(
     },
     { output, signal },
   );
+  const { exitCode, layer } = await running.catch((error: unknown) => {
+    throw foreignProgram(error, platform, request.instruction) ?? error;
+  });
   if (layer === undefined) throw new RunFailed(request.argv.join(' '), exitCode, request.instruction);
   return layer;
+}
+
+/** What is wrong when a program cannot be executed because it is another machine's. */
+function foreignProgram(
+  error: unknown,
+  platform: StageState['platform'],
+  instruction: Instruction,
+): DockerfileError | undefined {
+  if (!messageOf(error).includes('exec format error')) return undefined;
+  const obstacle = platformObstacle(platform);
+  return obstacle === undefined ? undefined : new DockerfileError(obstacle, instruction, { cause: error });
 }

@@ -12,7 +12,7 @@ import { findStage, type BuildPlan, type Stage } from './dockerfile/stages.ts';
 import { withSteps } from './image-cache.ts';
 import { asStep, transfer, type BuildOutput, type BuildStep } from './output.ts';
 import type { BuildRequest, ContextFiles } from './request.ts';
-import { StepResults, type UsedResults } from './results.ts';
+import { StepResults, type SharedResults, type UsedResults } from './results.ts';
 import type { SolverParts } from './seams.ts';
 import { Sources, type Source } from './sources.ts';
 import { describe, isUnneededArg, StageRun, stepOf, triggersOf, withoutTriggers } from './stage-run.ts';
@@ -35,6 +35,8 @@ export interface SolveOptions {
   output: BuildOutput;
   /** Unique to the build. */
   id: string;
+  /** Results that builds for other platforms have, or are making. */
+  shared?: SharedResults;
   signal: AbortSignal;
 }
 
@@ -85,7 +87,7 @@ class Build {
     this.#sources = new Sources(parts, { buildId, request, platform, output, signal });
     const { noCache, buildArgs } = request;
     this.#results = new StepResults(parts, {
-      platform,
+      shared: options.shared,
       epochNs: epochOf(buildArgs),
       useCache: (name) => (typeof noCache === 'boolean' ? !noCache : !noCache.includes(name ?? '')),
       hold: (keys) => this.#sources.hold(keys),

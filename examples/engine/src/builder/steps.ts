@@ -132,7 +132,7 @@ export class Steps {
       });
       try {
         const files = await copyDigest(all, parts, signal);
-        const key = results.key(request.link ? ANYWHERE : (below ?? 'scratch'), { files });
+        const key = results.key(request.link ? ANYWHERE : (below ?? 'scratch'), state.platform, { files });
         const { epochNs } = results;
         const clamped = parts.map((part) => (epochNs === undefined ? part : { ...part, mtimeNs: epochNs }));
         const archive = () => all.trees.layer(clamped, signal);
@@ -166,7 +166,7 @@ export class Steps {
     if (missing.length === 0) return state;
     const mtimeNs = results.timeNs;
     const directories = missing.map((name) => ({ kind: 'directory' as const, name, mtimeNs, owner }));
-    const key = results.key(below ?? 'scratch', { directories: missing, owner });
+    const key = results.key(below ?? 'scratch', state.platform, { directories: missing, owner });
     const layer = await results.cached(key, { stageName: stage.name, instruction, output }, () =>
       parts.layers.commitArchive(parts.trees.layer(directories, signal), below, {
         compression: 'none',
@@ -192,7 +192,7 @@ export class Steps {
       const source = await sourceOf(stage, from, instruction);
       digests.push(source.kind === 'stage' ? source.chainId : await this.#digestOf(source.files.root));
     }
-    const key = results.key(state.chain.at(-1) ?? 'scratch', {
+    const key = results.key(state.chain.at(-1) ?? 'scratch', state.platform, {
       run: runKey(request, state),
       sources: digests,
     });

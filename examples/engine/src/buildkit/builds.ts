@@ -4,12 +4,14 @@ import { randomBytes } from 'node:crypto';
 
 import { solverParts, type BuildParts } from '../builder/in-engine/parts.ts';
 import { imageBases } from '../builder/in-engine/bases.ts';
-import type { BuildRequest, Entitlement } from '../builder/request.ts';
+import type { Entitlement } from '../builder/request.ts';
+import type { SharedResults } from '../builder/results.ts';
 import { solve, type Solved } from '../builder/solve.ts';
 import { DockerfileError } from '../builder/dockerfile/errors.ts';
 import { RunFailed } from '../builder/run-step.ts';
 import type { Job } from '../jobs/job.ts';
-import { readFrontendOptions, type FrontendOptions } from './frontend.ts';
+import { readFrontendOptions, type FrontendOptions, type FrontendRequest } from './frontend.ts';
+import { outputOf } from './platform-output.ts';
 import { sourceDetail } from './error-details.ts';
 import { buildKitMessage, Progress } from './progress.ts';
 import type { Session, Sessions } from './sessions.ts';
@@ -30,12 +32,20 @@ interface ActiveBuildOptions {
   entitlements: readonly Entitlement[];
 }
 
+/** What a build has made, by the ids that its client knows it under. */
+export interface BuildResult {
+  /** Of several platforms: one for each. */
+  ids: readonly string[];
+  /** Whether it is an index of images, even if there is only one. */
+  byPlatform: boolean;
+}
+
 /** One build. */
 export class ActiveBuild {
   readonly ref: string;
   readonly progress: Progress;
-  /** The id of the result that the client chose; undefined for none. */
-  readonly returned = Promise.withResolvers<string | undefined>();
+  /** The result that the client chose; undefined for none. */
+  readonly returned = Promise.withResolvers<BuildResult | undefined>();
   readonly #parts: BuildParts;
   readonly #job: Job;
   readonly #session: () => Promise<Session>;
@@ -67,12 +77,12 @@ export class ActiveBuild {
   ask(frontend: string, options: FrontendOptions): Promise<Record<string, Uint8Array<ArrayBuffer>>> {
     return answerSubrequest(options['requestid'] ?? '', async () => ({
       bases: imageBases(this.#parts),
-      request: await this.#read(frontend, options),
+      request: (await this.#read(frontend, options)).requests[0],
       filename: options['filename'] ?? 'Dockerfile',
     }));
   }
 
-  async #read(frontend: string, options: FrontendOptions): Promise<BuildRequest> {
+  async #read(frontend: string, options: FrontendOptions): Promise<FrontendRequest> {
     if (frontend !== 'dockerfile.v0') {
       throw new ConnectError(
         frontend === ''
@@ -91,26 +101,44 @@ export class ActiveBuild {
     });
   }
 
-  /** Builds what `dockerfile.v0` is asked for. @returns the result's id */
-  async solve(frontend: string, options: FrontendOptions): Promise<string> {
-    const request = await this.#read(frontend, options);
-    const solved = this.#held.use(
-      await solve(solverParts(this.#parts, this.#job), request, {
-        output: this.progress,
-        id: `${this.#job.id} ${randomBytes(4).toString('hex')}`,
-        signal: this.signal,
-      }).catch((error: unknown) => {
-        const file = { name: options['filename'] ?? 'Dockerfile', text: request.dockerfile };
-        this.#failure = toConnectError(error, file);
-        throw this.#failure;
-      }),
-    );
-    if (solved.unusedArgs.length > 0) {
-      this.progress.warn(`one or more build-args [${solved.unusedArgs.join(' ')}] were not consumed`);
+  /** Builds what `dockerfile.v0` is asked for, for all platforms beside each other. */
+  async solve(frontend: string, options: FrontendOptions): Promise<BuildResult> {
+    const { requests, byPlatform } = await this.#read(frontend, options);
+    const file = { name: options['filename'] ?? 'Dockerfile', text: requests[0].dockerfile };
+    const shared: SharedResults = new Map();
+    const stop = new AbortController();
+    const signal = AbortSignal.any([this.signal, stop.signal]);
+    const told = new Set<string>();
+    let failure: ConnectError | undefined;
+    const solving = requests.map(async (request) => {
+      const output = outputOf(this.progress, byPlatform ? request.platform : undefined, told);
+      const id = `${this.#job.id} ${randomBytes(4).toString('hex')}`;
+      try {
+        const parts = solverParts(this.#parts, this.#job);
+        return this.#held.use(await solve(parts, request, { output, id, shared, signal }));
+      } catch (error) {
+        // of several, the first that fails is told
+        failure ??= toConnectError(error, file);
+        stop.abort(error);
+        throw error;
+      }
+    });
+    const results = await Promise.allSettled(solving);
+    if (failure) {
+      this.#failure = failure;
+      throw failure;
     }
-    const id = randomBytes(16).toString('hex');
-    this.#results.set(id, solved);
-    return id;
+    const solved = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    const [{ unusedArgs }] = solved as [Solved];
+    if (unusedArgs.length > 0) {
+      this.progress.warn(`one or more build-args [${unusedArgs.join(' ')}] were not consumed`);
+    }
+    const ids = solved.map((one) => {
+      const id = randomBytes(16).toString('hex');
+      this.#results.set(id, one);
+      return id;
+    });
+    return { ids, byPlatform };
   }
 
   /** What the client says has failed: our own error, where it hands that back, with all that belongs to it. */

@@ -36,7 +36,7 @@ export function localCache(
 /** Writes one `--cache-to`. @returns what the client learns of it */
 export async function exportCache(
   { type, attrs }: Pick<CacheEntry, 'type' | 'attrs'>,
-  solved: Solved,
+  results: readonly Solved[],
   { parts, session, output, signal }: ExportPlace,
 ): Promise<Record<string, string>> {
   const mode = attrs['mode'] === 'max' ? 'max' : 'min';
@@ -53,14 +53,14 @@ export async function exportCache(
       const reference = wanted('ref');
       const auth = async (registry: string) => credentials(await session(), registry);
       const step = transfer(`cache to ${reference}`, `exporting cache to registry ${reference}`);
-      await asStep(output, step, () => pushCache(parts, solved, { reference, mode }, { auth, signal }));
+      await asStep(output, step, () => pushCache(parts, results, { reference, mode }, { auth, signal }));
       return {};
     }
     case 'local': {
       const directory = wanted('dest');
       const step = transfer(`cache to ${directory}`, 'exporting cache to client directory');
       return asStep(output, step, async () => {
-        const documents = await compressedCache(parts, solved, mode, signal);
+        const documents = await compressedCache(parts, results, mode, signal);
         const sink = clientContent(await session(), directory);
         const manifest = await copyDocuments(parts.images.content, sink, documents, signal);
         return { 'cache.manifest': JSON.stringify(manifest) };

@@ -32,7 +32,7 @@ export function controlService({ parts, builds, worker }: ServiceParts): Service
       builds.run(
         { ref, session, entitlements: entitlements.filter(isEntitlement), signal },
         async (build) => {
-          const id =
+          const result =
             frontend === ''
               ? await aborting(build.returned.promise, build.signal)
               : await build.solve(frontend, frontendAttrs);
@@ -41,7 +41,8 @@ export function controlService({ parts, builds, worker }: ServiceParts): Service
               ? exporters
               : [{ type: old.exporterDeprecated, attrs: old.exporterAttrsDeprecated }];
           const exporterResponse: Record<string, string> = {};
-          if (id === undefined) return { exporterResponse };
+          if (result === undefined) return { exporterResponse };
+          const results = result.ids.map((id) => build.result(id));
           const place = {
             parts,
             session: () => build.session(),
@@ -49,10 +50,11 @@ export function controlService({ parts, builds, worker }: ServiceParts): Service
             signal: build.signal,
           };
           for (const { type, attrs } of wanted) {
-            Object.assign(exporterResponse, await exportResult({ type, attrs }, build.result(id), place));
+            const exported = exportResult({ type, attrs }, { results, byPlatform: result.byPlatform }, place);
+            Object.assign(exporterResponse, await exported);
           }
           for (const { type, attrs } of cache?.exports ?? []) {
-            Object.assign(exporterResponse, await exportCache({ type, attrs }, build.result(id), place));
+            Object.assign(exporterResponse, await exportCache({ type, attrs }, results, place));
           }
           return { exporterResponse };
         },

@@ -1,16 +1,27 @@
 /** What becomes of a build's result: an image here or at a registry, or files at the client. */
 import { Code, ConnectError } from '@connectrpc/connect';
-import { withDefaultTag, type Digest } from '@tare/image-spec';
+import {
+  formatPlatform,
+  platformOfProcess,
+  platformRank,
+  withDefaultTag,
+  type Digest,
+  type Reference,
+} from '@tare/image-spec';
+import { writeImageArchive } from '@tare/layer-store/archive';
 
-import { compressedImage, pushImage } from '../builder/in-engine/push.ts';
+import { documentSource, oneManifest } from '../builder/documents.ts';
+import { compressedImage, compressedIndex, pushDocuments, pushImage } from '../builder/in-engine/push.ts';
 import { buildLayers, saveImage, type BuildParts } from '../builder/in-engine/parts.ts';
 import { asStep, transfer, type BuildOutput } from '../builder/output.ts';
 import type { Solved } from '../builder/solve.ts';
 import { withStageRoot } from '../builder/state.ts';
 import { canonicalTag, parseTagParameters } from '../images/names.ts';
-import { removeInternalImage } from '../images/remove.ts';
-import { saveImageAs } from '../images/save.ts';
+import type { TreePart } from '../containers/trees.ts';
+import { imageDocuments } from '../images/create.ts';
+import type { MakeIndex } from '../images/indexes.ts';
 import { sendResult } from './file-sync.ts';
+import { resultFiles } from './result-files.ts';
 import { FileSend } from './gen/file-send_pb.ts';
 import type { Exporter } from './gen/control_pb.ts';
 import { credentials } from './credentials.ts';
@@ -26,10 +37,17 @@ export interface ExportPlace {
 
 type Attributes = Readonly<Record<string, string>>;
 
+/** What is exported: one result, or one for each platform. */
+export interface Exported {
+  results: readonly Solved[];
+  /** Whether it becomes an index of images, even if there is only one. */
+  byPlatform: boolean;
+}
+
 /** Does one export. @returns what the client learns of it */
 export async function exportResult(
   { type, attrs }: Pick<Exporter, 'type' | 'attrs'>,
-  solved: Solved,
+  exported: Exported,
   place: ExportPlace,
 ): Promise<Record<string, string>> {
   const { output } = place;
@@ -38,15 +56,23 @@ export async function exportResult(
   switch (type) {
     case 'moby':
     case 'image':
-      return asStep(output, step('exporting to image'), () => toImage(attrs, solved, place));
+      return asStep(output, step('exporting to image'), () => toImage(attrs, exported, place));
     case 'docker':
     case 'oci':
-      return asStep(output, step(`exporting to ${type} image format`), () => toArchive(attrs, solved, place));
+      if (type === 'docker' && exported.byPlatform) {
+        throw new ConnectError(
+          'an archive of type docker is one image: type=oci takes those of several platforms',
+          Code.InvalidArgument,
+        );
+      }
+      return asStep(output, step(`exporting to ${type} image format`), () =>
+        toArchive(attrs, exported, place),
+      );
     case 'tar':
-      await asStep(output, step('sending tarball'), () => withResult(solved, place, sendTree));
+      await asStep(output, step('sending tarball'), () => sendTree(attrs, exported, place));
       return {};
     case 'local':
-      await asStep(output, step('copying files'), () => withResult(solved, place, sendDirectory));
+      await asStep(output, step('copying files'), () => sendDirectory(attrs, exported, place));
       return {};
     default:
       throw new ConnectError(
@@ -78,16 +104,62 @@ function namesOf(attrs: Attributes) {
 
 async function toImage(
   attrs: Attributes,
-  solved: Solved,
-  { parts, session, signal }: ExportPlace,
+  exported: Exported,
+  { parts, session, output, signal }: ExportPlace,
 ): Promise<Record<string, string>> {
   const names = namesOf(attrs);
-  const id = await saveImage(parts, solved, names, signal);
-  if (attrs['push'] === 'true') {
-    const auth = async (registry: string) => credentials(await session(), registry);
-    for (const name of names) await pushImage(parts, solved, name, { auth, signal });
+  const auth = async (registry: string) => credentials(await session(), registry);
+  const pushed = attrs['push'] === 'true' ? names : [];
+  const named: Record<string, string> = names.length > 0 ? { 'image.name': attrs['name']! } : {};
+  if (!exported.byPlatform) {
+    const [solved] = exported.results as [Solved];
+    const id = await saveImage(parts, solved, names, signal);
+    for (const name of names) parts.indexes.forget(canonicalTag(withDefaultTag(name)));
+    for (const name of pushed) await pushImage(parts, solved, name, { auth, signal });
+    return { ...identity(id), ...named };
   }
-  return { ...identity(id), ...(names.length > 0 ? { 'image.name': attrs['name']! } : {}) };
+  // a name here means one image: that of this machine, if there is one
+  const own = ownResult(exported) ?? exported.results[0]!;
+  const id = await saveImage(parts, own, names, signal);
+  rememberIndex(names, id, exported, parts);
+  if (pushed.length > 0) {
+    const index = await compressedIndex(parts, exported.results, signal);
+    for (const name of pushed) await pushDocuments(parts, name, index, { auth, signal });
+    return { 'containerimage.digest': index.root.digest, ...named };
+  }
+  if (exported.results.length > 1) {
+    output.warn(
+      `here a name is one image, now that of ${formatPlatform(own.state.platform)}: ` +
+        'a push takes all platforms until the engine is started again, --output type=oci has all of them',
+    );
+  }
+  return { ...identity(id), ...named };
+}
+
+/** Clients may push the names themselves. */
+function rememberIndex(
+  names: readonly Reference[],
+  id: Digest,
+  { results }: Exported,
+  parts: BuildParts,
+): void {
+  const { images, indexes } = parts;
+  const digests = results.flatMap(({ state }) => state.layers.map(({ descriptor }) => descriptor.digest));
+  const make: MakeIndex = async (signal) => {
+    const index = await compressedIndex(parts, results, signal);
+    return { root: index.root, source: await documentSource(images.content, index, signal) };
+  };
+  for (const name of names) {
+    indexes.remember(canonicalTag(withDefaultTag(name)), id, make, images.leases.hold(digests));
+  }
+}
+
+/** The result that runs on this machine. */
+function ownResult({ results }: Exported): Solved | undefined {
+  const own = platformOfProcess(process);
+  const ranked = results.map((solved) => ({ solved, rank: platformRank(own, solved.state.platform) }));
+  const [best] = ranked.filter(({ rank }) => rank !== Infinity).sort((a, b) => a.rank - b.rank);
+  return best?.solved;
 }
 
 function identity(id: Digest): Record<string, string> {
@@ -97,41 +169,90 @@ function identity(id: Digest): Record<string, string> {
 /** An archive that is an OCI layout and what `docker load` reads, at once. */
 async function toArchive(
   attrs: Attributes,
-  solved: Solved,
+  exported: Exported,
   { parts, session, signal }: ExportPlace,
 ): Promise<Record<string, string>> {
-  const { images } = parts;
-  const known = new Set(images.table.list().map(({ id }) => id));
-  const image = await compressedImage(parts, solved, signal);
-  // an archive is one of an image: this one has no name, and goes when it was not there
-  const id = await saveImage(parts, { image: () => image }, [], signal);
-  try {
-    const names = namesOf(attrs).map((name) => canonicalTag(withDefaultTag(name)));
-    const archive = await saveImageAs(images, id, new Set(names), signal);
-    await sendArchive(await session(), archive, signal);
-  } finally {
-    if (!known.has(id)) await removeInternalImage(images, id);
-  }
-  return identity(id);
+  const { documents, digests } = exported.byPlatform
+    ? await indexToSend(parts, exported, signal)
+    : await imageToSend(parts, exported, signal);
+  const names = namesOf(attrs).map((name) => canonicalTag(withDefaultTag(name)));
+  const source = await documentSource(parts.images.content, documents, signal);
+  const archive = writeImageArchive(source, [{ descriptor: documents.root, names }], {
+    platform: platformOfProcess(process),
+    signal,
+  });
+  await sendArchive(await session(), archive, signal);
+  return digests;
 }
 
-async function withResult(
-  solved: Solved,
-  place: ExportPlace,
-  send: (root: string, place: ExportPlace, session: Session) => Promise<void>,
+async function indexToSend(parts: BuildParts, { results }: Exported, signal: AbortSignal) {
+  const documents = await compressedIndex(parts, results, signal);
+  return { documents, digests: { 'containerimage.digest': documents.root.digest } };
+}
+
+async function imageToSend(parts: BuildParts, { results }: Exported, signal: AbortSignal) {
+  const image = await compressedImage(parts, results[0]!, signal);
+  const { config, manifest } = await imageDocuments(image);
+  return {
+    documents: oneManifest({ config, manifest, layers: image.layers }),
+    digests: identity(config.descriptor.digest),
+  };
+}
+
+/** A directory for each result, when there are several and nobody wants them in one. */
+function placesOf(attrs: Attributes, { results, byPlatform }: Exported): { solved: Solved; name: string }[] {
+  const split = attrs['platform-split'] === undefined ? byPlatform : attrs['platform-split'] === 'true';
+  return results.map((solved) => ({
+    solved,
+    name: split ? formatPlatform(solved.state.platform).replaceAll('/', '_') : '',
+  }));
+}
+
+/** Runs `work` with paths that lead into the file systems of results. */
+async function withRoots(
+  places: readonly { solved: Solved; name: string }[],
+  parts: BuildParts,
+  work: (roots: readonly { root: string; name: string }[]) => Promise<void>,
+  opened: readonly { root: string; name: string }[] = [],
 ): Promise<void> {
-  const { parts, session } = place;
-  const root = { layers: buildLayers(parts), trees: parts.trees };
+  const [next, ...rest] = places;
+  if (next === undefined) return work(opened);
+  const { solved, name } = next;
+  const rootParts = { layers: buildLayers(parts), trees: parts.trees };
+  await withStageRoot(rootParts, solved.state.chain.at(-1), (root) =>
+    withRoots(rest, parts, work, [...opened, { root, name }]),
+  );
+}
+
+async function sendTree(
+  attrs: Attributes,
+  exported: Exported,
+  { parts, session, signal }: ExportPlace,
+): Promise<void> {
+  const { trees } = parts;
   const open = await session();
-  await withStageRoot(root, solved.state.chain.at(-1), (path) => send(path, place, open));
+  await withRoots(placesOf(attrs, exported), parts, (roots) => {
+    const [only, ...more] = roots;
+    if (only !== undefined && more.length === 0 && only.name === '') {
+      return sendArchive(open, trees.pack(only.root, '/', '.', { signal }), signal);
+    }
+    const members = roots.flatMap(({ root, name }): TreePart[] => [
+      ...(name === '' ? [] : [{ kind: 'directory', name } as const]),
+      { kind: 'tree', root, path: '/', name },
+    ]);
+    return sendArchive(open, trees.layer(members, signal), signal);
+  });
 }
 
-async function sendTree(root: string, { parts, signal }: ExportPlace, session: Session): Promise<void> {
-  await sendArchive(session, parts.trees.pack(root, '/', '.', { signal }), signal);
-}
-
-async function sendDirectory(root: string, { parts, signal }: ExportPlace, session: Session): Promise<void> {
-  await sendResult(session, parts.trees, root, signal);
+async function sendDirectory(
+  attrs: Attributes,
+  exported: Exported,
+  { parts, session, signal }: ExportPlace,
+): Promise<void> {
+  const open = await session();
+  await withRoots(placesOf(attrs, exported), parts, (roots) =>
+    sendResult(open, resultFiles(parts.trees, roots), signal),
+  );
 }
 
 async function sendArchive(

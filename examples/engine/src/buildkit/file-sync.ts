@@ -3,7 +3,6 @@ import { Code, ConnectError } from '@connectrpc/connect';
 
 import type { Spool } from '../builder/spool.ts';
 import type { SpooledTree } from '../builder/spooled-tree.ts';
-import type { Trees } from '../containers/trees.ts';
 import { FileSend } from './gen/file-send_pb.ts';
 import { FileSync, type Packet } from './gen/session_pb.ts';
 import type { Session } from './sessions.ts';
@@ -11,9 +10,8 @@ import { TreeTarget } from './tree-target.ts';
 import { Outbox } from './wire/outbox.ts';
 import { LISTING_FIELD } from './wire/packets.ts';
 import { receiveFiles } from './wire/receive-files.ts';
-import { sendFiles } from './wire/send-files.ts';
+import { sendFiles, type FilesToSend } from './wire/send-files.ts';
 import { repeatedHeaders } from './wire/transport.ts';
-import { resultFiles } from './result-files.ts';
 
 /** What is taken of which of the client's directories. */
 export interface FileSyncOptions {
@@ -65,15 +63,10 @@ function directorySend(): typeof FileSync {
   return { ...service, methods: [method], method: { diffCopy: method } } as unknown as typeof FileSync;
 }
 
-/** Sends everything below `root`. @throws {ConnectError} what the client says is wrong */
-export async function sendResult(
-  session: Session,
-  trees: Trees,
-  root: string,
-  signal: AbortSignal,
-): Promise<void> {
+/** Sends files of results. @throws {ConnectError} what the client says is wrong */
+export async function sendResult(session: Session, files: FilesToSend, signal: AbortSignal): Promise<void> {
   const asked = new Outbox<Packet>();
-  const sent = sendFiles(resultFiles(trees, root), asked);
+  const sent = sendFiles(files, asked);
   try {
     for await (const packet of session.client(DirectorySend).diffCopy(sent, { signal })) asked.push(packet);
   } catch (error) {

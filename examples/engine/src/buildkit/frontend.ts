@@ -26,17 +26,34 @@ import { sessionSecrets } from './secrets.ts';
 
 export type FrontendOptions = Readonly<Record<string, string>>;
 
+/** What a client asks for. */
+export interface FrontendRequest {
+  /** One for each platform. They share the files of the client. */
+  requests: readonly [BuildRequest, ...BuildRequest[]];
+  /** Whether the results are those of platforms, even if it is only one. */
+  byPlatform: boolean;
+}
+
 /** Reads the options and the Dockerfile. Other files are taken from the client when a step needs them. */
 export async function readFrontendOptions(
   options: FrontendOptions,
   place: FrontendPlace,
-): Promise<BuildRequest> {
+): Promise<FrontendRequest> {
+  const platforms = [...new Set(list(options['platform'] ?? ''))].map(parsePlatform);
+  const request = await readRequest(options, place);
+  const [first, ...more] = platforms;
+  return {
+    requests: [{ ...request, platform: first }, ...more.map((platform) => ({ ...request, platform }))],
+    byPlatform: more.length > 0 || options['multi-platform'] === 'true',
+  };
+}
+
+async function readRequest(
+  options: FrontendOptions,
+  place: FrontendPlace,
+): Promise<Omit<BuildRequest, 'platform'>> {
   const { session } = place;
   const files = await openFiles(options, new ClientFiles(place), place);
-  const platform = options['platform'] ?? '';
-  if (platform.includes(',')) {
-    throw refused(`several platforms (${platform}) in one build are not supported: build them one by one`);
-  }
   const noCache = options['no-cache'];
   const auth = (registry: string) => credentials(session, registry);
   return {
@@ -46,7 +63,6 @@ export async function readFrontendOptions(
     target: options['target'] ?? '',
     buildArgs: prefixed(options, 'build-arg:'),
     labels: prefixed(options, 'label:'),
-    platform: platform === '' ? undefined : parsePlatform(platform),
     noCache:
       noCache === undefined ? false : noCache === '' || list(noCache).map((name) => name.toLowerCase()),
     pull: options['image-resolve-mode'] === 'pull',
@@ -91,8 +107,8 @@ async function openFiles(
   if (remote !== undefined && !remote.startsWith('local:')) {
     const { parts, signal, held } = place;
     const directory = newDirectory(parts);
-    const { trees, syscalls } = parts;
-    const where = { trees, syscalls, directory, dockerfile: filename, signal };
+    const { trees, syscalls, hasher } = parts;
+    const where = { trees, syscalls, hasher, directory, dockerfile: filename, signal };
     const git = parseGitReference(remote);
     const files = held.use(
       git ? await openGitContext(git, where) : await openContext(await remoteContext(remote, place), where),

@@ -1,12 +1,14 @@
 /** BuildKit's LLBBridge service: a client that runs a frontend, asks for solutions, and chooses the result. */
-import { create } from '@bufbuild/protobuf';
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { Code, ConnectError, type ServiceImpl } from '@connectrpc/connect';
+import { formatPlatform } from '@tare/image-spec';
 
 import { buildLayers } from '../builder/in-engine/parts.ts';
+import type { Solved } from '../builder/solve.ts';
 import { withStageRoot } from '../builder/state.ts';
 import { toConnectError, type ActiveBuild } from './builds.ts';
 import type { ServiceParts } from './control.ts';
-import type { LLBBridge } from './gen/gateway_pb.ts';
+import type { LLBBridge, Result, ResultSchema } from './gen/gateway_pb.ts';
 import { StatSchema, type Stat } from './gen/session_pb.ts';
 import { toGoMode } from './wire/go-mode.ts';
 import { buildIdOf } from './build-id.ts';
@@ -70,14 +72,15 @@ export function gatewayService({ parts, builds, worker }: ServiceParts): Service
         if ('requestid' in frontendOpt) {
           return { result: { metadata: await build.ask(frontend, frontendOpt) } };
         }
-        const id = await build.solve(frontend, frontendOpt);
-        const { state } = build.result(id);
-        const config = Buffer.from(JSON.stringify({ ...state.platform, config: state.config }));
+        const result = await build.solve(frontend, frontendOpt);
+        const solved = result.ids.map((id) => ({ id, state: build.result(id).state }));
+        if (result.byPlatform) return { result: resultOfPlatforms(solved) };
+        const [{ id, state }] = solved as [Identified];
         if (!allowResultReturn) return { ref: id };
         return {
           result: {
             result: { case: 'ref', value: { id } },
-            metadata: { 'containerimage.config': Uint8Array.from(config) },
+            metadata: { 'containerimage.config': configOf(state) },
           },
         };
       } catch (error) {
@@ -87,21 +90,11 @@ export function gatewayService({ parts, builds, worker }: ServiceParts): Service
     async return({ result, error }, context) {
       const build = await builds.get(buildIdOf(context), context.signal);
       if (error) build.fail(error.message, error.code as Code);
-      else if (result?.result.case === 'ref') build.returned.resolve(result.result.value.id || undefined);
-      else if (result?.result.case === 'refDeprecated')
-        build.returned.resolve(result.result.value || undefined);
-      else if (result?.result.case === 'refs') {
-        const [only, ...more] = Object.values(result.result.value.refs);
-        if (more.length > 0) {
-          const refusal = new ConnectError(
-            'several platforms in one image are not supported',
-            Code.Unimplemented,
-          );
-          build.returned.reject(refusal);
-          throw refusal;
-        }
-        build.returned.resolve(only?.id);
-      } else build.returned.resolve(undefined);
+      else {
+        const ids = chosenIds(result?.result);
+        const byPlatform = result?.result.case === 'refs';
+        build.returned.resolve(ids.length === 0 ? undefined : { ids, byPlatform });
+      }
       return {};
     },
     async readFile({ ref, filePath, range }, context) {
@@ -144,4 +137,45 @@ export function gatewayService({ parts, builds, worker }: ServiceParts): Service
       return {};
     },
   };
+}
+
+type Identified = { id: string; state: Solved['state'] };
+
+/** Results by their platforms, as clients hand them back. */
+function resultOfPlatforms(solved: readonly Identified[]): MessageInitShape<typeof ResultSchema> {
+  const keyed = solved.map(({ id, state }) => ({ key: formatPlatform(state.platform), id, state }));
+  const platforms = keyed.map(({ key, state }) => ({ ID: key, Platform: state.platform }));
+  return {
+    result: {
+      case: 'refs',
+      value: { refs: Object.fromEntries(keyed.map(({ key, id }) => [key, { id }])) },
+    },
+    metadata: {
+      'refs.platforms': json({ Platforms: platforms }),
+      ...Object.fromEntries(
+        keyed.map(({ key, state }) => [`containerimage.config/${key}`, configOf(state)] as const),
+      ),
+    },
+  };
+}
+
+function configOf(state: Solved['state']): Uint8Array<ArrayBuffer> {
+  return json({ ...state.platform, config: state.config });
+}
+
+function json(value: unknown): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(Buffer.from(JSON.stringify(value)));
+}
+
+function chosenIds(result: Result['result'] | undefined): string[] {
+  switch (result?.case) {
+    case 'ref':
+      return result.value.id === '' ? [] : [result.value.id];
+    case 'refDeprecated':
+      return result.value === '' ? [] : [result.value];
+    case 'refs':
+      return Object.values(result.value.refs).map(({ id }) => id);
+    default:
+      return [];
+  }
 }

@@ -15,6 +15,7 @@ import { invalid, notFound } from '../errors.ts';
 import { Limiter } from '../jobs/limiter.ts';
 import { manifestToPush, type LayerCompressor } from './compress.ts';
 import type { Images } from './images.ts';
+import type { Indexes } from './indexes.ts';
 import { canonicalTag, repositoryOf, shortId } from './names.ts';
 import { TransferProgress, type ProgressLine } from './transfer-progress.ts';
 import { pushError } from './registry-errors.ts';
@@ -35,6 +36,8 @@ export type PushMessage = ProgressLine | { aux: { Tag: string; Digest: Digest; S
 export interface PusherOptions {
   images: Images;
   compressor: LayerCompressor;
+  /** Names that are more than one image. */
+  indexes: Pick<Indexes, 'of'>;
   openRepository: OpenRepository;
   /** Uploads at the same time, over all pushes. */
   maxConcurrentUploads: number;
@@ -44,6 +47,7 @@ export interface PusherOptions {
 export class Pusher {
   readonly #images: Images;
   readonly #compressor: LayerCompressor;
+  readonly #indexes: Pick<Indexes, 'of'>;
   readonly #openRepository: OpenRepository;
   readonly #uploads: Limiter;
   #concurrency: number;
@@ -51,6 +55,7 @@ export class Pusher {
   constructor(options: PusherOptions) {
     this.#images = options.images;
     this.#compressor = options.compressor;
+    this.#indexes = options.indexes;
     this.#openRepository = options.openRepository;
     this.#uploads = new Limiter(options.maxConcurrentUploads);
     this.#concurrency = options.maxConcurrentUploads;
@@ -119,13 +124,16 @@ export class Pusher {
       descriptor.digest,
       ...manifest.layers.map(({ digest }) => digest),
     ]);
+    // asked for one platform, the others stay here
+    const makeIndex = platform ? undefined : this.#indexes.of(canonicalTag(reference), id);
+    const { root, source } = (await makeIndex?.(signal)) ?? { root: descriptor, source: images.content };
     const progress = new PushProgress(await imageLayers(manifest, config), onMessage);
     const repository = await this.#openRepository(reference, {
       auth,
       mountFrom: this.#siblings(id, reference),
       onTransfer: (event) => progress.tell(event),
     });
-    await copyGraph(images.content, this.#limited(repository), descriptor, {
+    await copyGraph(source, this.#limited(repository), root, {
       concurrency: this.#concurrency,
       signal,
       onEvent: ({ kind, descriptor: { digest } }) => {
@@ -133,11 +141,11 @@ export class Pusher {
       },
     });
     const tag = reference.tag!;
-    await repository.tag(descriptor, tag, { signal });
-    images.table.putDigest(repositoryOf(reference), descriptor.digest, id);
+    await repository.tag(root, tag, { signal });
+    images.table.putDigest(repositoryOf(reference), root.digest, id);
     images.emit('push', familiarReference(reference), familiarName(reference), config.config?.Labels);
-    onMessage({ status: `${tag}: digest: ${descriptor.digest} size: ${descriptor.size}` });
-    onMessage({ aux: { Tag: tag, Digest: descriptor.digest, Size: descriptor.size } });
+    onMessage({ status: `${tag}: digest: ${root.digest} size: ${root.size}` });
+    onMessage({ aux: { Tag: tag, Digest: root.digest, Size: root.size } });
   }
 
   /** Repositories of the same registry that have the image, as far as this engine knows. */

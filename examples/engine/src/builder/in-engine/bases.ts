@@ -1,5 +1,5 @@
 /** Base images: those of the engine, pulled when they are not here. */
-import { parseReference, withDefaultTag } from '@tare/image-spec';
+import { formatReference, parseReference, platformOfProcess, withDefaultTag } from '@tare/image-spec';
 
 import { EngineError, notFound } from '../../errors.ts';
 import { layersOf } from '../../images/create.ts';
@@ -55,29 +55,40 @@ async function find(parts: Parts, text: string, options: BaseOptions): Promise<I
     platform === undefined ||
     (found?.config.os === platform.os && found.config.architecture === platform.architecture);
   if (found && fits && pull !== 'always') return found;
+  let image = found;
   if (pull !== 'never') {
     try {
-      await pullImage(parts, text, options);
+      image = here(parts, await pullImage(parts, text, options));
     } catch (error) {
       // what is here will do, whatever the registry has
       if (found === undefined || !(error instanceof EngineError)) throw error;
       options.output.say(error.message);
     }
   }
-  const image = here(parts, text);
   if (image) return image;
   throw notFound(`No such image: ${text}`);
 }
 
+/** @returns what the image is known by here */
 async function pullImage(
   { puller }: Parts,
   text: string,
   { platform, auth, output, signal }: BaseOptions,
-): Promise<void> {
-  const reference = withDefaultTag(parseReference(text));
-  const given = await auth(reference.registry);
+): Promise<string> {
+  const named = withDefaultTag(parseReference(text));
+  const request = {
+    reference: named,
+    auth: await auth(named.registry),
+    ...(platform === undefined ? {} : { platform }),
+  };
+  // a name means the image that runs here: one for another machine has its digest alone
+  const own = platformOfProcess(process);
+  if (platform && (platform.os !== own.os || platform.architecture !== own.architecture)) {
+    const { tag: _, ...untagged } = named;
+    request.reference = { ...untagged, digest: await puller.manifestOf(request, { signal }) };
+  }
   await puller.pull(
-    { reference, auth: given, ...(platform === undefined ? {} : { platform }) },
+    request,
     ({ id, status, progressDetail }) => {
       const done = /complete|exists/.test(status);
       if (id === undefined || done) output.say(id === undefined ? status : `${id}: ${status}`);
@@ -87,6 +98,7 @@ async function pullImage(
     },
     { signal },
   );
+  return formatReference(request.reference);
 }
 
 function here({ images }: Pick<Parts, 'images'>, text: string): Image | undefined {

@@ -6,6 +6,7 @@ import type { RootSyscalls } from '../../containers/root-files.ts';
 import type { Trees } from '../../containers/trees.ts';
 import { createImage } from '../../images/create.ts';
 import type { Images } from '../../images/images.ts';
+import type { Indexes } from '../../images/indexes.ts';
 import type { LayerUnpacker, Puller } from '../../images/pull.ts';
 import type { OpenRepository } from '../../images/remote.ts';
 import type { Job } from '../../jobs/job.ts';
@@ -31,6 +32,8 @@ export interface BuildParts {
   /** Hashes files of clients. */
   hasher: FileHasher | undefined;
   cache: BuildCache;
+  /** Gets the images for other machines that a name is built for. */
+  indexes: Indexes;
   jobs: JobQueue;
   /** For contexts and cache mounts; the builder's own. */
   directory: string;

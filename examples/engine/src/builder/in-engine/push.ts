@@ -11,8 +11,8 @@ import { imageDocuments } from '../../images/create.ts';
 import { pushError } from '../../images/registry-errors.ts';
 import type { RegistryAuth } from '../../images/remote.ts';
 import { compressedLayers } from '../compressed.ts';
-import { copyDocuments } from '../documents.ts';
-import { cacheDocuments, readCache, type CacheDocuments } from '../remote-cache.ts';
+import { copyDocuments, indexOf, oneManifest, type Documents } from '../documents.ts';
+import { cacheDocuments, readCache } from '../remote-cache.ts';
 import type { CacheSource } from '../request.ts';
 import type { Solved } from '../solve.ts';
 import { imageCaches } from './bases.ts';
@@ -41,16 +41,32 @@ export async function compressedImage(
 /** The results of a build as a cache for others. @param mode - `max` has the results of all steps */
 export async function compressedCache(
   parts: Pick<BuildParts, 'images' | 'layers' | 'unpacker' | 'cache'>,
-  { results, state }: Pick<Solved, 'results' | 'state'>,
+  solved: readonly Pick<Solved, 'results' | 'state'>[],
   mode: 'min' | 'max',
   signal: AbortSignal,
-): Promise<CacheDocuments> {
-  const documents = await cacheDocuments(results, mode === 'max' ? 'max' : state.made);
+): Promise<Documents> {
+  const results = new Map(solved.flatMap((one) => [...one.results]));
+  const made = mode === 'max' ? 'max' : solved.flatMap(({ state }) => state.made);
+  const documents = await cacheDocuments(results, made);
   const all = { layers: buildLayers(parts), cache: parts.cache };
   const layers = await compressedLayers(all, documents.layers, signal);
   const byDiffId = new Map(layers.map((layer) => [layer.diffId, layer]));
   const compressed = [...results].map(([key, layer]) => [key, byDiffId.get(layer.diffId) ?? layer] as const);
-  return cacheDocuments(new Map(compressed), mode === 'max' ? 'max' : state.made);
+  return oneManifest(await cacheDocuments(new Map(compressed), made));
+}
+
+/** Several results as one image of several platforms. */
+export async function compressedIndex(
+  parts: Pick<BuildParts, 'images' | 'layers' | 'unpacker' | 'cache'>,
+  results: readonly Pick<Solved, 'image' | 'state'>[],
+  signal: AbortSignal,
+): Promise<Documents> {
+  const images = [];
+  for (const solved of results) {
+    const image = await compressedImage(parts, solved, signal);
+    images.push({ image, platform: solved.state.platform });
+  }
+  return indexOf(images);
 }
 
 /** Pushes a result as an image. */
@@ -61,32 +77,34 @@ export async function pushImage(
   options: RegistryOptions,
 ): Promise<void> {
   const image = await compressedImage(parts, solved, options.signal);
-  const { config, manifest } = await imageDocuments(image);
-  await pushTo(parts, withDefaultTag(name), { config, manifest, layers: image.layers }, options);
+  const documents = oneManifest({ ...(await imageDocuments(image)), layers: image.layers });
+  await pushDocuments(parts, name, documents, options);
 }
 
 /** Pushes the cache of a build. @param mode - `max` has the results of all steps */
 export async function pushCache(
   parts: PushParts,
-  solved: Solved,
+  solved: readonly Solved[],
   { reference, mode }: { reference: string; mode: 'min' | 'max' },
   options: RegistryOptions,
 ): Promise<void> {
-  const name = withDefaultTag(parseReference(reference));
+  const name = parseReference(reference);
   const documents = await compressedCache(parts, solved, mode, options.signal);
-  await pushTo(parts, name, documents, options);
+  await pushDocuments(parts, name, documents, options);
 }
 
-async function pushTo(
+/** Pushes what is a manifest or an index. */
+export async function pushDocuments(
   { images, openRepository }: Pick<BuildParts, 'images' | 'openRepository'>,
-  name: Reference,
-  documents: CacheDocuments,
+  reference: Reference,
+  documents: Documents,
   { auth, signal }: RegistryOptions,
 ): Promise<void> {
+  const name = withDefaultTag(reference);
   try {
     const repository = await openRepository(name, { auth: await auth(name.registry) });
     await copyDocuments(images.content, repository, documents, signal);
-    await repository.tag(documents.manifest.descriptor, referenceTarget(name), { signal });
+    await repository.tag(documents.root, referenceTarget(name), { signal });
   } catch (error) {
     throw pushError(error);
   }
