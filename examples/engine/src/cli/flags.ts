@@ -184,6 +184,11 @@ function longFlag(word: string, byName: ByName, take: (missing: string) => strin
   return `--${flagName(key)}=${value}`;
 }
 
+/** Some of many flags. */
+export function pick<Flags, Name extends keyof Flags>(all: Flags, names: readonly Name[]): Pick<Flags, Name> {
+  return Object.fromEntries(names.map((name) => [name, all[name]])) as Pick<Flags, Name>;
+}
+
 function shortFlags(word: string, byShort: ByName, take: (missing: string) => string): string[] {
   const out: string[] = [];
   for (let at = 1; at < word.length; at++) {

@@ -229,6 +229,12 @@ async function fillRegistry(registry: LabRegistry): Promise<void> {
   });
 }
 
+/** Runs a container that serves its name as a page, at its port 80. */
+export function servePage(lab: Lab, name: string, flags: readonly string[]): Promise<string> {
+  const script = `mkdir -p /www; echo ${name} > /www/index.html; httpd -f -p 80 -h /www`;
+  return lab.ok(['run', '-d', '--name', name, ...flags, lab.busybox, 'sh', '-c', script]);
+}
+
 async function call(
   socketPath: string,
   method: string,

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { freePort } from '../../../../test/lab/registry.ts';
 import { eventually } from '../../../../test/lab/process.ts';
-import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
+import { missingForEndToEnd, servePage, startLab, type Lab } from './lab.ts';
 
 const missing = missingForEndToEnd();
 
@@ -13,18 +13,7 @@ describe.skipIf(missing !== undefined)(`network options${missing ? ` (skipped: $
   });
   afterAll(() => lab?.[Symbol.asyncDispose]());
 
-  const serve = (name: string, ...flags: string[]) =>
-    lab.ok([
-      'run',
-      '-d',
-      '--name',
-      name,
-      ...flags,
-      lab.busybox,
-      'sh',
-      '-c',
-      `mkdir -p /www; echo ${name} > /www/index.html; httpd -f -p 80 -h /www`,
-    ]);
+  const serve = (name: string, ...flags: string[]) => servePage(lab, name, flags);
   const page = (url: string) =>
     eventually(`answer of ${url}`, async () => {
       try {

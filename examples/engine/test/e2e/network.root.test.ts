@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { freePort } from '../../../../test/lab/registry.ts';
 import { eventually } from '../../../../test/lab/process.ts';
-import { missingForEndToEnd, startLab, type Lab } from './lab.ts';
+import { missingForEndToEnd, servePage, startLab, type Lab } from './lab.ts';
 
 const missing = missingForEndToEnd();
 
@@ -16,18 +16,7 @@ describe.skipIf(missing !== undefined)(`network${missing ? ` (skipped: ${missing
   });
   afterAll(() => lab?.[Symbol.asyncDispose]());
 
-  const serve = (name: string, ...flags: string[]) =>
-    lab.ok([
-      'run',
-      '-d',
-      '--name',
-      name,
-      ...flags,
-      lab.busybox,
-      'sh',
-      '-c',
-      `mkdir -p /www; echo ${name} > /www/index.html; httpd -f -p 80 -h /www`,
-    ]);
+  const serve = (name: string, ...flags: string[]) => servePage(lab, name, flags);
 
   test('a published port is reached from the host, and is free again afterwards', async () => {
     const port = await freePort();

@@ -136,6 +136,24 @@ function claimIdFile(path: string): Disposable | undefined {
   return { [Symbol.dispose]: () => rmSync(path, { force: true }) };
 }
 
+/** What the words after `create` or `run` ask for. @throws {CliError} that leads to the command's help */
+export function requestOf(
+  name: 'create' | 'run',
+  cli: Cli,
+  asked: { flags: ContainerFlags; given: ReadonlySet<string>; args: readonly string[] },
+): CreateRequest {
+  const { environment, workingDirectory, proxyVariables } = cli;
+  try {
+    return buildCreateRequest(asked.flags, asked.given, asked.args, {
+      environment,
+      workingDirectory,
+      proxyVariables,
+    });
+  } catch (error) {
+    throw withHelp(error, name, 125);
+  }
+}
+
 /** `create`. */
 export const command = defineCommand({
   usage: '[OPTIONS] IMAGE [COMMAND] [ARG...]',
@@ -144,16 +162,6 @@ export const command = defineCommand({
   stopsAtArgument: true,
   flags: { ...containerFlags, ...creationFlags },
   async run({ cli, flags, given, args }) {
-    let request: CreateRequest;
-    try {
-      request = buildCreateRequest(flags, given, args, {
-        environment: cli.environment,
-        workingDirectory: cli.workingDirectory,
-        proxyVariables: cli.proxyVariables,
-      });
-    } catch (error) {
-      throw withHelp(error, 'create', 125);
-    }
-    cli.print(await createContainer(cli, request, flags));
+    cli.print(await createContainer(cli, requestOf('create', cli, { flags, given, args }), flags));
   },
 });

@@ -2,12 +2,12 @@
 import type { Cli } from '../cli.ts';
 import { attachAndStart } from '../attached-start.ts';
 import { defineCommand } from '../command.ts';
-import { buildCreateRequest, type CreateRequest } from '../container-config.ts';
+import type { CreateRequest } from '../container-config.ts';
 import { CliError, UsageError } from '../errors.ts';
 import { string, toggle } from '../flags.ts';
 import { startFailureCode, withHelp } from '../help-hint.ts';
 import { containerFlags, creationFlags } from '../run-flags.ts';
-import { createContainer } from './create.ts';
+import { createContainer, requestOf } from './create.ts';
 
 /** `run`. */
 export const command = defineCommand({
@@ -23,16 +23,7 @@ export const command = defineCommand({
     sigProxy: toggle('Proxy received signals to the process', { initial: true }),
   },
   async run({ cli, flags, given, args }) {
-    let request: CreateRequest;
-    try {
-      request = buildCreateRequest(flags, given, args, {
-        environment: cli.environment,
-        workingDirectory: cli.workingDirectory,
-        proxyVariables: cli.proxyVariables,
-      });
-    } catch (error) {
-      throw withHelp(error, 'run', 125);
-    }
+    const request = requestOf('run', cli, { flags, given, args });
     if (flags.detach) detach(request, flags.attach);
     if (request.AttachStdin && request.Tty && !cli.stdin.isTTY)
       throw new CliError('the input device is not a TTY');

@@ -2,25 +2,9 @@
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
 import { UsageError } from '../errors.ts';
-import { string } from '../flags.ts';
+import { pick, string } from '../flags.ts';
 import { containerFlags } from '../run-flags.ts';
 import { parseRestart } from '../values/limits.ts';
-
-const {
-  blkioWeight,
-  cpuPeriod,
-  cpuQuota,
-  cpuRtPeriod,
-  cpuRtRuntime,
-  cpuShares,
-  cpus,
-  cpusetCpus,
-  cpusetMems,
-  memory,
-  memoryReservation,
-  memorySwap,
-  pidsLimit,
-} = containerFlags;
 
 /** `update`. */
 export const command = defineCommand({
@@ -28,19 +12,21 @@ export const command = defineCommand({
   summary: 'Update configuration of one or more containers',
   args: { min: 1, max: Infinity },
   flags: {
-    blkioWeight,
-    cpuPeriod,
-    cpuQuota,
-    cpuRtPeriod,
-    cpuRtRuntime,
-    cpuShares,
-    cpus,
-    cpusetCpus,
-    cpusetMems,
-    memory,
-    memoryReservation,
-    memorySwap,
-    pidsLimit,
+    ...pick(containerFlags, [
+      'blkioWeight',
+      'cpuPeriod',
+      'cpuQuota',
+      'cpuRtPeriod',
+      'cpuRtRuntime',
+      'cpuShares',
+      'cpus',
+      'cpusetCpus',
+      'cpusetMems',
+      'memory',
+      'memoryReservation',
+      'memorySwap',
+      'pidsLimit',
+    ]),
     restart: string('Restart policy to apply when a container exits'),
   },
   async run({ cli, flags, given, args }) {
