@@ -6,6 +6,7 @@ import { errors } from 'undici';
 import { blobPath } from './endpoints.ts';
 import { RegistryError } from './errors.ts';
 import { reasonOf, type HttpResponse } from './http.ts';
+import type { Tell } from './progress.ts';
 import type { Call, RegistryHost } from './registry-host.ts';
 import { retryDelayMs, wait, type RetryOptions } from './retry.ts';
 
@@ -184,4 +185,15 @@ function checkHeaders({ headers, status, url }: HttpResponse, descriptor: Descri
       `blob ${descriptor.digest} should have ${descriptor.size} bytes, but ${url.host} has ${Number(length)}`,
     );
   }
+}
+
+/** Passes a download on and tells of its begin and end. */
+export async function* tellOf(
+  content: AsyncIterable<Uint8Array>,
+  { descriptor, offset }: Download,
+  tell: Tell,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  tell('start', offset);
+  yield* content;
+  tell('done', descriptor.size);
 }

@@ -1,12 +1,9 @@
 /** One repository of a registry, as a source and sink of content. */
 import {
-  ContainerError,
   isIndexType,
   isManifestType,
   isSchema1Type,
   isTag,
-  isDigest,
-  ImageSpecError,
   type Descriptor,
   type Reference,
 } from '@tare/image-spec';
@@ -22,8 +19,8 @@ import {
   type Tagger,
 } from '@tare/image-spec/content';
 import { repositoryScope } from './auth/scope.ts';
-import { openDownload, type Download } from './download.ts';
-import { blobPath, tagsPath } from './endpoints.ts';
+import { openDownload, tellOf, type Download } from './download.ts';
+import { blobPath, checkReference, invalidReference, tagsPath } from './endpoints.ts';
 import { discard } from './http.ts';
 import { hasManifest, resolveManifest } from './manifests.ts';
 import { listPages } from './pagination.ts';
@@ -31,6 +28,7 @@ import type { OnTransfer, Tell, TransferEvent } from './progress.ts';
 import { pushBlob, type BlobPush } from './push-blob.ts';
 import { listReferrers } from './referrers.ts';
 import type { RegistryHost } from './registry-host.ts';
+import { ReadHosts } from './read-hosts.ts';
 import { RepositoryManifests } from './repository-manifests.ts';
 import type { RetryOptions } from './retry.ts';
 import type { UploadJournal } from './upload-journal.ts';
@@ -53,9 +51,6 @@ export interface RepositoryParts {
   uploads?: UploadJournal | undefined;
 }
 
-/** A mirror that gave no answer, or wrong bytes, is not asked again for this long. In milliseconds. */
-const MIRROR_PAUSE_MS = 30_000;
-
 /**
  * A repository: content by descriptor, names by tag.
  *
@@ -66,15 +61,15 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
   /** Registry and repository, and the tag or digest it was opened with. */
   readonly reference: Reference;
   readonly #parts: RepositoryParts;
-  /** Not asked before this time, of `performance.now()`. */
-  readonly #paused = new Map<RegistryHost, number>();
+  readonly #hosts: ReadHosts;
   readonly #manifests: RepositoryManifests;
 
   constructor(parts: RepositoryParts) {
     this.reference = parts.reference;
     this.#parts = parts;
+    this.#hosts = new ReadHosts(parts.origin, parts.mirrors);
     this.#manifests = new RepositoryManifests(parts.origin, this.#name, (ask, signal) =>
-      this.#read(ask, signal),
+      this.#hosts.read(ask, signal),
     );
   }
 
@@ -88,7 +83,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     const { signal } = options;
     signal?.throwIfAborted();
     const wanted = checkReference(reference ?? this.reference.digest ?? this.reference.tag ?? 'latest');
-    return this.#read(async (host) => {
+    return this.#hosts.read(async (host) => {
       const { descriptor, bytes } = await resolveManifest(host, this.#name, wanted, {
         scopes: this.#pull,
         signal,
@@ -111,7 +106,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
       const bytes = await this.#manifests.fetch(descriptor, signal);
       return once(bytes.subarray(offset));
     }
-    return this.#read(async (host) => {
+    return this.#hosts.read(async (host) => {
       const tell = this.#teller('pull', descriptor, host);
       let transferred = offset;
       const download: Download = {
@@ -121,7 +116,7 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
         scopes: this.#pull,
         retry: this.#parts.retry,
         signal,
-        onWrong: (by) => this.#pause(by),
+        onWrong: (by) => this.#hosts.pause(by),
         ...(tell && {
           onProgress: (bytes) => tell('progress', (transferred = bytes)),
           onRetry: (error, delayMs) => tell('retry', transferred, { error, delayMs }),
@@ -247,29 +242,6 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
     return [repositoryScope(this.#name, 'pull', 'push')];
   }
 
-  /** Asks the mirrors in order, then the registry. What the registry says is what the caller hears. */
-  async #read<T>(ask: (host: RegistryHost) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-    for (const mirror of this.#parts.mirrors) {
-      if ((this.#paused.get(mirror) ?? 0) > performance.now()) continue;
-      try {
-        return await ask(mirror);
-      } catch (error) {
-        signal?.throwIfAborted();
-        // whatever is wrong with a mirror, the registry itself may do better
-        if (!ContainerError.is(error)) throw error;
-        if (error.code === 'UNREACHABLE') this.#pause(mirror);
-      }
-    }
-    return ask(this.#parts.origin);
-  }
-
-  /** Leaves a mirror alone for a while; false when `host` is none. */
-  #pause(host: RegistryHost): boolean {
-    if (host === this.#parts.origin) return false;
-    this.#paused.set(host, performance.now() + MIRROR_PAUSE_MS);
-    return true;
-  }
-
   #pushBlob(
     descriptor: Descriptor,
     open: OpenContent,
@@ -314,28 +286,8 @@ export class Repository implements ContentSource, ResumableSink, Resolver, Tagge
   }
 }
 
-async function* tellOf(
-  content: AsyncIterable<Uint8Array>,
-  { descriptor, offset }: Download,
-  tell: Tell,
-): AsyncGenerator<Uint8Array, void, undefined> {
-  tell('start', offset);
-  yield* content;
-  tell('done', descriptor.size);
-}
-
 function isManifest({ mediaType }: Descriptor): boolean {
   return isManifestType(mediaType) || isIndexType(mediaType) || isSchema1Type(mediaType);
-}
-
-/** A reference becomes part of a URL's path. */
-function checkReference(reference: string): string {
-  if (isTag(reference) || isDigest(reference)) return reference;
-  throw invalidReference(reference, 'is neither a tag nor a digest');
-}
-
-function invalidReference(reference: string, why: string): ImageSpecError {
-  return new ImageSpecError('INVALID_REFERENCE', `${JSON.stringify(reference.slice(0, 160))} ${why}`);
 }
 
 async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {

@@ -11,6 +11,7 @@ import { answer, startTestRegistry, type TestRegistry } from '@tare/registry-cli
 import { pack } from 'tar-stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { removeImage } from '../../src/images/remove.ts';
+import { NEW_LAYER } from './pull-steps.ts';
 import { openRealImages } from './real-images.ts';
 
 const skipped = process.getuid?.() === 0 ? undefined : 'needs root, to give files their owners';
@@ -164,14 +165,7 @@ describe.skipIf(skipped !== undefined)('pull into a real store', () => {
     const messages = await engine.pull(`${registry.host}/app:latest`);
     expect(downloads(layer!)).toBe(3);
     const steps = messages.map(({ status }) => status).filter((status, i, all) => status !== all[i - 1]);
-    expect(steps.slice(1, -2)).toEqual([
-      'Pulling fs layer',
-      'Downloading',
-      'Verifying Checksum',
-      'Download complete',
-      'Extracting',
-      'Pull complete',
-    ]);
+    expect(steps.slice(1, -2)).toEqual(NEW_LAYER);
     const { chainId } = engine.images.resolve(`${registry.host}/app`);
     expect(await engine.layers.snapshots.usage(chainId!)).toEqual({ sizeBytes: 3_000_000, inodes: 2 });
   });

@@ -1,6 +1,7 @@
 import { MEDIA_TYPES } from '@tare/image-spec';
 import { describe, expect, it, vi } from 'vitest';
 import { makeImages } from './fixture.ts';
+import { NEW_LAYER } from './pull-steps.ts';
 
 const short = (digest: string): string => digest.slice(7, 19);
 
@@ -18,14 +19,7 @@ describe('pull', () => {
       const steps = messages
         .filter((message) => message.id === short(layer.digest))
         .map(({ status }) => status);
-      expect(steps).toEqual([
-        'Pulling fs layer',
-        'Downloading',
-        'Verifying Checksum',
-        'Download complete',
-        'Extracting',
-        'Pull complete',
-      ]);
+      expect(steps).toEqual(NEW_LAYER);
     }
     expect(engine.images.resolve('busybox:1.37')).toMatchObject({
       id,

@@ -1,32 +1,20 @@
 /** Writes the members of one layer archive below a directory: the part of unpacking that touches the disk. */
-import * as fs from 'node:fs';
+import { constants } from 'node:fs';
 import { LayerStoreError, systemCode } from '../errors.ts';
-import { RESOLVE, type LayerFs } from '../fs.ts';
+import type { LayerFs } from '../fs.ts';
 import { parseEntryPath } from '../tar/entry-path.ts';
 import { printable, type ByteString, type TarEntry } from '../tar/entry.ts';
 import type { TarSink } from '../tar/read.ts';
 import { parseWhiteout } from '../tar/whiteout.ts';
 import { DirectoryRecords } from './directory-records.ts';
 import { DirectoryTree, fsName, isWhiteout, join, type Directory } from './directory-tree.ts';
+import { FileWriter } from './file-writer.ts';
 import { memberError, occupied } from './member-error.ts';
 import { MetadataWriter, isUnsupported } from './metadata.ts';
 import { emptyReport, fullPolicy, type ApplyPolicy, type ApplyReport, type FullPolicy } from './policy.ts';
 import { isInsideWhiteout, OverlayMarks, Removals, type WhiteoutApplier } from './whiteouts.ts';
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, S_IFBLK, S_IFCHR, S_IFIFO } = fs.constants;
-
-const NOTHING = new Uint8Array();
-
-/** A file that is being written. */
-interface NewFile {
-  /** Undefined until there is something to write. */
-  fd: number | undefined;
-  parent: Directory;
-  name: ByteString;
-  entry: TarEntry;
-  /** Where the last piece ended. */
-  end: number;
-}
+const { S_IFBLK, S_IFCHR, S_IFIFO } = constants;
 
 /** A {@link TarSink} that unpacks. Call {@link LayerApplier.finish} after the last member, and dispose of it always. */
 export class LayerApplier implements TarSink, Disposable {
@@ -42,7 +30,7 @@ export class LayerApplier implements TarSink, Disposable {
   #nodes = 0;
   /** Hard links that the layers below have to help with: target by path. */
   readonly #lowerLinks = new Map<ByteString, ByteString>();
-  #file: NewFile | undefined;
+  readonly #writer: FileWriter;
   readonly #report = emptyReport();
 
   constructor(layerFs: LayerFs, root: string, policy: ApplyPolicy = {}) {
@@ -56,6 +44,9 @@ export class LayerApplier implements TarSink, Disposable {
       },
     });
     this.#metadata = new MetadataWriter(layerFs, this.#policy, this.#report.skipped, this.#tree.root.fd);
+    this.#writer = new FileWriter(layerFs, this.#metadata, (parent, name, make) =>
+      this.#replacing(parent, name, make),
+    );
     this.#directories = new DirectoryRecords(this.#tree, this.#metadata);
     if (this.#policy.whiteouts === 'overlay') {
       this.#whiteouts = new OverlayMarks(layerFs, this.#tree, this.#directories);
@@ -81,35 +72,11 @@ export class LayerApplier implements TarSink, Disposable {
   }
 
   data(bytes: Uint8Array, position: number): void {
-    const file = this.#file;
-    // content of a whiteout: there should be none, and nobody wants it
-    if (file === undefined) return;
-    try {
-      if (bytes.length === file.entry.size && this.#createWhole(file, bytes)) return;
-      const fd = (file.fd ??= this.#createEmpty(file));
-      let at = 0;
-      while (at < bytes.length) at += fs.writeSync(fd, bytes, at, bytes.length - at, position + at);
-    } catch (error) {
-      throw memberError(error, file.entry.name);
-    }
-    file.end = position + bytes.length;
+    this.#writer.data(bytes, position);
   }
 
   entryEnd(): void {
-    const file = this.#file;
-    if (file === undefined) return;
-    const { parent, name, entry } = file;
-    try {
-      if (file.fd === undefined && entry.size === 0 && this.#createWhole(file, NOTHING)) return;
-      const fd = (file.fd ??= this.#createEmpty(file));
-      if (file.end < entry.size) fs.ftruncateSync(fd, entry.size);
-      this.#metadata.file(fd, parent, name, entry);
-    } catch (error) {
-      throw memberError(error, entry.name);
-    } finally {
-      this.#file = undefined;
-      if (file.fd !== undefined) fs.closeSync(file.fd);
-    }
+    this.#writer.end();
   }
 
   /** Gives directories their owners, modes, attributes and times, and says what was done. */
@@ -121,8 +88,7 @@ export class LayerApplier implements TarSink, Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#file?.fd !== undefined) fs.closeSync(this.#file.fd);
-    this.#file = undefined;
+    this.#writer[Symbol.dispose]();
     this.#tree[Symbol.dispose]();
   }
 
@@ -167,8 +133,7 @@ export class LayerApplier implements TarSink, Disposable {
   #create(parent: Directory, name: ByteString, entry: TarEntry): void {
     switch (entry.type) {
       case 'file':
-        // made when its content comes
-        this.#file = { fd: undefined, parent, name, entry, end: 0 };
+        this.#writer.begin(parent, name, entry);
         return;
       case 'directory':
         this.#createDirectory(parent, name, entry);
@@ -185,25 +150,6 @@ export class LayerApplier implements TarSink, Disposable {
         if (!this.#createNode(parent, name, entry)) return;
     }
     this.#metadata.node(parent, name, entry);
-  }
-
-  #createEmpty({ parent, name }: NewFile): number {
-    return this.#replacing(parent, name, () =>
-      this.#fs.openat2(parent.fd, fsName(name), {
-        flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
-        mode: 0o600,
-        resolve: RESOLVE.BENEATH | RESOLVE.NO_SYMLINKS,
-      }),
-    );
-  }
-
-  /** Makes a file in one call, if that can be; then it is done. */
-  #createWhole({ parent, name, entry }: NewFile, content: Uint8Array): boolean {
-    if (this.#fs.createFile === undefined || entry.xattrs.size > 0) return false;
-    const attributes = this.#metadata.ofNewFile(entry);
-    this.#replacing(parent, name, () => this.#fs.createFile!(parent.fd, fsName(name), content, attributes));
-    this.#file = undefined;
-    return true;
   }
 
   #createDirectory(parent: Directory, name: ByteString, entry: TarEntry): void {

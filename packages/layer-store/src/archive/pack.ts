@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { fsName, join, type Directory } from '../apply/directory-tree.ts';
+import { fsName, type Directory } from '../apply/directory-tree.ts';
 import { LayerStoreError } from '../errors.ts';
 import { RESOLVE } from '../fs.ts';
 import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
@@ -19,7 +19,8 @@ import { describeInode, describeMember, describePlainFile, emptyMember } from '.
 import type { PackOptions } from './pack-options.ts';
 import { TarPieces } from './pieces.ts';
 import { summarizeContent, summarizeEntry } from './summary.ts';
-import { openDirectory, pinInode, readError, reopen } from './pin.ts';
+import { closeAll, mergedNames, openMerged, pinFirst } from './merged.ts';
+import { readError, reopen } from './pin.ts';
 
 const { O_NONBLOCK, O_RDONLY } = fs.constants;
 const read = promisify(fs.read);
@@ -153,7 +154,7 @@ class Packer implements Disposable {
     path: ByteString,
     required: boolean,
   ): { fd: number; size: number } | undefined {
-    const found = this.#first(parents, name, required);
+    const found = pinFirst(this.#options, parents, name, required);
     if (found === undefined) return undefined;
     const { fd: pinned, foreign, parents: merged } = found;
     const parent = merged[0]!;
@@ -236,59 +237,26 @@ class Packer implements Disposable {
     }
   }
 
-  /** The topmost of merged directories that has a name, with those below it. */
-  #first(parents: readonly Directory[], name: ByteString, required: boolean) {
-    for (const [at, parent] of parents.entries()) {
-      const found = pinInode(this.#options, parent, name, required);
-      if (found !== undefined) return { ...found, parents: parents.slice(at) };
-    }
-    return undefined;
-  }
-
   #descend(parents: readonly Directory[], name: ByteString, path: ByteString): void {
-    const merged: Directory[] = [];
-    let opaque = false;
-    try {
-      for (const parent of parents) {
-        const fd = openDirectory(this.#options.fs, parent, name);
-        // what is no directory hides those below it
-        if (fd === 'other') break;
-        if (fd === 'missing') continue;
-        merged.push({ fd, path: join(parent.path, name) });
-        opaque = this.#opaque !== undefined && this.#isOpaque(parent, name);
-        if (opaque) break;
-      }
-    } catch (error) {
-      for (const { fd } of merged) fs.closeSync(fd);
-      throw error;
-    }
+    const inner = openMerged(this.#options.fs, parents, name, this.#opaque);
     // not a directory any more
-    if (merged.length === 0) return;
-    this.#enter(merged, `${path}/`);
-    if (opaque && !this.#merges) this.#member(emptyMember(`${path}/${OPAQUE_WHITEOUT}`));
-  }
-
-  #isOpaque(parent: Directory, name: ByteString): boolean {
-    const value = this.#options.fs.getxattrat(parent.fd, fsName(name), this.#opaque!);
-    return value !== undefined && Buffer.from(value).toString('latin1') === 'y';
+    if (inner.directories.length === 0) return;
+    this.#enter(inner.directories, `${path}/`);
+    if (inner.opaque && !this.#merges) this.#member(emptyMember(`${path}/${OPAQUE_WHITEOUT}`));
   }
 
   /** The descriptors become this object's. */
   #enter(directories: readonly Directory[], prefix: ByteString): void {
     try {
-      const names = new Set<ByteString>();
-      for (const { fd } of directories) {
-        for (const name of fs.readdirSync(`/proc/self/fd/${fd}`, { encoding: 'latin1' })) names.add(name);
-      }
-      this.#stack.push({ directories, prefix, names: [...names].sort(), next: 0 });
+      this.#stack.push({ directories, prefix, names: mergedNames(directories), next: 0 });
     } catch (error) {
-      for (const { fd } of directories) fs.closeSync(fd);
+      closeAll(directories);
       throw readError(error, prefix);
     }
   }
 
   #leave(): void {
-    for (const { fd } of this.#stack.pop()!.directories) fs.closeSync(fd);
+    closeAll(this.#stack.pop()!.directories);
   }
 
   /** `size` bytes of an open file, zeros where it has become shorter, and the padding. Closes `fd`. */

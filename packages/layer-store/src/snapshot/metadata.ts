@@ -11,6 +11,7 @@ import { z } from 'zod';
 import { syncDirectory } from '../content/ingest.ts';
 import { LayerStoreError, systemCode } from '../errors.ts';
 import { thisOwner } from '../owner.ts';
+import type { SnapshotInfo } from './snapshotter.ts';
 
 const recordSchema = z.object({
   version: z.literal(1),
@@ -178,6 +179,11 @@ export class SnapshotTable {
     }
     return join(this.#directory, `${escaped}.json`);
   }
+}
+
+/** What a record says to the caller. */
+export function toInfo({ name, kind, parent, createdAt }: SnapshotRecord): SnapshotInfo {
+  return { name, kind, parent, createdAt: new Date(createdAt) };
 }
 
 /** The error for a name that is taken. */

@@ -13,3 +13,8 @@ export interface Mount {
    */
   options: string[];
 }
+
+/** The same, showing owners as the user namespace at a path has them. */
+export function withOwnersOf(mount: Mount, userNamespace: string): Mount {
+  return { ...mount, options: [...mount.options, `X-mount.idmap=${userNamespace}`] };
+}

@@ -6,20 +6,21 @@
  * without a record, and a record without a directory, are what a crash left: opening removes them.
  */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { syncDirectory } from '../content/ingest.ts';
-import { toHost, type IdMap } from '../apply/id-map.ts';
-import { LayerStoreError, systemCode } from '../errors.ts';
+import type { IdMap } from '../apply/id-map.ts';
+import { LayerStoreError } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import { thisOwner } from '../owner.ts';
 import type { Change } from './changes.ts';
+import { makeUnique, makeRoot } from './directories.ts';
 import { removeTree, unlock } from './housekeeping.ts';
 import { LowerStack } from './lower-stack.ts';
 import { makeLowerLinks } from './lower-links.ts';
-import { alreadyExists, SnapshotTable, type SnapshotRecord } from './metadata.ts';
-import type { Mount } from './mount.ts';
+import { alreadyExists, SnapshotTable, toInfo, type SnapshotRecord } from './metadata.ts';
+import { withOwnersOf, type Mount } from './mount.ts';
 import { settleImplied } from './settle.ts';
 import type {
   DiffOptions,
@@ -31,9 +32,6 @@ import type {
 } from './snapshotter.ts';
 import type { StoredOptions, StoredRoot } from './stored-root.ts';
 import type { LayerStager, StagedLayer, UnpackedLayer } from './stage.ts';
-
-/** Length of an id: 36^6 are enough that a collision, which is only tried again, is rare. */
-const ID_LENGTH = 6;
 
 /** A snapshotter in a directory that one process has open. */
 export abstract class StoredSnapshotter implements Snapshotter, LayerStager, AsyncDisposable {
@@ -90,7 +88,7 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
     }
     await this.reach(record.parent);
     const mounts = this.mountsOf(record, readOnly);
-    return userNamespace === undefined ? mounts : mounts.map((mount) => mapped(mount, userNamespace));
+    return userNamespace === undefined ? mounts : mounts.map((mount) => withOwnersOf(mount, userNamespace));
   }
 
   async commit(name: string, key: string, options: SnapshotOptions = {}): Promise<void> {
@@ -231,7 +229,7 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
     await this.finishStage(stage, parent);
     const extra = await this.seal(stage);
     await syncDirectory(join(stage, 'd'));
-    const id = this.#newId();
+    const id = makeUnique(join(this.root, 's'));
     // rename(2) takes an empty directory's place
     const final = join(this.root, 's', id);
     try {
@@ -273,7 +271,7 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
     this.chain(parent);
     if (this.#table.get(key) !== undefined) throw alreadyExists(key);
     await this.reach(parent);
-    const id = this.#newId();
+    const id = makeUnique(join(this.root, 's'));
     const record: SnapshotRecord = {
       version: 1,
       name: key,
@@ -283,7 +281,7 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
       createdAt: now(),
     };
     try {
-      this.#makeRoot(this.layer(record), this.lowers(parent)[0]);
+      makeRoot(this.layer(record), this.lowers(parent)[0], this.idMap);
       await this.populate(record);
       // not synced: after a power failure a container is gone with what it wrote, which was not on the disk either
       this.#table.add(record);
@@ -293,39 +291,6 @@ export abstract class StoredSnapshotter implements Snapshotter, LayerStager, Asy
     }
     return this.mountsOf(record, false);
   }
-
-  /** The root of a mount is that of its topmost directory: it looks as the one below it. */
-  #makeRoot(layer: string, below: string | undefined): void {
-    mkdirSync(layer, 0o755);
-    const stat = below === undefined ? undefined : statSync(below);
-    const root = { uid: 0, gid: 0 };
-    const { uid, gid } = stat ?? (this.idMap === undefined ? root : toHost(this.idMap, root));
-    if (process.geteuid?.() === 0) chownSync(layer, uid, gid);
-    // not left to mkdir, which minds the umask
-    chmodSync(layer, (stat?.mode ?? 0o755) & 0o7777);
-    if (stat !== undefined) utimesSync(layer, stat.atime, stat.mtime);
-  }
-
-  /** A new directory under `s`, empty. */
-  #newId(): string {
-    for (;;) {
-      const id = Array.from(randomBytes(ID_LENGTH), (byte) => (byte % 36).toString(36)).join('');
-      try {
-        mkdirSync(join(this.root, 's', id), 0o700);
-        return id;
-      } catch (error) {
-        if (systemCode(error) !== 'EEXIST') throw error;
-      }
-    }
-  }
-}
-
-function toInfo({ name, kind, parent, createdAt }: SnapshotRecord): SnapshotInfo {
-  return { name, kind, parent, createdAt: new Date(createdAt) };
-}
-
-function mapped(mount: Mount, userNamespace: string): Mount {
-  return { ...mount, options: [...mount.options, `X-mount.idmap=${userNamespace}`] };
 }
 
 function now(): string {
