@@ -1,4 +1,5 @@
 // Seccomp notifications: taking one from a filter's listener, and answering it.
+#include <poll.h>
 #include <sys/ioctl.h>
 
 #include <cerrno>
@@ -42,11 +43,16 @@ int Ioctl(int fd, unsigned long request, void* argument) {
   return result;
 }
 
-// seccompReceive(listener) → the notification, or undefined when the call is gone that was told of
+// seccompReceive(listener) → the notification, or undefined when there is none
 Value Receive(const CallbackInfo& info) {
   Napi::Env env = info.Env();
   Notification notification = {};
-  if (Ioctl(Fd(info, 0, "listener"), kReceive, &notification) < 0) {
+  const int listener = Fd(info, 0, "listener");
+  // Where the last process of the filter is gone, kernels before 6.11 wait in the ioctl for ever. A call that is given up
+  // between the two does not make them wait: it was counted.
+  struct pollfd ready = {listener, POLLIN, 0};
+  if (poll(&ready, 1, 0) == 0 || (ready.revents & (POLLIN | POLLNVAL)) == 0) return env.Undefined();
+  if (Ioctl(listener, kReceive, &notification) < 0) {
     if (errno == ENOENT) return env.Undefined();
     throw ErrnoError(env, errno, "ioctl(SECCOMP_IOCTL_NOTIF_RECV)");
   }

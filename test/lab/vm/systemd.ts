@@ -102,6 +102,8 @@ async function makeRoot(root: string, packages: readonly string[]): Promise<void
     'root',
     'payload',
     'etc/systemd/system',
+    'usr/local/bin',
+    'usr/local/lib',
     'var/lib',
   ]) {
     await mkdir(join(root, name), { recursive: true });

@@ -30,8 +30,8 @@ export type SeccompAnswer = { value: bigint } | { errno: number } | { continue: 
 const CONTINUE = 1;
 
 /**
- * Takes one notification, once the listener is readable ({@link watchReadable}); undefined when the call was given up
- * meanwhile. Blocks when there is none.
+ * Takes one notification, once the listener is readable ({@link watchReadable}). Never waits: undefined when there is none,
+ * because the call was given up meanwhile, or because the last process with the filter has ended.
  */
 export function receiveNotification(listener: number): SeccompNotification | undefined {
   return load().seccompReceive(listener);
