@@ -6,6 +6,7 @@ export default defineConfig({
     content: 'src/content/index.ts',
     digest: 'src/digest.ts',
     errors: 'src/errors.ts',
+    reference: 'src/reference.ts',
     testing: 'src/testing/index.ts',
   },
   format: ['esm', 'cjs'],

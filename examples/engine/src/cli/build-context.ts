@@ -113,3 +113,11 @@ function addEntry(archive: Pack, header: Partial<Header> & { name: string }): Pr
 export function asReadable(archive: Pack): Readable {
   return archive as unknown as Readable;
 }
+
+/** A Dockerfile that comes without other files. */
+export function packDockerfile(text: Buffer): ContextToSend {
+  const archive = pack();
+  archive.entry({ name: 'Dockerfile', mode: 0o644 }, text);
+  archive.finalize();
+  return { archive: asReadable(archive), dockerfile: 'Dockerfile' };
+}

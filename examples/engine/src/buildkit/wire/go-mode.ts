@@ -30,19 +30,20 @@ export function goPermissions(mode: number): number {
   );
 }
 
+const KINDS: ReadonlyMap<number, number> = new Map([
+  [constants.S_IFDIR, DIRECTORY],
+  [constants.S_IFLNK, SYMLINK],
+  [constants.S_IFBLK, DEVICE],
+  [constants.S_IFCHR, DEVICE | CHARACTER],
+  [constants.S_IFIFO, PIPE],
+  [constants.S_IFSOCK, SOCKET],
+]);
+
 /** A st_mode as Go's. */
 export function toGoMode(mode: number): number {
-  const kinds: Readonly<Record<number, number>> = {
-    [constants.S_IFDIR]: DIRECTORY,
-    [constants.S_IFLNK]: SYMLINK,
-    [constants.S_IFBLK]: DEVICE,
-    [constants.S_IFCHR]: DEVICE | CHARACTER,
-    [constants.S_IFIFO]: PIPE,
-    [constants.S_IFSOCK]: SOCKET,
-  };
   const special =
     ((mode & 0o4000) === 0 ? 0 : SETUID) |
     ((mode & 0o2000) === 0 ? 0 : SETGID) |
     ((mode & 0o1000) === 0 ? 0 : STICKY);
-  return ((kinds[mode & constants.S_IFMT] ?? 0) | special | (mode & 0o777)) >>> 0;
+  return ((KINDS.get(mode & constants.S_IFMT) ?? 0) | special | (mode & 0o777)) >>> 0;
 }

@@ -3,12 +3,15 @@ import { createHash } from 'node:crypto';
 
 import type { Stat } from '../gen/session_pb.ts';
 
+/** A file in a listing. No message yet: of what has not changed nothing is sent. */
+export type FileEntry = Pick<Stat, 'path' | 'mode' | 'size' | 'modTime' | 'linkname'>;
+
 /** The digest of one listing. */
 export class Listing {
   readonly #lines: string[] = [];
 
   /** Entries count in their order. */
-  add({ path, mode, size, modTime, linkname }: Stat): void {
+  add({ path, mode, size, modTime, linkname }: FileEntry): void {
     this.#lines.push(`${path}\0${mode} ${size} ${modTime}\0${linkname}\0`);
   }
 

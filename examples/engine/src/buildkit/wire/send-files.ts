@@ -2,15 +2,15 @@
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
 
-import { PacketSchema, type Packet, type Stat } from '../gen/session_pb.ts';
+import { PacketSchema, type Packet } from '../gen/session_pb.ts';
 import { goKind } from './go-mode.ts';
-import { Listing } from './listing.ts';
+import { Listing, type FileEntry } from './listing.ts';
 import { PACKET } from './packets.ts';
 
 /** What is sent. */
 export interface FilesToSend {
   /** Directories before what is in them, names sorted. */
-  entries: readonly Stat[];
+  entries: readonly FileEntry[];
   /** Every piece is the taker's. */
   read(path: string): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 }

@@ -1,11 +1,8 @@
 /** One build through BuildKit's API: what the flags ask for, done by the daemon, shown while it is done. */
-import { Code, ConnectError } from '@connectrpc/connect';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import { z } from 'zod';
-import { excerpt } from '../../builder/dockerfile/excerpt.ts';
 import type { Cli } from '../cli.ts';
 import { CliError, UsageError } from '../errors.ts';
 import { paint } from '../paint.ts';
@@ -67,8 +64,8 @@ export async function buildImage(cli: Cli, options: BuildOptions): Promise<Recor
       },
       entitlements: [...entitlements],
     })
-    .catch((error: unknown) => {
-      throw buildFailure(error);
+    .catch(async (error: unknown) => {
+      throw await buildFailure(error);
     });
   // the error of the build is told, not that of its progress
   const [solved, shown] = await Promise.allSettled([solving, show(cli, connection, ref, options.progress)]);
@@ -118,8 +115,14 @@ export async function askAbout(
       failed: text('result.statuscode') === '1',
     };
   } catch (error) {
-    throw buildFailure(error);
+    throw await buildFailure(error);
   }
+}
+
+/** Errors are read with what a build that succeeds need not load. */
+async function buildFailure(error: unknown): Promise<unknown> {
+  const { toCliError } = await import('./failure.ts');
+  return toCliError(error);
 }
 
 /** The same for each build in one directory of this machine. */
@@ -248,33 +251,6 @@ function jsonOf({ begun, lines, moved, ended, warnings }: ReturnType<BuildProgre
     ended: ended.map(({ number, cached, error }) => ({ step: number, cached, error })),
     warnings,
   };
-}
-
-function buildFailure(error: unknown): unknown {
-  if (!(error instanceof ConnectError)) return error;
-  if (error.code === Code.Canceled) return new CliError('the build was cancelled', { cause: error });
-  return new CliError(`${excerptOf(error)}failed to solve: ${error.rawMessage}`, { cause: error });
-}
-
-const sourceSchema = z.object({
-  info: z.object({ filename: z.string(), data: z.string() }),
-  ranges: z.array(z.object({ start: z.object({ line: z.number() }), end: z.object({ line: z.number() }) })),
-});
-
-/** The lines that an error is about, when it says so. */
-function excerptOf({ details }: ConnectError): string {
-  for (const detail of details) {
-    if (!('type' in detail) || !String(detail.type).endsWith('errdefs.Source+json')) continue;
-    const value = 'value' in detail ? detail.value : undefined;
-    if (!(value instanceof Uint8Array)) continue;
-    const { data, success } = sourceSchema.safeParse(JSON.parse(Buffer.from(value).toString('utf8')));
-    const range = success ? data.ranges[0] : undefined;
-    if (!data || !range) continue;
-    const text = Buffer.from(data.info.data, 'base64').toString('utf8');
-    const lines = text.split('\n').slice(range.start.line - 1, range.end.line);
-    return `${excerpt(data.info.filename, text, { line: range.start.line, source: lines.join('\n') })}`;
-  }
-  return '';
 }
 
 /** @throws {UsageError} for what `--secret` cannot be */

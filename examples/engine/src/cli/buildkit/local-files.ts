@@ -1,5 +1,4 @@
 /** A directory of this machine as the daemon asks for it: with patterns of what it wants, and of what it does not. */
-import { create } from '@bufbuild/protobuf';
 import {
   closeSync,
   constants,
@@ -11,8 +10,8 @@ import {
   type BigIntStats,
 } from 'node:fs';
 import { join } from 'node:path';
-import { StatSchema, type Stat } from '../../buildkit/gen/session_pb.ts';
 import { goKind, toGoMode } from '../../buildkit/wire/go-mode.ts';
+import type { FileEntry } from '../../buildkit/wire/listing.ts';
 import type { FilesToSend } from '../../buildkit/wire/send-files.ts';
 import { ignoreRules, type IgnoreRules } from '../../ignore-file.ts';
 
@@ -65,7 +64,7 @@ class PieceReader {
 }
 
 class Walk {
-  readonly entries: Stat[] = [];
+  readonly entries: FileEntry[] = [];
   readonly #root: string;
   readonly #include: IgnoreRules | undefined;
   readonly #includeNames: readonly string[];
@@ -81,7 +80,7 @@ class Walk {
   }
 
   directory(path: string): void {
-    for (const name of readdirSync(join(this.#root, path)).sort(byBytes)) {
+    for (const name of readdirSync(`${this.#root}/${path}`).sort(byBytes)) {
       const child = path === '' ? name : `${path}/${name}`;
       const stat = lstatSync(`${this.#root}/${child}`, { bigint: true });
       const ignored = this.#exclude?.ignores(child) ?? false;
@@ -120,15 +119,8 @@ class Walk {
       linkname = this.#links.get(inode) ?? '';
       if (linkname === '') this.#links.set(inode, path);
     }
-    this.entries.push(
-      create(StatSchema, {
-        path,
-        mode,
-        size: kind === 'file' ? stat.size : 0n,
-        modTime: stat.mtimeNs,
-        linkname,
-      }),
-    );
+    const size = kind === 'file' ? stat.size : 0n;
+    this.entries.push({ path, mode, size, modTime: stat.mtimeNs, linkname });
   }
 }
 

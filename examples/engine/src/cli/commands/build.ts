@@ -4,8 +4,7 @@ import { resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { createGzip } from 'node:zlib';
-import { pack } from 'tar-stream';
-import { asReadable, packContext, type ContextToSend } from '../build-context.ts';
+import type { ContextToSend } from '../build-context.ts';
 import { assignments, buildFlags, isArchive, type BuildFlags } from '../build-flags.ts';
 import type { Cli } from '../cli.ts';
 import { defineCommand } from '../command.ts';
@@ -113,14 +112,13 @@ function bodyOf(cli: Cli, archive: Readable, compress: boolean, mode: ProgressMo
 
 /** A directory, or what comes by standard input: a Dockerfile alone, or an archive. */
 async function contextOf(cli: Cli, source: string, file: string): Promise<ContextToSend> {
+  // BuildKit's way needs none of it
+  const { packContext, packDockerfile } = await import('../build-context.ts');
   if (source !== '-') {
     if (file !== '-') return packContext(source, file, cli.workingDirectory);
     throw new UsageError('a Dockerfile from standard input needs the context from there, too: tare build -');
   }
   const input = await buffer(cli.stdin as unknown as Readable);
   if (isArchive(input)) return { archive: Readable.from([input]), dockerfile: file || 'Dockerfile' };
-  const archive = pack();
-  archive.entry({ name: 'Dockerfile', mode: 0o644 }, input);
-  archive.finalize();
-  return { archive: asReadable(archive), dockerfile: 'Dockerfile' };
+  return packDockerfile(input);
 }

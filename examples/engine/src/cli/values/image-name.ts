@@ -1,11 +1,12 @@
 /** Image names as the command line takes and prints them. */
+// by its parts: the schemas of all the rest would be most of what a command loads
+import { ImageSpecError } from '@tare/image-spec/errors';
 import {
-  ImageSpecError,
   familiarReference,
   parseReference,
   withDefaultTag,
   type Reference,
-} from '@tare/image-spec';
+} from '@tare/image-spec/reference';
 import { UsageError } from '../errors.ts';
 
 /** What pull and push send to the daemon for an image name. */
