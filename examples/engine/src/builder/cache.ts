@@ -1,4 +1,4 @@
-/** The build cache: results of steps and directories of cache mounts; what they take, and how they go. */
+/** The build cache: results of steps, directories of cache mounts, files of clients; what they take, and how they go. */
 import type { Digest } from '@tare/image-spec';
 
 import { removeUnusedBlobs } from '../images/remove.ts';
@@ -11,7 +11,7 @@ import type { KeptFiles } from './kept-files.ts';
 /** One thing in the cache, as clients are shown it. */
 export interface CacheRecord {
   id: string;
-  kind: 'step' | 'mount';
+  kind: 'step' | 'mount' | 'files';
   description: string;
   sizeBytes: number;
   createdAt: Date;
@@ -25,7 +25,7 @@ export interface CacheRecord {
 
 /** The kind in BuildKit's words. */
 export function cacheRecordType({ kind }: CacheRecord): string {
-  return kind === 'step' ? 'regular' : 'exec.cachemount';
+  return { step: 'regular', mount: 'exec.cachemount', files: 'source.local' }[kind];
 }
 
 /** What of the cache goes. What running builds use stays. */
@@ -41,7 +41,7 @@ export interface PruneRequest {
 /** The cache. Its layers stay in the content store for as long as it knows them. */
 export class BuildCache {
   readonly mounts: CacheMounts;
-  /** Files of clients; they go when anything is asked to be removed. */
+  /** Files of clients. */
   readonly files: KeptFiles;
   readonly #indexes: Pick<Indexes, 'clear'>;
   readonly #table: BuildCacheTable;
@@ -109,12 +109,17 @@ export class BuildCache {
       shared: false,
       ...rest,
     }));
-    return [...steps, ...mounts].sort((a, b) => a.usedAt.getTime() - b.usedAt.getTime());
+    const files = this.files.list().map((record): CacheRecord => ({
+      ...record,
+      kind: 'files',
+      description: 'files of a build context',
+      shared: false,
+    }));
+    return [...steps, ...mounts, ...files].sort((a, b) => a.usedAt.getTime() - b.usedAt.getTime());
   }
 
   /** Removes what nothing uses, and the layers that are left without an owner. @returns what went */
   async prune({ keepBytes = 0, usedBefore, matches }: PruneRequest = {}): Promise<CacheRecord[]> {
-    this.files.clear();
     this.#indexes.clear();
     const all = await this.list();
     let bytes = all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
@@ -126,6 +131,8 @@ export class BuildCache {
       if (usedBefore !== undefined && record.usedAt >= usedBefore) continue;
       if (record.kind === 'mount') {
         if (!(await this.mounts.remove(record.id))) continue;
+      } else if (record.kind === 'files') {
+        if (!this.files.remove(record.id)) continue;
       } else {
         const step = this.#table.get(record.id);
         if (!step) continue;

@@ -37,6 +37,11 @@ export class Spool {
     return this.#sizeBytes;
   }
 
+  /** How many keep it. */
+  get holders(): number {
+    return this.#holders;
+  }
+
   /** Keeps it until that is disposed of. */
   hold(): Disposable {
     this.#holders += 1;

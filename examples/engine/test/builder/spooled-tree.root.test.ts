@@ -197,7 +197,15 @@ describe.skipIf(!isRoot).each(Object.entries(hashers))(
       expect(['d', 'e', 'f'].map((key) => kept.get(key) !== undefined)).toEqual([false, false, false]);
       kept.keep('d', tree(1000), spool(1000));
       expect(kept.get('d')).toBeDefined();
-      kept.clear();
+      kept.keep('d', kept.get('d')!.tree, kept.get('d')!.spool);
+      const [record] = kept.list();
+      expect(record).toMatchObject({ sizeBytes: 1000, uses: 2, inUse: false });
+      const building = kept.get('d')!.spool.hold();
+      expect(kept.list()).toMatchObject([{ inUse: true }]);
+      building[Symbol.dispose]();
+      expect(kept.remove('sha256:0')).toBe(false);
+      expect(kept.remove(record!.id)).toBe(true);
+      expect(kept.list()).toEqual([]);
       expect(kept.get('d')).toBeUndefined();
     });
   },

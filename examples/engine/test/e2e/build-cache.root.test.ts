@@ -1,5 +1,6 @@
 /** The build cache: what it keeps, counts and gives back. */
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -58,6 +59,32 @@ describe.skipIf(missing !== undefined)(`build cache${missing ? ` (skipped: ${mis
     expect(await blobs()).toEqual(before);
     expect(await readdir(join(lab.dataRoot, 'builder/cache'))).toEqual([]);
     expect(await build(lines)).not.toContain('Using cache');
+  });
+
+  test('files that a client sent are counted until they are pruned, and then sent again', async () => {
+    const context = join(folder, 'context');
+    await mkdir(context);
+    await writeFile(join(context, 'Dockerfile'), 'FROM scratch\nCOPY large /\n');
+    await writeFile(join(context, 'large'), randomBytes(300_000));
+    for (const name of ['Dockerfile', 'large']) await utimes(join(context, name), 1, 1);
+    const tare = async (): Promise<string> => {
+      const { code, stderr } = await lab.tare(['build', '--progress', 'plain', context]);
+      expect(code, stderr).toBe(0);
+      return stderr;
+    };
+    const files = async () => (await records()).filter(({ Type }) => Type === 'source.local');
+    expect(await tare()).toMatch(/transferring context: 300/);
+    expect(await tare()).not.toMatch(/transferring context: 300/);
+    expect(await files()).toMatchObject([{ Size: expect.closeTo(300_000, -3), UsageCount: 2, InUse: false }]);
+    // what is asked for goes, and nothing else
+    await lab.ok(['builder', 'prune', '-af', '--filter', 'type=regular']);
+    expect((await records()).map(({ Type }) => Type)).toEqual(['source.local']);
+    expect(await tare()).not.toMatch(/transferring context: 300/);
+    expect(await lab.ok(['builder', 'prune', '-af', '--filter', 'type=source.local'])).toMatch(
+      /space:\s+300/,
+    );
+    expect(await files()).toEqual([]);
+    expect(await tare()).toMatch(/transferring context: 300/);
   });
 
   test('keeps within its limit, what was used last stays', async () => {
