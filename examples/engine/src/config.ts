@@ -1,4 +1,5 @@
 /** Reading the configuration: dockerd's flags and daemon.json, with dockerd's rules. */
+import { resolve } from 'node:path';
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import {
@@ -194,9 +195,10 @@ function toConfig(given: FileConfig): Config {
   return {
     hosts: given.hosts !== undefined && given.hosts.length > 0 ? given.hosts : DEFAULTS.hosts,
     tcp: tcpSecurity(given),
-    dataRoot: given['data-root'] ?? DEFAULTS.dataRoot,
-    execRoot: given['exec-root'] ?? DEFAULTS.execRoot,
-    pidfile: given.pidfile ?? DEFAULTS.pidfile,
+    // containers' helpers have other working directories
+    dataRoot: resolve(given['data-root'] ?? DEFAULTS.dataRoot),
+    execRoot: resolve(given['exec-root'] ?? DEFAULTS.execRoot),
+    pidfile: resolve(given.pidfile ?? DEFAULTS.pidfile),
     group: given.group ?? DEFAULTS.group,
     groupExplicit: given.group !== undefined,
     logLevel: given.debug === true ? 'debug' : (given['log-level'] ?? DEFAULTS.logLevel),

@@ -107,6 +107,12 @@ describe('loadConfig', () => {
     await expect(load(content)).rejects.toThrow(part);
   });
 
+  it('takes folders from where the daemon was started', () => {
+    const { config } = loadConfig('--config-file /dev/null --data-root d --exec-root ./e -p p'.split(' '));
+    const here = process.cwd();
+    expect(config).toMatchObject({ dataRoot: `${here}/d`, execRoot: `${here}/e`, pidfile: `${here}/p` });
+  });
+
   it.each([['--nope'], ['--data-root'], ['positional'], ['--max-download-attempts', 'x']])(
     'refuses %s on the command line',
     (...flags) => {
