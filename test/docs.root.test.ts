@@ -12,6 +12,7 @@ import { bringUpLoopback } from '@tare/netdriver';
 import { RegistryClient } from '@tare/registry-client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { COMPONENTS, componentPath } from './lab/debian.ts';
+import { blocksOf, type Block } from './lab/documents.ts';
 import { busyboxLayer, pushImage } from './lab/images.ts';
 import { ownNetwork } from './lab/leftovers.ts';
 import { run } from './lab/process.ts';
@@ -29,24 +30,7 @@ const DOCUMENTS = [
   'docs/guides/use-a-package.md',
 ];
 
-interface Block {
-  language: string;
-  text: string;
-  /** The comment right above it. */
-  remark: string;
-  line: number;
-}
-
-function blocksOf(document: string): Block[] {
-  const text = readFileSync(join(ROOT, document), 'utf8');
-  const pattern = /(?:<!-- (.*) -->\n)?^```(\w*)\n([\s\S]*?)^```$/gm;
-  return [...text.matchAll(pattern)].map((found) => ({
-    remark: found[1] ?? '',
-    language: found[2]!,
-    text: found[3]!,
-    line: text.slice(0, found.index).split('\n').length,
-  }));
-}
+const blocksIn = (document: string): Block[] => blocksOf(join(ROOT, document));
 
 /** Blocks that are run here: shell, unless a remark says where else, or why not. */
 function runHere({ language, remark }: Block): boolean {
@@ -62,7 +46,7 @@ describe('the documents', () => {
   });
 
   test.each(DOCUMENTS)('%s has nothing that no test runs', (document) => {
-    for (const { text, remark, language, line } of blocksOf(document)) {
+    for (const { text, remark, language, line } of blocksIn(document)) {
       const files = /^tested by: (.*)$/.exec(remark)?.[1]?.split(', ');
       // drawings have no language
       if (!files || language === 'text') continue;
@@ -137,11 +121,11 @@ describe.skipIf(missing !== undefined)(`the commands${missing ? ` (skipped: ${mi
   });
   afterAll(() => stack.disposeAsync());
 
-  test.each(DOCUMENTS.filter((document) => blocksOf(document).some(runHere)))(
+  test.each(DOCUMENTS.filter((document) => blocksIn(document).some(runHere)))(
     'of %s succeed',
     { timeout: 120_000 },
     async (document) => {
-      const commands = blocksOf(document)
+      const commands = blocksIn(document)
         .filter(runHere)
         .map(({ text }) => text)
         .join('\n');

@@ -8,7 +8,6 @@ import {
   isIndexType,
   parseImageConfig,
   parseImageIndex,
-  parseImageManifest,
   parseManifestDocument,
   selectManifest,
   toDockerMediaType,
@@ -16,23 +15,10 @@ import {
   validateDocument,
   isConfigType,
   type Descriptor,
-  type ImageConfig,
-  type ImageLayer,
-  type ImageManifest,
   type Platform,
 } from '@tare/image-spec';
-import { readBytes, type ContentSink, type ContentSource } from '@tare/image-spec/content';
+import { readBytes, type ContentSink, type ContentSource, type ReadImage } from '@tare/image-spec/content';
 import { decompress, type CreatedLayer } from '@tare/layer-store';
-
-/** A single image, with its documents as they are and as they read. */
-export interface OpenImage {
-  descriptor: Descriptor;
-  manifest: ImageManifest;
-  manifestBytes: Uint8Array;
-  config: ImageConfig;
-  configBytes: Uint8Array;
-  layers: ImageLayer[];
-}
 
 /** The bytes of a document. */
 export async function documentOf(source: ContentSource, descriptor: Descriptor): Promise<Uint8Array> {
@@ -49,26 +35,6 @@ export async function manifestFor(
   return selectManifest(parseImageIndex(await documentOf(source, descriptor), descriptor), platform);
 }
 
-export async function openImage(
-  source: ContentSource,
-  root: Descriptor,
-  platform: Platform,
-): Promise<OpenImage> {
-  const descriptor = await manifestFor(source, root, platform);
-  const manifestBytes = await documentOf(source, descriptor);
-  const manifest = parseImageManifest(manifestBytes, descriptor);
-  const configBytes = await documentOf(source, manifest.config);
-  const config = parseImageConfig(configBytes, manifest.config);
-  return {
-    descriptor,
-    manifest,
-    manifestBytes,
-    config,
-    configBytes,
-    layers: await imageLayers(manifest, config),
-  };
-}
-
 /** What becomes different. */
 export interface Change {
   /** On top of the others; their blobs are in the store. */
@@ -80,7 +46,7 @@ export interface Change {
 }
 
 /** Writes the documents of a changed image to `store`. Keys that nobody here knows stay as they are. */
-export async function changeImage(image: OpenImage, change: Change, store: ContentSink): Promise<Descriptor> {
+export async function changeImage(image: ReadImage, change: Change, store: ContentSink): Promise<Descriptor> {
   const { layers = [], annotations } = change;
   const config = parse(image.configBytes);
   const rootfs = config['rootfs'] as { diff_ids: string[] };

@@ -1,9 +1,9 @@
 /** What the commands share: a client, places, and images that are opened, copied and changed. */
 import { platformOfProcess, type Descriptor, type Platform } from '@tare/image-spec';
-import type { ContentSource } from '@tare/image-spec/content';
+import { readImage, type ContentSource } from '@tare/image-spec/content';
 import type { FileContent } from '@tare/layer-store';
 import { RegistryClient, TransferMeter, containersAuthCredentials } from '@tare/registry-client';
-import { changeImage, manifestFor, openImage, toOci, type Change } from './image.ts';
+import { changeImage, manifestFor, toOci, type Change } from './image.ts';
 import { placeOf, temporaryStore, type Place, type PlaceContext } from './place.ts';
 
 /** Options of every command. */
@@ -68,7 +68,7 @@ export class Tool {
   async change(from: string, to: string, changeOf: (store: FileContent) => Promise<Change>): Promise<string> {
     const { place, source, descriptor } = await this.open(from);
     const store = await temporaryStore(this.context);
-    const image = await openImage(source, descriptor, this.platform);
+    const image = await readImage(source, descriptor, this.platform);
     const changed = await changeImage(image, await changeOf(store), store);
     await this.place(to).store(layered(store, source), changed, place);
     return changed.digest;

@@ -2,11 +2,11 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { ContainerError, familiarName, parsePlatform, parseReference } from '@tare/image-spec';
-import { copyGraph } from '@tare/image-spec/content';
+import { copyGraph, readImage } from '@tare/image-spec/content';
 import { createLayer, decompress } from '@tare/layer-store';
 import { flattenLayers } from '@tare/layer-store/archive';
 import { Command } from 'commander';
-import { documentOf, openImage, validate } from './image.ts';
+import { documentOf, validate } from './image.ts';
 import { temporaryStore } from './place.ts';
 import { Tool, type GlobalOptions } from './session.ts';
 
@@ -135,7 +135,7 @@ export async function runTool(argv: readonly string[], { write, signal }: Surrou
 
   command('config <image>', 'print the config of an image, byte for byte', async (tool, [name]) => {
     const { source, descriptor } = await tool.open(name!);
-    await write(once((await openImage(source, descriptor, tool.platform)).configBytes));
+    await write(once((await readImage(source, descriptor, tool.platform)).configBytes));
   });
 
   command(
@@ -145,7 +145,7 @@ export async function runTool(argv: readonly string[], { write, signal }: Surrou
       const { source, descriptor } = await tool.open(name!);
       const store = await temporaryStore(tool.context);
       // layers are read twice
-      const { descriptor: manifest, layers } = await openImage(source, descriptor, tool.platform);
+      const { descriptor: manifest, layers } = await readImage(source, descriptor, tool.platform);
       await copyGraph(source, store, manifest, signal ? { signal } : {});
       const archive = flattenLayers(layers.map((layer) => () => store.fetch(layer.descriptor)));
       if (file === undefined || file === '-') await write(archive);

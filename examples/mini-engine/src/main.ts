@@ -1,14 +1,7 @@
 /** A container engine in a hundred lines: `pull`, `run`, `ps` and `stop`. docs/tutorial.md builds it step by step. */
 import { join } from 'node:path';
-import {
-  imageLayers,
-  parseImageConfig,
-  parseImageManifest,
-  platformOfProcess,
-  selectManifest,
-} from '@tare/image-spec';
-import { copyGraph, readBytes, type ContentSource } from '@tare/image-spec/content';
-import type { Descriptor } from '@tare/image-spec';
+import { platformOfProcess, selectManifest } from '@tare/image-spec';
+import { copyGraph, readImage } from '@tare/image-spec/content';
 import { openLayerStore } from '@tare/layer-store';
 import { createBridgeDriver } from '@tare/netdriver';
 import { RegistryClient } from '@tare/registry-client';
@@ -28,21 +21,16 @@ const runtime = createNativeRuntime({ stateDirectory: join(root, 'run') });
 const openStore = async () => parts.use(await openLayerStore({ root: join(root, 'layers'), fs: layerFs }));
 const network = parts.use(createBridgeDriver({ name: `mini${process.pid}` }));
 const client = parts.use(new RegistryClient());
-const read = async (source: ContentSource, what: Descriptor) => readBytes(await source.fetch(what), 4 << 20);
 
 // 2. pull: copy an image's blobs from the registry, then unpack its layers
 async function pull(name: string) {
   const store = await openStore();
   const repository = client.repository(name);
   const platform = platformOfProcess(process);
-  let image = await repository.resolve();
+  const image = await repository.resolve();
   await copyGraph(repository, store.content, image, { select: (index) => [selectManifest(index, platform)] });
-  const bytes = await read(store.content, image);
-  const index = JSON.parse(Buffer.from(bytes).toString()) as Parameters<typeof selectManifest>[0];
-  if (index.manifests) image = selectManifest(index, platform);
-  const manifest = parseImageManifest(await read(store.content, image), image);
-  const config = parseImageConfig(await read(store.content, manifest.config), manifest.config);
-  return { store, config, chainId: await store.unpack(await imageLayers(manifest, config)) };
+  const { config, layers } = await readImage(store.content, image, platform);
+  return { store, config, chainId: await store.unpack(layers) };
 }
 
 // 3. a network for the container, with a way out and, when asked for, a port in

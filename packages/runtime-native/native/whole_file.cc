@@ -108,9 +108,14 @@ void CreateFile(const CallbackInfo& info) {
   auto check = [&](long result, const char* syscall) {
     if (result < 0) throw ErrnoError(info.Env(), errno, syscall, name);
   };
-  Descriptor file(Open(Fd(info, 0, "dirfd"), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600,
+  uint32_t mode = Uint(info, 3, "mode");
+  // whoever gets it later, or more by it than its bits say, gets it when it is whole
+  uint32_t first = uid >= 0 || (mode & 07000) != 0 ? 0600 : mode;
+  Descriptor file(Open(Fd(info, 0, "dirfd"), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, first,
                        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS));
   check(file.get(), "openat2");
+  struct stat made;
+  check(fstat(file.get(), &made), "fstat");
   for (size_t at = 0; at < content.size;) {
     ssize_t written = write(file.get(), content.data + at, content.size - at);
     if (written < 0 && errno == EINTR) continue;
@@ -119,7 +124,8 @@ void CreateFile(const CallbackInfo& info) {
   }
   // the order matters: chown clears setuid
   if (uid >= 0) check(fchown(file.get(), static_cast<uid_t>(uid), Uint(info, 5, "gid")), "fchown");
-  check(fchmod(file.get(), Uint(info, 3, "mode")), "fchmod");
+  // the umask, or a default ACL, may have had its say
+  if (uid >= 0 || (made.st_mode & 07777) != mode) check(fchmod(file.get(), mode), "fchmod");
   check(futimens(file.get(), times), "futimens");
 }
 

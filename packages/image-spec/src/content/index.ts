@@ -12,6 +12,7 @@ export type {
 } from './content.ts';
 export { copyGraph, type CopyEvent, type CopyOptions } from './copy.ts';
 export { MemoryContent } from './memory.ts';
+export { readImage, type ReadImage } from './read-image.ts';
 export {
   isVouchedFor,
   readBytes,
