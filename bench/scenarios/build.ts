@@ -1,8 +1,11 @@
-/** `docker build` through the stock CLI's own builder: many files copied, nothing or one of them changed, stages beside each other. */
+/**
+ * Builds: many files copied, nothing or one of them changed, stages beside each other. Through the stock CLI's own builder,
+ * and through clients that do not send what has not changed: `docker buildx` and `tare build`.
+ */
 import { RegistryClient } from '@tare/registry-client';
 import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { COMPONENTS, componentPath } from '../../test/lab/debian.ts';
@@ -41,9 +44,11 @@ export const scenario: Scenario = {
         name: `${peer.name} ${peer.version}, ${peer.client}`,
         once: () => once(peer),
       }));
-    // our own client sends what has changed alone
-    const all = [...list, ...list.filter(({ name }) => name === 'tare').map(ownClient)];
-    const withOwn = (once: (peer: Peer) => void) => contestants(once, all);
+    const own = list.filter(({ name }) => name === 'tare').map(ownClient);
+    const buildx = buildxClients(list, folder);
+    if (buildx.length === 0)
+      bench.absent('docker buildx', `needs ${COMPONENTS.buildx.name}: npm test fetches it`);
+    const withOwn = (once: (peer: Peer) => void) => contestants(once, [...list, ...own, ...buildx]);
     const rounds = Math.max(3, Math.round(bench.rounds / 5));
     const title = `COPY of ${TOTAL_BYTES / 1e6} MB in ${FILES} files`;
     await bench.compare(
@@ -77,6 +82,19 @@ export const scenario: Scenario = {
 function ownClient(peer: Peer): Peer {
   const tare = join(import.meta.dirname, '../../node_modules/.bin/tare');
   return { ...peer, client: 'tare build', cli: [tare, ...peer.cli.slice(1)], env: process.env };
+}
+
+/** The engines that the stock CLI drives, through its plugin for BuildKit. */
+function buildxClients(peers: readonly Peer[], folder: string): Peer[] {
+  const plugin = componentPath(COMPONENTS.buildx);
+  if (plugin === undefined) return [];
+  const config = join(folder, 'config');
+  mkdirSync(join(config, 'cli-plugins'), { recursive: true });
+  symlinkSync(plugin, join(config, 'cli-plugins', 'docker-buildx'));
+  const env = { ...process.env, DOCKER_CONFIG: config };
+  return peers
+    .filter(({ cli }) => cli[0] === 'docker')
+    .map((peer) => ({ ...peer, client: 'docker buildx', cli: [...peer.cli, 'buildx'], env }));
 }
 
 function build({ name, cli, env }: Peer, directory: string, ...flags: string[]): void {

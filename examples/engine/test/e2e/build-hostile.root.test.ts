@@ -1,5 +1,5 @@
 /** Builds of what nobody should build: an error in words, nothing left behind, and the cache as good as before. */
-import { spawn, execFileSync } from 'node:child_process';
+import { spawn, execFileSync, type ChildProcess } from 'node:child_process';
 import { mkdir, mkdtemp, open, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import * as fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { COMPONENTS, componentPath } from '../../../../test/lab/debian.ts';
-import { run } from '../../../../test/lab/process.ts';
+import { run, type Finished } from '../../../../test/lab/process.ts';
 import { missingForBuildx, startBuildLab, type BuildLab } from './build-lab.ts';
 
 const missing = missingForBuildx();
@@ -77,26 +77,38 @@ describe.skipIf(missing !== undefined)(`hostile builds${missing ? ` (skipped: ${
     expect(piped.stderr).toContain('pipe is a device, a socket or a pipe: exclude it in .dockerignore');
   });
 
-  test(`${full ? '100,000' : '5,000'} files, and a file of holes`, { timeout: 600_000 }, async () => {
-    const context = await here.context({ Dockerfile: 'FROM busybox\nCOPY many /m\nCOPY sparse /s\n' });
-    const count = full ? 100_000 : 5_000;
-    for (let i = 0; i < 100; i += 1) {
-      await mkdir(join(context, 'many', String(i)), { recursive: true });
-      for (let n = 0; n < count / 100; n += 1)
-        await writeFile(join(context, 'many', String(i), String(n)), '');
-    }
-    const sparse = await open(join(context, 'sparse'), 'w');
-    const size = (full ? 5 : 0.25) * 1024 ** 3;
-    await sparse.truncate(size);
-    await sparse.close();
-    const { code, stderr } = await here.buildx(['build', '-t', 'built', context], { timeoutMs: 500_000 });
-    expect(code, stderr).toBe(0);
-    expect(await here.inImage('sh', '-c', 'find /m -type f | wc -l; stat -c %s /s')).toBe(
-      `${count}\n${size}`,
-    );
-    await here.lab.ok(['rmi', '-f', 'built']);
-    await here.lab.ok(['builder', 'prune', '-af']);
-  });
+  const clients: Record<string, (args: readonly string[]) => Promise<Finished>> = {
+    'docker buildx': (args) => here.buildx(['build', ...args], { timeoutMs: 500_000 }),
+    'tare build': (args) => here.lab.tare(['build', ...args], { timeoutMs: 500_000 }),
+    // it reads every zero of the holes, and sends it
+    'docker build': (args) => here.lab.docker(['build', ...args], { timeoutMs: 1_500_000 }),
+  };
+
+  test.each(Object.entries(clients))(
+    `${full ? '100,000' : '1,000'} files, and a file of holes, through %s`,
+    { timeout: 1_800_000 },
+    async (_name, build) => {
+      const context = await here.context({ Dockerfile: 'FROM busybox\nCOPY many /m\nCOPY sparse /s\n' });
+      const count = full ? 100_000 : 1_000;
+      for (let i = 0; i < 100; i += 1) {
+        await mkdir(join(context, 'many', String(i)), { recursive: true });
+        for (let n = 0; n < count / 100; n += 1)
+          await writeFile(join(context, 'many', String(i), String(n)), '');
+      }
+      const sparse = await open(join(context, 'sparse'), 'w');
+      const size = (full ? 5 : 0.0625) * 1024 ** 3;
+      await sparse.truncate(size);
+      await sparse.close();
+      const { code, stderr } = await build(['-t', 'built', context]);
+      expect(code, stderr).toBe(0);
+      expect(await here.inImage('sh', '-c', 'find /m -type f | wc -l; stat -c %s /s')).toBe(
+        `${count}\n${size}`,
+      );
+      await here.lab.ok(['rmi', '-f', 'built']);
+      await here.lab.ok(['builder', 'prune', '-af']);
+      await rm(context, { recursive: true });
+    },
+  );
 
   test('Dockerfiles of any text are built or refused, and never more', { timeout: 120_000 }, async () => {
     const words = [
@@ -176,6 +188,59 @@ describe.skipIf(missing !== undefined)(`hostile builds${missing ? ` (skipped: ${
     expect(jobs).not.toMatch(/"running"/);
     await expectSoundCache();
   });
+
+  test.each(['docker buildx', 'tare build'])(
+    '%s that vanishes in the middle of its context, or of a command, leaves nothing',
+    { timeout: 60_000 },
+    async (name) => {
+      const client = (context: string): ChildProcess => {
+        const [command, args] =
+          name === 'tare build'
+            ? [process.execPath, [...here.lab.tareCommand, 'build', '--no-cache', context]]
+            : [componentPath(COMPONENTS.docker)!, ['buildx', 'build', '--no-cache', context]];
+        return spawn(command, args, {
+          env: {
+            PATH: process.env.PATH,
+            HOME: here.folder,
+            DOCKER_CONFIG: join(here.folder, 'config'),
+            DOCKER_HOST: here.lab.host,
+            BUILDKIT_PROGRESS: 'plain',
+          },
+          stdio: ['ignore', 'ignore', 'pipe'],
+        });
+      };
+      const killedWhen = async (context: string, shown: RegExp): Promise<void> => {
+        const child = client(context);
+        let told = '';
+        for await (const data of child.stderr!) {
+          told += String(data);
+          if (shown.test(told)) break;
+        }
+        expect(told).toMatch(shown);
+        child.kill('SIGKILL');
+        await once(child, 'close');
+        await vi.waitFor(() => here.expectNothingLeft(), { timeout: 10_000 });
+        await vi.waitFor(async () =>
+          expect((await here.lab.api('GET', '/jobs')).body.toString()).not.toMatch(/"running"/),
+        );
+      };
+      // a pipe that nobody writes to would be refused; a file that is too large to be sent at once is not
+      const large = await here.context({ Dockerfile: 'FROM busybox\nCOPY large /\n' });
+      await run('dd', ['if=/dev/urandom', `of=${join(large, 'large')}`, 'bs=1M', 'count=64'], {});
+      await killedWhen(large, /load build context/);
+      await rm(large, { recursive: true });
+      const running = await here.context({
+        Dockerfile: 'FROM busybox\nRUN echo be""gun; sleep 60\nRUN echo never\n',
+      });
+      await killedWhen(running, /begun/);
+      // nothing of a context that did not come whole counts as cache
+      const records = (await here.lab.api('GET', '/system/df')).json() as {
+        BuildCache: { InUse: boolean }[];
+      };
+      expect(records.BuildCache.filter(({ InUse }) => InUse)).toEqual([]);
+      await expectSoundCache();
+    },
+  );
 });
 
 describe.skipIf(missing !== undefined)(`a full disk${missing ? ` (skipped: ${missing})` : ''}`, () => {
