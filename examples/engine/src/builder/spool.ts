@@ -11,6 +11,8 @@ const HOLE_BYTES = 4096;
 const ZEROS = Buffer.alloc(64 * 1024);
 /** A few bytes can say that a file has gigabytes of zeros: then its digest is made when it is needed. */
 const MAX_HOLES_BYTES = 16 * 1024 * 1024;
+/** Of less, this thread makes the digests sooner than another begins. */
+const MANY_BYTES = 1024 * 1024;
 /** Pieces in which a file is hashed on the calling thread. */
 const PIECE_BYTES = 256 * 1024;
 
@@ -67,6 +69,7 @@ export class Spool {
         return offset;
       },
       lengthen: () => ftruncateSync(this.#fd, this.#sizeBytes),
+      isLarge: () => this.#sizeBytes > MANY_BYTES,
     });
   }
 }
@@ -77,6 +80,8 @@ interface SpoolSpace {
   reserve(bytes: number): number;
   /** Makes holes that end the spool part of it: what was reserved can be read. */
   lengthen(): void;
+  /** Whether digests are better left to another thread. */
+  isLarge(): boolean;
 }
 
 /** Where bytes of a file are. */
@@ -92,7 +97,7 @@ export class SpoolWriter {
   readonly #space: SpoolSpace;
   readonly #extents: Extent[] = [];
   /** When this thread hashes what is written. */
-  readonly #hash: Hash | undefined;
+  #hash: Hash | undefined;
   #sizeBytes = 0;
   #holeBytes = 0;
   #hasHoles = false;
@@ -101,7 +106,7 @@ export class SpoolWriter {
     this.#fd = fd;
     this.#hashed = hashed;
     this.#space = space;
-    if (hashed === undefined) this.#hash = createHash('sha256');
+    this.#hash = this.#isLeft() ? undefined : createHash('sha256');
   }
 
   get sizeBytes(): number {
@@ -110,6 +115,7 @@ export class SpoolWriter {
 
   append(bytes: Uint8Array): void {
     const offset = this.#extend(bytes.length);
+    if (this.#isLeft()) this.#hash = undefined;
     this.#hash?.update(bytes);
     if (isHole(bytes)) {
       this.#hasHoles = true;
@@ -127,6 +133,7 @@ export class SpoolWriter {
     this.#extend(bytes);
     this.#hasHoles = true;
     this.#holeBytes += bytes;
+    if (this.#isLeft()) this.#hash = undefined;
     if (this.#hash === undefined || this.#holeBytes > MAX_HOLES_BYTES) return;
     for (let rest = bytes; rest > 0; rest -= ZEROS.length) this.#hash.update(ZEROS.subarray(0, rest));
   }
@@ -138,6 +145,11 @@ export class SpoolWriter {
     if (this.#hash === undefined) void file.begin();
     else file.known = this.#hash.digest('hex');
     return file;
+  }
+
+  /** Whether the digest is left to another thread. */
+  #isLeft(): boolean {
+    return this.#hashed !== undefined && this.#space.isLarge();
   }
 
   #extend(bytes: number): number {

@@ -3,10 +3,13 @@ import { finished, type Readable } from 'node:stream';
 
 /** The sender is held up when so much waits. */
 const MOST_BYTES = 1024 * 1024;
+/** Less is waited with, for so long, whether more comes. */
+const ENOUGH_BYTES = 256 * 1024;
+const PATIENCE_MS = 5;
 
 /**
- * Everything that `source` gives, in pieces of up to a mebibyte or so, as soon as there is anything. A few pieces cost a
- * fraction of what the same bytes cost in thousands. When it is stopped early the source is paused: it is its owner's.
+ * Everything that `source` gives, in pieces of up to a mebibyte or so. A few pieces cost a fraction of what the same bytes
+ * cost in thousands. When it is stopped early the source is paused: it is its owner's.
  *
  * @throws the error of `source`, also when it is cut short
  */
@@ -15,11 +18,13 @@ export async function* gathered(source: Readable): AsyncGenerator<Buffer, void, 
   let bytes = 0;
   let end: { error: unknown } | undefined;
   let news = Promise.withResolvers<void>();
+  let patience: NodeJS.Timeout | undefined;
   const onData = (part: Buffer): void => {
     parts.push(part);
     bytes += part.length;
     if (bytes >= MOST_BYTES) source.pause();
-    news.resolve();
+    if (bytes >= ENOUGH_BYTES) news.resolve();
+    else patience ??= setTimeout(() => news.resolve(), PATIENCE_MS);
   };
   const forget = finished(source, { writable: false }, (error) => {
     end = { error };
@@ -30,6 +35,8 @@ export async function* gathered(source: Readable): AsyncGenerator<Buffer, void, 
     for (;;) {
       await news.promise;
       news = Promise.withResolvers();
+      clearTimeout(patience);
+      patience = undefined;
       if (bytes > 0) {
         const piece = parts.length === 1 ? parts[0]! : Buffer.concat(parts, bytes);
         parts = [];
@@ -43,6 +50,7 @@ export async function* gathered(source: Readable): AsyncGenerator<Buffer, void, 
       }
     }
   } finally {
+    clearTimeout(patience);
     forget();
     source.off('data', onData);
     if (end === undefined) source.pause();

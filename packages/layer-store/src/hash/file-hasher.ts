@@ -68,8 +68,9 @@ parentPort.on('message', (parts) => {
 });
 `;
 
-/** Parts are handed over when there are so many bytes of them, or when this thread has a moment. */
-const BATCH_BYTES = 1024 * 1024;
+/** Parts are handed over when there are so many bytes of them, or so long after the first: waking a thread is not for free. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+const BATCH_MS = 5;
 
 interface Pending {
   resolve(digest: string): void;
@@ -85,6 +86,7 @@ export class FileHasher implements AsyncDisposable {
   #idle: NodeJS.Timeout | undefined;
   #batch: HashPart[] = [];
   #batchBytes = 0;
+  #flushing: NodeJS.Timeout | undefined;
   #lastId = 0;
   #closed = false;
 
@@ -126,10 +128,12 @@ export class FileHasher implements AsyncDisposable {
     this.#batch.push(part);
     this.#batchBytes += part.length;
     if (this.#batchBytes >= BATCH_BYTES) this.#flush();
-    else if (this.#batch.length === 1) setImmediate(() => this.#flush());
+    else this.#flushing ??= setTimeout(() => this.#flush(), BATCH_MS);
   }
 
   #flush(): void {
+    clearTimeout(this.#flushing);
+    this.#flushing = undefined;
     if (this.#batch.length === 0 || this.#closed) return;
     try {
       this.#worker ??= this.#start();
