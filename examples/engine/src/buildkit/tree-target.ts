@@ -15,6 +15,8 @@ export class TreeTarget implements FileTarget<SpooledTree> {
   readonly #before: SpooledTree | undefined;
   readonly #root = newDirectory(0o755, nowNs());
   #settled = true;
+  /** Whether anything was asked for. */
+  #changed = false;
   readonly #directories = new Map([['', this.#root.children]]);
 
   /** @param before - what was received before into the same spool: what has not changed is not asked for */
@@ -45,6 +47,7 @@ export class TreeTarget implements FileTarget<SpooledTree> {
       node.settled = true;
       return undefined;
     }
+    this.#changed = true;
     let writer: SpoolWriter | undefined;
     // not before something comes: a listing may be long
     const file = (): SpoolWriter => (writer ??= this.#spool.create());
@@ -65,6 +68,9 @@ export class TreeTarget implements FileTarget<SpooledTree> {
   }
 
   end(listing: string): SpooledTree {
+    const before = this.#before;
+    // what is known of a tree needs not be found again
+    if (before?.listing === listing && !this.#changed) return before;
     return new SpooledTree(this.#root, this.#settled ? listing : undefined);
   }
 

@@ -139,6 +139,9 @@ describe('files of a client', () => {
     ];
     const before = await take(serve(files('two')), { spool });
     expect(asked).toEqual(['a', 'b']);
+    // all of it listed, and nothing new: it is the same tree
+    expect(await take(serve(files('two')), { spool, before })).toBe(before);
+    expect(asked).toEqual(['a', 'b']);
     const after = await take(serve(files('three')), { spool, before });
     expect(asked).toEqual(['a', 'b', 'b']);
     expect(['/a', '/b'].map((path) => after.read(path, 9).toString())).toEqual(['one', 'three']);
