@@ -63,8 +63,8 @@ function escapeLayer(path: string): string {
   return path.replace(/[\\:,]/g, String.raw`\$&`);
 }
 
-function invalid(why: string): Error {
-  return Object.assign(new Error(`EINVAL: ${why}`), { code: 'EINVAL' });
+function invalid(why: string, cause?: unknown): Error {
+  return Object.assign(new Error(`EINVAL: ${why}`, { cause }), { code: 'EINVAL' });
 }
 
 /** The innermost folder that all are in. */
@@ -84,7 +84,15 @@ function withTree(source: string, namespace: string, use: (place: string) => voi
     native.openTree(AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC | AT_RECURSIVE),
     closeSync,
   );
-  native.mountSetattr(tree, '', AT_EMPTY_PATH | AT_RECURSIVE, MOUNT_ATTR_IDMAP, 0, 0, user);
+  try {
+    native.mountSetattr(tree, '', AT_EMPTY_PATH | AT_RECURSIVE, MOUNT_ATTR_IDMAP, 0, 0, user);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+    throw invalid(
+      `this kernel cannot map owners in the file system at ${source}, or in one that is mounted below it`,
+      error,
+    );
+  }
   const place = mkdtempSync(join(tmpdir(), 'tare-mount-'));
   ends.defer(() => rmdirSync(place));
   native.moveMount(tree, '', AT_FDCWD, place, MOVE_MOUNT_F_EMPTY_PATH);
