@@ -64,8 +64,9 @@ export async function createImage(
   const documents = await imageDocuments({ config, layers });
   const text = Buffer.from(documents.config.bytes).toString('utf8');
   const { descriptor: configDescriptor } = documents.config;
-  await push(images.content, documents.config, signal);
-  if (given === undefined) await push(images.content, documents.manifest, signal);
+  // at once: the disk is waited for by each, and neither is looked for before the image is in the table
+  const written = given === undefined ? [documents.config, documents.manifest] : [documents.config];
+  await Promise.all(written.map((document) => push(images.content, document, signal)));
   const manifest = given ?? documents.manifest.descriptor;
   images.table.put({ id: configDescriptor.digest, chain, config: text }, sizes, manifest);
   return configDescriptor.digest;
