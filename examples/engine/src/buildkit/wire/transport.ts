@@ -2,7 +2,7 @@
 import type { Transport } from '@connectrpc/connect';
 import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 import type { OutgoingHttpHeaders } from 'node:http';
-import { constants, type ClientHttp2Stream } from 'node:http2';
+import { constants, type ClientHttp2Stream, type Http2Session } from 'node:http2';
 import type { Duplex } from 'node:stream';
 
 /** Only the path of an address counts on a connection that is there already. */
@@ -14,12 +14,30 @@ const REPEATED = 'tare-repeated';
 /** Both sides are most often on one machine. */
 export const NO_COMPRESSION: [] = [];
 
+/** What a sender may be ahead by: with the 64 KiB of HTTP/2's own, both sides mostly wait for each other. */
+const STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES = 8 * 1024 * 1024;
+
+/** Options of a session that takes files. */
+export const WIDE: { settings: { initialWindowSize: number } } = {
+  settings: { initialWindowSize: STREAM_WINDOW_BYTES },
+};
+
+const widened = new WeakSet<Http2Session>();
+
+/** The other half of {@link WIDE}: all streams of the session together. */
+export function widen(session: Http2Session): void {
+  if (widened.has(session) || session.destroyed) return;
+  widened.add(session);
+  session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+}
+
 /** A transport over `socket`; `close` ends its calls. */
 export function transportOver(socket: Duplex): { transport: Transport; close: () => void } {
   const connection = new Http2SessionManager(
     ADDRESS,
     { idleConnectionTimeoutMs: 2 ** 31 - 1 },
-    { createConnection: () => socket },
+    { ...WIDE, createConnection: () => socket },
   );
   return {
     transport: createGrpcTransport({
@@ -53,7 +71,9 @@ function withRepeated(connection: Http2SessionManager): Http2SessionManager {
       typeof repeated === 'string'
         ? (JSON.parse(Buffer.from(repeated, 'base64').toString('utf8')) as Record<string, string[]>)
         : {};
-    return endingWell(await request(method, path, { ...others, ...fields }, options));
+    const stream = await request(method, path, { ...others, ...fields }, options);
+    if (stream.session) widen(stream.session);
+    return endingWell(stream);
   };
   return connection;
 }

@@ -6,7 +6,7 @@ import { createServer } from 'node:http2';
 import { randomBytes } from 'node:crypto';
 import { Control } from '../../buildkit/gen/control_pb.ts';
 import { LLBBridge } from '../../buildkit/gen/gateway_pb.ts';
-import { NO_COMPRESSION, transportOver } from '../../buildkit/wire/transport.ts';
+import { NO_COMPRESSION, transportOver, WIDE, widen } from '../../buildkit/wire/transport.ts';
 import type { DaemonClient } from '../client.ts';
 
 /** What a build is done with. Dispose of it to close both connections. */
@@ -47,7 +47,7 @@ export async function openBuildConnection(
   opened.defer(() => void session.destroy());
   session.on('error', () => session.destroy());
   const server = createServer(
-    {},
+    WIDE,
     connectNodeAdapter({
       routes,
       grpc: true,
@@ -56,6 +56,7 @@ export async function openBuildConnection(
       acceptCompression: NO_COMPRESSION,
     }),
   );
+  server.on('session', widen);
   session.allowHalfOpen = false;
   server.emit('connection', session);
 
