@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -51,14 +51,18 @@ test('content that breaks off after it was large leaves nothing behind', async (
   expect(await openFiles()).toEqual([]);
 });
 
-test('a file that does not have what was written to it has no digest', async () => {
-  const path = join(root, 'file');
-  await writeFile(path, Buffer.alloc(MIB));
-  await using hash = new WrittenHash();
-  hash.update(Buffer.alloc(9 * MIB));
-  hash.written(path, 9 * MIB);
-  await expect(hash.digest()).rejects.toMatchObject({ code: 'IO_ERROR' });
-});
+const alone = availableParallelism() > 1 ? '' : ' (with one processor nobody reads it again)';
+test.skipIf(alone !== '')(
+  `a file that does not have what was written to it has no digest${alone}`,
+  async () => {
+    const path = join(root, 'file');
+    await writeFile(path, Buffer.alloc(MIB));
+    await using hash = new WrittenHash();
+    hash.update(Buffer.alloc(9 * MIB));
+    hash.written(path, 9 * MIB);
+    await expect(hash.digest()).rejects.toMatchObject({ code: 'IO_ERROR' });
+  },
+);
 
 test('a process that may not start threads hashes on its own', async () => {
   const source = new URL('../../src/content/file-content.ts', import.meta.url).href;
