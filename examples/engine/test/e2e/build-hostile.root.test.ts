@@ -78,8 +78,8 @@ describe.skipIf(missing !== undefined)(`hostile builds${missing ? ` (skipped: ${
   });
 
   const clients: Record<string, (args: readonly string[]) => Promise<Finished>> = {
-    'docker buildx': (args) => here.buildx(['build', ...args], { timeoutMs: 500_000 }),
-    'tare build': (args) => here.lab.tare(['build', ...args], { timeoutMs: 500_000 }),
+    'docker buildx': (args) => here.buildx(['build', ...args], { timeoutMs: 1_500_000 }),
+    'tare build': (args) => here.lab.tare(['build', ...args], { timeoutMs: 1_500_000 }),
     // it reads every zero of the holes, and sends it
     'docker build': (args) => here.lab.docker(['build', ...args], { timeoutMs: 1_500_000 }),
   };
