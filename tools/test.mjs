@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { COMPONENTS, componentPath, fetchComponents } from '../test/lab/debian.ts';
 import { fetchDebianBase } from '../test/lab/debian-base.ts';
 import { prepareMachine } from '../test/lab/vm/machine.ts';
@@ -17,8 +17,6 @@ const root = join(import.meta.dirname, '..');
 const args = process.argv.slice(2).filter((arg) => arg !== '--full');
 const full = process.argv.includes('--full');
 const started = Date.now();
-/** More than that is no chance. */
-const TRIED_AGAIN_MOST = 2;
 
 await reportComponents();
 const failed = [];
@@ -38,9 +36,7 @@ process.stdout.write(
     : `\nall stages passed in ${seconds} s\n`,
 );
 if (counts !== undefined) {
-  const { passed, failed: failures, skipped, unsteady } = counts;
-  const aside = unsteady ? `${unsteady} unsteady, ` : '';
-  process.stdout.write(`${passed} passed, ${failures} failed, ${aside}${skipped} skipped\n`);
+  process.stdout.write(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`);
 }
 process.exit(failed.length > 0 ? 1 : 0);
 
@@ -80,52 +76,30 @@ function stage(name, command, commandArgs) {
 }
 
 /**
- * Runs the tests. In a whole run, where everything has the machine to share, a file or two that failed get a second try by
- * themselves; what passes then is named, for it is to be mended.
- */
-function tests() {
-  const first = vitest(args);
-  if (!first.results) return undefined;
-  for (const reason of skipReasons(first.results)) process.stdout.write(`skipped: ${reason}\n`);
-  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = first.results;
-  const counts = { passed: numPassedTests, failed: numFailedTests, skipped: numPendingTests + numTodoTests };
-  if (first.ok) return counts;
-  const broken = first.results.testResults.filter(({ status }) => status === 'failed');
-  const worthIt = args.length === 0 && broken.length > 0 && broken.length <= TRIED_AGAIN_MOST;
-  if (worthIt) process.stdout.write('\nonce more, by themselves: what failed\n');
-  if (!worthIt || !vitest(broken.map(({ name }) => relative(root, name))).ok) {
-    failed.push('tests');
-    return counts;
-  }
-  for (const { assertionResults, name } of broken) {
-    const titles = assertionResults
-      .filter(({ status }) => status === 'failed')
-      .map(({ fullName }) => fullName);
-    for (const title of titles.length > 0 ? titles : ['the file as a whole'])
-      process.stdout.write(`UNSTEADY: failed, and passed by itself: ${relative(root, name)}: ${title}\n`);
-  }
-  return { ...counts, failed: 0, unsteady: counts.failed };
-}
-
-/**
  * Runs vitest, as root in fresh network and mount namespaces: bridges, addresses, firewall tables and mounts of the tests
  * never meet the machine's own. Temporary files go to a folder that must be empty at the end.
  */
-function vitest(selection) {
+function tests() {
   // short: unix socket paths below it must stay under 108 bytes
   const temporary = mkdtempSync(join(tmpdir(), 'tt-'));
   // some tests become another user, who needs a place for files too
   chmodSync(temporary, 0o1777);
   const report = `${temporary}.json`;
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile=${report}`];
-  const run = ['vitest', 'run', ...reporters, ...selection];
+  const vitest = [
+    'vitest',
+    'run',
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile=${report}`,
+    ...args,
+  ];
   const own = ['--net', '--mount'];
   const isolated = process.getuid() === 0 && spawnSync('unshare', [...own, 'true']).status === 0;
   if (!isolated)
     process.stdout.write('not root, or no namespaces: tests that need them are skipped and say so\n');
-  const [command, ...commandArgs] = isolated ? ['unshare', ...own, '--', ...run] : run;
+  const [command, ...commandArgs] = isolated ? ['unshare', ...own, '--', ...vitest] : vitest;
   try {
-    const { status } = spawnSync(command, commandArgs, {
+    const result = spawnSync(command, commandArgs, {
       cwd: root,
       stdio: ['ignore', 'inherit', 'inherit'],
       env: {
@@ -135,10 +109,14 @@ function vitest(selection) {
         ...(full ? { TARE_TEST_FULL: '1' } : {}),
       },
     });
-    return { ok: status === 0, results: JSON.parse(readFileSync(report, 'utf8')) };
+    if (result.status !== 0) failed.push('tests');
+    const results = JSON.parse(readFileSync(report, 'utf8'));
+    for (const reason of skipReasons(results)) process.stdout.write(`skipped: ${reason}\n`);
+    const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = results;
+    return { passed: numPassedTests, failed: numFailedTests, skipped: numPendingTests + numTodoTests };
   } catch (error) {
     failed.push(`tests (${error.message})`);
-    return { ok: false };
+    return undefined;
   } finally {
     rmSync(temporary, { recursive: true, force: true });
     rmSync(report, { force: true });
