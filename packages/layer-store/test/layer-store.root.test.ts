@@ -18,7 +18,7 @@ import {
 import { sha256, TarBuilder } from '../src/testing/index.ts';
 import { isRoot } from './apply/unpack.ts';
 import { pushBlob, pushImage, pushLayer } from './images.ts';
-import { runMounted } from './mounted.ts';
+import { lookInto } from './mounted.ts';
 
 if (!isRoot) process.stderr.write('unpacking of images is not tested: needs root to make and mount layers\n');
 
@@ -51,10 +51,7 @@ function counting(name: string): { fs: LayerFs; count: () => number } {
 /** Unpacks an image made of these layers and looks at it. */
 async function look(layers: TarBuilder[], script: string): Promise<string> {
   await using store = await open();
-  const pushed = [];
-  for (const layer of layers) pushed.push(await pushLayer(store.content, layer));
-  const top = await store.unpack(pushed);
-  return runMounted(await store.snapshots.prepare('container', top), script);
+  return lookInto(store, layers, script);
 }
 
 describe.skipIf(!isRoot)('a layer store', () => {

@@ -4,7 +4,10 @@ import { mkdtemp, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { LayerStore } from '../src/index.ts';
 import type { Mount } from '../src/snapshot/index.ts';
+import type { TarBuilder } from '../src/testing/index.ts';
+import { pushLayer } from './images.ts';
 
 const run = promisify(execFile);
 
@@ -25,6 +28,18 @@ export async function runMounted(mounts: Mount[], script: string): Promise<strin
   } finally {
     await rmdir(target);
   }
+}
+
+/** Unpacks an image made of these layers, and runs a script inside of a container of it. */
+export async function lookInto(
+  store: LayerStore,
+  layers: readonly TarBuilder[],
+  script: string,
+): Promise<string> {
+  const pushed = [];
+  for (const layer of layers) pushed.push(await pushLayer(store.content, layer));
+  const top = await store.unpack(pushed);
+  return runMounted(await store.snapshots.prepare('container', top), script);
 }
 
 function quote(text: string): string {

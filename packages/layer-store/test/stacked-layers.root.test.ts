@@ -8,7 +8,7 @@ import { openLayerStore, TarReader, type LayerFs, type LayerStore } from '../src
 import { TarBuilder } from '../src/testing/index.ts';
 import { isRoot } from './apply/unpack.ts';
 import { pushLayer } from './images.ts';
-import { runMounted } from './mounted.ts';
+import { lookInto, runMounted } from './mounted.ts';
 
 if (!isRoot) process.stderr.write('unpacking of images is not tested: needs root to make and mount layers\n');
 
@@ -24,10 +24,7 @@ const inSnapshots = (name: string): string[] => readdirSync(join(root, 'snapshot
 /** Unpacks an image made of these layers and looks at it. */
 async function look(layers: TarBuilder[], script: string): Promise<string> {
   await using store = await open();
-  const pushed = [];
-  for (const layer of layers) pushed.push(await pushLayer(store.content, layer));
-  const top = await store.unpack(pushed);
-  return runMounted(await store.snapshots.prepare('container', top), script);
+  return lookInto(store, layers, script);
 }
 
 describe.skipIf(!isRoot)('layers on each other', () => {

@@ -1,8 +1,9 @@
 /** Pulls over lines that break, from registries that want to be asked again, and for callers who give up. */
 
+import type { Descriptor } from '@tare/image-spec';
 import { describe, expect, test } from 'vitest';
 import { type TransferEvent } from '../src/index.ts';
-import { answer, startTestRegistry } from '../src/testing/index.ts';
+import { answer, startTestRegistry, type TestRegistry } from '../src/testing/index.ts';
 import { addImage, collect, noise, quickClient } from './support.ts';
 
 describe('a broken line', () => {
@@ -149,9 +150,8 @@ describe('retries', () => {
   });
 });
 
-test('an aborted download rejects with the reason and closes the connection', async () => {
-  await using registry = await startTestRegistry();
-  await using client = quickClient();
+/** A blob of which only the beginning comes, and whether its connection was closed. */
+function stalling(registry: TestRegistry): { descriptor: Descriptor; closed: () => boolean } {
   const descriptor = registry.addBlob(noise(2_000_000));
   let closed = false;
   registry.intercept(/GET .*blobs/, (_, response) => {
@@ -159,6 +159,13 @@ test('an aborted download rejects with the reason and closes the connection', as
     response.write(noise(100_000));
     response.on('close', () => (closed = true));
   });
+  return { descriptor, closed: () => closed };
+}
+
+test('an aborted download rejects with the reason and closes the connection', async () => {
+  await using registry = await startTestRegistry();
+  await using client = quickClient();
+  const { descriptor, closed } = stalling(registry);
   const reason = new Error('changed my mind');
   const controller = new AbortController();
   const content = await client
@@ -168,19 +175,13 @@ test('an aborted download rejects with the reason and closes the connection', as
     for await (const _ of content) controller.abort(reason);
   })();
   await expect(reading).rejects.toBe(reason);
-  await expect.poll(() => closed).toBe(true);
+  await expect.poll(closed).toBe(true);
 });
 
 test('a reader that leaves early closes the connection', async () => {
   await using registry = await startTestRegistry();
   await using client = quickClient();
-  const descriptor = registry.addBlob(noise(2_000_000));
-  let closed = false;
-  registry.intercept(/GET .*blobs/, (_, response) => {
-    response.writeHead(200, { 'content-length': '2000000' });
-    response.write(noise(100_000));
-    response.on('close', () => (closed = true));
-  });
+  const { descriptor, closed } = stalling(registry);
   for await (const _ of await client.repository(`${registry.host}/app`).fetch(descriptor)) break;
-  await expect.poll(() => closed).toBe(true);
+  await expect.poll(closed).toBe(true);
 });
