@@ -51,7 +51,7 @@ function counting(name: string): { fs: LayerFs; count: () => number } {
 /** Unpacks an image made of these layers and looks at it. */
 async function look(layers: TarBuilder[], script: string): Promise<string> {
   await using store = await open();
-  return lookInto(store, layers, script);
+  return await lookInto(store, layers, script);
 }
 
 describe.skipIf(!isRoot)('a layer store', () => {

@@ -24,7 +24,7 @@ const inSnapshots = (name: string): string[] => readdirSync(join(root, 'snapshot
 /** Unpacks an image made of these layers and looks at it. */
 async function look(layers: TarBuilder[], script: string): Promise<string> {
   await using store = await open();
-  return lookInto(store, layers, script);
+  return await lookInto(store, layers, script);
 }
 
 describe.skipIf(!isRoot)('layers on each other', () => {
