@@ -40,6 +40,11 @@ export interface LayerFs {
   /** syncfs(2). */
   syncfs(fd: number): void;
   /**
+   * Optional: asks that every directory made in this one be placed far from the others (FS_TOPDIR_FL of ioctl_iflags(2));
+   * false where the file system has no such thing.
+   */
+  spreadSubdirectories?(fd: number): boolean;
+  /**
    * Optional: reads a file whole into the beginning of `into`. Undefined for anything else than a regular file with one name,
    * without extended attributes that layers have, that fits; also when it cannot be read: then it is read in single calls.
    */

@@ -2,8 +2,10 @@
 // All synchronous: they run in worker threads, and each takes microseconds.
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -174,6 +176,19 @@ Value Listxattrat(const CallbackInfo& info) {
 
 void Syncfs(const CallbackInfo& info) { Check(info, syncfs(Fd(info, 0, "fd")), "syncfs", ""); }
 
+// FS_TOPDIR_FL of ioctl_iflags(2). It is advice: false where the file system does not take it, or not from this user.
+Value SpreadSubdirectories(const CallbackInfo& info) {
+  const int fd = Fd(info, 0, "fd");
+  int flags = 0;
+  bool taken = ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0;
+  if (taken && (flags & FS_TOPDIR_FL) == 0) {
+    flags |= FS_TOPDIR_FL;
+    taken = ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+  }
+  if (!taken && errno == EBADF) throw ErrnoError(info.Env(), errno, "ioctl");
+  return Napi::Boolean::New(info.Env(), taken);
+}
+
 // flock(2), exclusive and without waiting. The lock goes with the descriptor.
 Value TryLock(const CallbackInfo& info) {
   if (flock(Fd(info, 0, "fd"), LOCK_EX | LOCK_NB) == 0) return Napi::Boolean::New(info.Env(), true);
@@ -219,6 +234,7 @@ void InitFs(Napi::Env env, Napi::Object exports) {
   exports.Set("getxattrat", Napi::Function::New<Getxattrat>(env));
   exports.Set("listxattrat", Napi::Function::New<Listxattrat>(env));
   exports.Set("syncfs", Napi::Function::New<Syncfs>(env));
+  exports.Set("spreadSubdirectories", Napi::Function::New<SpreadSubdirectories>(env));
   exports.Set("tryLock", Napi::Function::New<TryLock>(env));
   exports.Set("setFsIds", Napi::Function::New<SetFsIds>(env));
 }

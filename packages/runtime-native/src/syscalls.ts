@@ -46,6 +46,13 @@ export interface LayerSyscalls {
   /** syncfs(2). */
   syncfs(fd: number): void;
   /**
+   * Asks that every directory made in this one be placed far from the others, as FS_TOPDIR_FL of ioctl_iflags(2) does on
+   * ext4.
+   *
+   * @returns whether the file system does so
+   */
+  spreadSubdirectories(fd: number): boolean;
+  /**
    * Reads a file whole, into the beginning of `into`. Undefined for anything else than a regular file with one name, without
    * extended attributes (the label of SELinux does not count), that fits; also when it cannot be read. Never follows a
    * link at the end of `name`, and opens nothing but files.
@@ -97,6 +104,7 @@ export const layerFs: LayerSyscalls = {
   getxattrat: (dirfd, name, attribute) => load().getxattrat(dirfd, name, attribute),
   listxattrat: (dirfd, name) => load().listxattrat(dirfd, name),
   syncfs: (fd) => load().syncfs(fd),
+  spreadSubdirectories: (fd) => load().spreadSubdirectories(fd),
   readPlainFile(dirfd, name, resolve, into) {
     if (!load().readPlainFile(dirfd, name, resolve, into, facts)) return undefined;
     const [mode = 0, uid = 0, gid = 0, size = 0, seconds = 0, nanoseconds = 0] = facts;

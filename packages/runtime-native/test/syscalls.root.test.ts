@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   constants,
@@ -10,6 +11,7 @@ import {
   readlinkSync,
   rmSync,
   statSync,
+  statfsSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -216,6 +218,19 @@ describeAsRoot('the file-system calls of layers', () => {
     renameat2(dirfd, 'one', dirfd, 'two', { exchange: true });
     expect(readFileSync(join(folder, 'one'), 'utf8')).toBe('2');
     layerFs.syncfs(dirfd);
+  });
+
+  test('ask for directories far from each other, where the file system can', ({ annotate }) => {
+    const fd = openSync(folder, O_RDONLY | O_DIRECTORY);
+    const taken = layerFs.spreadSubdirectories(fd);
+    expect(layerFs.spreadSubdirectories(fd)).toBe(taken);
+    closeSync(fd);
+    expect(() => layerFs.spreadSubdirectories(fd)).toThrowError(expect.objectContaining({ code: 'EBADF' }));
+    // by its magic number in statfs(2)
+    if (statfsSync(folder).type === 0xef53) expect(taken).toBe(true);
+    const lsattr = spawnSync('lsattr', ['-d', folder], { encoding: 'utf8' });
+    if (lsattr.status !== 0) return annotate('not looked at: no lsattr of e2fsprogs, or nothing for it');
+    expect(lsattr.stdout.split(' ')[0]!.includes('T')).toBe(taken);
   });
 
   test('work relative to the current directory', () => {

@@ -1,7 +1,7 @@
 /** Overlay snapshots on the real kernel. Needs root. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { layerFs } from '@tare/runtime-native/syscalls';
@@ -47,6 +47,17 @@ async function killedWhile(program: string): Promise<void> {
 }
 
 const roots = (): string[] => ['s', 't'].flatMap((name) => readdirSync(join(base, 'root', name)));
+
+test('snapshots are placed far from each other', async () => {
+  const asked: string[] = [];
+  const spreadSubdirectories = (fd: number): boolean => {
+    asked.push(readlinkSync(`/proc/self/fd/${fd}`));
+    return layerFs.spreadSubdirectories(fd);
+  };
+  const root = join(base, 'root');
+  await using _ = await openOverlaySnapshotter(root, { fs: { ...layerFs, spreadSubdirectories } });
+  expect(asked).toEqual([join(root, 's'), join(root, 't')]);
+});
 
 test('everything is there after a reopening', async () => {
   {
