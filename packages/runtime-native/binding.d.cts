@@ -26,6 +26,7 @@ interface Binding {
   getxattrat(dirfd: number, name: Path, attribute: string): Uint8Array | undefined;
   listxattrat(dirfd: number, name: Path): string[];
   syncfs(fd: number): void;
+  spreadSubdirectories(fd: number): boolean;
   tryLock(fd: number): boolean;
   /** Of the calling thread; it keeps its capabilities. */
   setFsIds(uid: number, gid: number): void;

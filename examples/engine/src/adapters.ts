@@ -32,7 +32,7 @@ import {
   type LayerSyscalls,
 } from '@tare/runtime-native';
 import type { RootSyscalls } from './containers/root-files.ts';
-import type { TreePart, Trees } from './containers/trees.ts';
+import type { LayerOptions, TreePart, Trees } from './containers/trees.ts';
 import { ARCHIVE, packMembers, SUMMARY, type PartForm } from './containers/pack-members.ts';
 import { withoutForeign } from './foreign-compression.ts';
 import type { IdMapping, IdMaps, UserNamespaces } from './containers/user-namespaces.ts';
@@ -139,7 +139,11 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       closeSync(file);
     }
   };
-  async function* packPart(part: TreePart, form: PartForm, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  async function* packPart(
+    part: TreePart,
+    form: PartForm,
+    options: LayerOptions & { signal: AbortSignal },
+  ): AsyncIterable<Uint8Array> {
     const { kind, name, owner, mtimeNs } = part;
     const mode = part.kind === 'tree' ? undefined : part.mode;
     const look = {
@@ -152,7 +156,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       yield form.header(tarEntry('file', name, { ...look, size: part.content.length }));
       yield* form.content(part.content);
     } else if (typeof part.root !== 'string') {
-      yield* packMembers(part.root.members(part.path), part, form, signal);
+      yield* packMembers(part.root.members(part.path), part, form, options);
     } else {
       const isDirectory = (stat(part.root, part.path).mode & constants.S_IFMT) === constants.S_IFDIR;
       const place = isDirectory ? part.path : posix.dirname(part.path);
@@ -161,7 +165,7 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       try {
         yield* packTree(directory, {
           fs,
-          signal,
+          ...options,
           endMark: false,
           summary: form.summary,
           ...(isDirectory
@@ -233,12 +237,12 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
         signal,
       });
     },
-    async *layer(parts, signal) {
-      for (const part of parts) yield* packPart(part, ARCHIVE, signal);
+    async *layer(parts, signal, options) {
+      for (const part of parts) yield* packPart(part, ARCHIVE, { ...options, signal });
       yield TAR_END;
     },
     async *summary(parts, signal) {
-      for (const part of parts) yield* packPart(part, SUMMARY, signal);
+      for (const part of parts) yield* packPart(part, SUMMARY, { signal });
     },
     mount(mounts, directory) {
       mount(mounts, directory);

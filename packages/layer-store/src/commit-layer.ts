@@ -59,7 +59,10 @@ export async function commitLayer(
   const diff = diffOptions(options);
   return commit(
     committer,
-    (applier) => snapshots.diffTo?.(key, applier, diff) ?? unpacking(snapshots.diff(key, diff), applier),
+    (applier) =>
+      // what compresses takes more than one piece at a time
+      snapshots.diffTo?.(key, applier, { ...diff, reusePieces: options.compression === 'none' }) ??
+      unpacking(snapshots.diff(key, diff), applier),
     parent,
     options,
   );

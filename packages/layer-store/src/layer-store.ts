@@ -108,6 +108,7 @@ export interface LayerStore extends AsyncDisposable {
   /**
    * The same of an uncompressed archive of the caller's making, as a layer on `parent`.
    *
+   * @param archive - with `compression: 'none'`, a piece of it need be valid only until the next is asked for
    * @throws {LayerStoreError} as {@link LayerStore.unpack}, but for `DIGEST_MISMATCH`
    */
   commitArchive(

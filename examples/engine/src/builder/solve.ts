@@ -204,7 +204,7 @@ class Build {
     const { signal } = this.#options;
     const mtimeNs = this.#results.epochNs;
     const tree = { kind: 'tree' as const, root, path: '/', name: '', mtimeNs };
-    const archive = this.#parts.trees.layer([tree], signal);
+    const archive = this.#parts.trees.layer([tree], signal, { reusePieces: true });
     const layer = await this.#parts.layers.commitArchive(archive, undefined, {
       compression: 'none',
       signal,

@@ -135,12 +135,14 @@ export class Steps {
         const key = results.key(request.link ? ANYWHERE : (below ?? 'scratch'), state.platform, { files });
         const { epochNs } = results;
         const clamped = parts.map((part) => (epochNs === undefined ? part : { ...part, mtimeNs: epochNs }));
-        const archive = () => all.trees.layer(clamped, signal);
         return await results.cached(key, { stageName: stage.name, instruction, output }, () =>
           // what it will stand on is not known yet
           request.link
-            ? all.layers.importLayer(archive(), { compression: 'none', signal })
-            : all.layers.commitArchive(archive(), below, { compression: 'none', signal }),
+            ? all.layers.importLayer(all.trees.layer(clamped, signal), { compression: 'none', signal })
+            : all.layers.commitArchive(all.trees.layer(clamped, signal, { reusePieces: true }), below, {
+                compression: 'none',
+                signal,
+              }),
         );
       } finally {
         for (const path of temporary) await rm(path, { recursive: true, force: true });

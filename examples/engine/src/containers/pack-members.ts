@@ -10,7 +10,7 @@ import {
   type TarEntry,
 } from '@tare/layer-store';
 
-import type { FileMember, TreePart } from './trees.ts';
+import type { FileMember, LayerOptions, TreePart } from './trees.ts';
 
 /** What is made of files. */
 export interface PartForm {
@@ -43,9 +43,9 @@ export async function* packMembers(
   members: Iterable<FileMember>,
   part: TreePart & { kind: 'tree' },
   form: PartForm,
-  signal: AbortSignal,
+  { signal, ...options }: LayerOptions & { signal: AbortSignal },
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const pieces = new TarPieces();
+  const pieces = new TarPieces(options);
   let sliceStart = performance.now();
   const rest = async (): Promise<void> => {
     if (performance.now() - sliceStart < SLICE_MS) return;

@@ -77,6 +77,12 @@ export type TreePart = TreeLook &
       }
   );
 
+/** How the archive of a layer is made. */
+export interface LayerOptions {
+  /** A piece is valid until the next is asked for: that spares the garbage collector all of it. Default false. */
+  reusePieces?: boolean;
+}
+
 /** Everything an archive's maker or taker needs of the kernel; `adapters.ts` puts it together from the packages. */
 export interface Trees {
   /**
@@ -122,7 +128,7 @@ export interface Trees {
     },
   ): Promise<void>;
   /** One archive of several things: the layer that a COPY makes. */
-  layer(parts: readonly TreePart[], signal: AbortSignal): AsyncIterable<Uint8Array>;
+  layer(parts: readonly TreePart[], signal: AbortSignal, options?: LayerOptions): AsyncIterable<Uint8Array>;
   /** A text that says the same as {@link Trees.layer}, but for times, with digests for content. */
   summary(parts: readonly TreePart[], signal: AbortSignal): AsyncIterable<Uint8Array>;
   /** Mounts at an empty directory, until it is disposed of. */

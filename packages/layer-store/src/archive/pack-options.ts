@@ -2,9 +2,10 @@
 import type { ByteString } from '../tar/entry.ts';
 import type { TarSink } from '../tar/read.ts';
 import type { DescribeOptions } from './describe-inode.ts';
+import type { TarPiecesOptions } from './pieces.ts';
 
 /** Options of {@link "pack".packTree}. */
-export interface PackOptions extends DescribeOptions {
+export interface PackOptions extends DescribeOptions, TarPiecesOptions {
   /**
    * What to read of the open directory: one name in it, with everything below. Default: the directory itself, whose
    * content is then listed by bare names.

@@ -66,12 +66,13 @@ class Packer implements Disposable {
   readonly #stack: Level[] = [];
   /** Inodes with several names that have been listed, and by which. */
   readonly #links = new Map<string, ByteString>();
-  readonly #pieces = new TarPieces();
+  readonly #pieces: TarPieces;
   /** Where small files are read to. */
   readonly #scratch = Buffer.allocUnsafeSlow(SMALL_FILE_BYTES);
 
   constructor(options: PackOptions) {
     this.#options = options;
+    this.#pieces = new TarPieces(options);
     const { overlayXattrs = 'none' } = options;
     this.#opaque = overlayXattrs === 'none' ? undefined : `${overlayXattrs}.overlay.opaque`;
     this.#merges = options.below !== undefined;

@@ -8,6 +8,8 @@ export interface ContentCreator {
   /**
    * Writes `content` and returns its sha256 digest and size in bytes; it becomes visible at once and whole. Content that
    * is there already stays as it is.
+   *
+   * @param content - a piece of it need be valid only until the next is asked for
    */
   create(
     content: AsyncIterable<Uint8Array>,

@@ -25,6 +25,7 @@ import { raceAbort } from '../abort.ts';
 import { LayerStoreError } from '../errors.ts';
 import { Arrival, type ArrivingBlob } from './arriving.ts';
 import type { ArrivingBlobs, BlobFiles, ContentCreator } from './blob-files.ts';
+import { FileHasher } from '../hash/file-hasher.ts';
 import { ingest, isMissing, type IngestCheck } from './ingest.ts';
 import { ingestResuming, sweepIngests } from './partial.ts';
 import { VerifiedBlob } from './verified-blob.ts';
@@ -49,6 +50,8 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
   readonly #root: string;
   /** Blobs being written by this object, so that two pushes of one write it once. */
   readonly #arriving = new Map<Digest, Arrival>();
+  /** Its thread ends by itself. */
+  readonly #hasher = new FileHasher();
   /** Called when a blob begins to arrive, or has. */
   readonly #awaited = new Map<Digest, Set<() => void>>();
 
@@ -115,7 +118,7 @@ export class FileContent implements ContentStore, ResumableSink, ContentCreator,
     content: AsyncIterable<Uint8Array>,
     options: ContentOptions = {},
   ): Promise<{ digest: Digest; size: number }> {
-    await using hash = new WrittenHash();
+    await using hash = new WrittenHash(this.#hasher);
     let digest: Digest | undefined;
     const check: IngestCheck = {
       update: (chunk) => hash.update(chunk),

@@ -17,6 +17,8 @@ export interface IngestCheck {
 
 /** Chunks are gathered to pieces of this size: a trip to the thread pool for each would cost as much as the write. */
 const WRITE_BYTES = 512 * 1024;
+/** The first piece: most blobs are a few kilobytes. */
+const FIRST_WRITE_BYTES = 16 * 1024;
 /** The disk is put to work each time so much was written: all at the end would be waited for. */
 const SYNC_BYTES = 16 * 1024 * 1024;
 
@@ -70,8 +72,11 @@ export async function writeChecked(
   onWritten: (bytes: number) => void,
 ): Promise<void> {
   let at = position;
-  let gathered: Uint8Array[] = [];
-  let bytes = 0;
+  // chunks are copied: they are their maker's again when the next is asked for
+  let piece: Buffer | undefined = Buffer.allocUnsafeSlow(FIRST_WRITE_BYTES);
+  let used = 0;
+  /** What is being written, and then the next piece. */
+  let other: Buffer | undefined;
   let writing: Promise<void> = Promise.resolve();
   let syncing: Promise<void> = Promise.resolve();
   let syncs = false;
@@ -83,7 +88,7 @@ export async function writeChecked(
     await file.datasync();
     syncs = false;
   };
-  const flush = async (): Promise<void> => {
+  const flush = async (bytes: Buffer): Promise<void> => {
     await writing;
     if (!syncs && at - synced >= SYNC_BYTES) {
       synced = at;
@@ -91,25 +96,32 @@ export async function writeChecked(
       // heard at the end
       syncing.catch(() => undefined);
     }
-    const end = at + bytes;
-    writing = writeAll(file, gathered, at).then(() => onWritten(end));
+    const end = at + bytes.length;
+    writing = writeAll(file, bytes, at).then(() => onWritten(end));
     // heard when the next piece, or the end, waits for it
     writing.catch(() => undefined);
     at = end;
-    gathered = [];
-    bytes = 0;
+    [piece, other] = [other, piece?.length === WRITE_BYTES ? piece : undefined];
+    used = 0;
   };
   try {
     for await (const chunk of abortable(content, signal)) {
       // the pool writes while this thread hashes
       check.update(chunk);
-      gathered.push(chunk);
-      bytes += chunk.byteLength;
-      if (bytes >= WRITE_BYTES) await flush();
+      for (let from = 0; from < chunk.length;) {
+        piece ??= Buffer.allocUnsafeSlow(WRITE_BYTES);
+        const length = Math.min(piece.length - used, chunk.length - from);
+        piece.set(chunk.subarray(from, from + length), used);
+        used += length;
+        from += length;
+        // all of a chunk that fills pieces: the next may be long in coming
+        if (used === piece.length || (from === chunk.length && from >= WRITE_BYTES))
+          await flush(piece.subarray(0, used));
+      }
     }
   } finally {
     // what arrived is worth keeping, whatever ended it
-    if (bytes > 0) await flush();
+    if (piece !== undefined && used > 0) await flush(piece.subarray(0, used));
     await writing;
     await syncing;
   }
@@ -138,18 +150,9 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-async function writeAll(file: FileHandle, chunks: Uint8Array[], position: number): Promise<void> {
-  let rest = chunks;
-  let at = position;
-  while (rest.length > 0) {
-    let { bytesWritten } = await file.writev(rest, at);
-    at += bytesWritten;
-    const next = rest.findIndex((chunk) => {
-      if (bytesWritten < chunk.byteLength) return true;
-      bytesWritten -= chunk.byteLength;
-      return false;
-    });
-    rest = next === -1 ? [] : [rest[next]!.subarray(bytesWritten), ...rest.slice(next + 1)];
+async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten;
   }
 }
 

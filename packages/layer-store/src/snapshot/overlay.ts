@@ -63,14 +63,14 @@ export class OverlaySnapshotter extends StoredSnapshotter {
   diffTo(
     name: string,
     members: TarSink,
-    options: DiffOptions = {},
+    options: DiffOptions & { reusePieces?: boolean } = {},
   ): AsyncGenerator<Uint8Array, void, undefined> {
     return this.#pack(name, { ...options, members });
   }
 
   async *#pack(
     name: string,
-    options: DiffOptions & { members?: TarSink },
+    options: DiffOptions & { members?: TarSink; reusePieces?: boolean },
   ): AsyncGenerator<Uint8Array, void, undefined> {
     const record = await this.existing(name, options);
     const layer = this.layer(record);

@@ -39,6 +39,12 @@ export interface LayerStager {
   /**
    * Optional: {@link "snapshotter".Snapshotter.diff}, whose members also go to `members`, as a reader of the archive would give them.
    * Without it, whoever wants both reads the archive again.
+   *
+   * @param options.reusePieces - a piece of the archive need be valid only until the next is asked for
    */
-  diffTo?(name: string, members: TarSink, options?: DiffOptions): AsyncIterable<Uint8Array>;
+  diffTo?(
+    name: string,
+    members: TarSink,
+    options?: DiffOptions & { reusePieces?: boolean },
+  ): AsyncIterable<Uint8Array>;
 }

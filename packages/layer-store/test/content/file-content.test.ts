@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { MEDIA_TYPES, parseDigest, type Descriptor } from '@tare/image-spec';
 import { copyGraph, MemoryContent } from '@tare/image-spec/content';
 import { contentStoreSuite } from '@tare/image-spec/testing';
-import { afterEach, beforeEach, describe as describeGroup, expect, it, test } from 'vitest';
+import { afterEach, beforeEach, describe as describeGroup, expect, it, test, vi } from 'vitest';
 import { openFileContent } from '../../src/index.ts';
 
 let root: string;
@@ -315,7 +315,8 @@ describeGroup('a blob on its way', () => {
     );
     await begun;
     const blob = store.arriving(digest)!;
-    expect(blob).toMatchObject({ bytes: 1_000_000, whole: false });
+    await vi.waitFor(() => expect(blob.bytes).toBe(1_000_000));
+    expect(blob.whole).toBe(false);
     expect(await store.has(describe(large))).toBe(false);
     const fd = blob.open();
     try {
@@ -328,7 +329,8 @@ describeGroup('a blob on its way', () => {
       more.resolve();
       await blob.arrived;
       ended.abort();
-      expect(told).toEqual([3_000_000]);
+      expect(told.at(-1)).toBe(3_000_000);
+      expect(told).toEqual(told.toSorted((a, b) => a - b));
       expect(readFileSync(fd).equals(large)).toBe(true);
     } finally {
       closeSync(fd);

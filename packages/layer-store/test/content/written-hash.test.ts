@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { WrittenHash } from '../../src/content/written-hash.ts';
-import { openFileContent } from '../../src/index.ts';
+import { FileHasher, openFileContent } from '../../src/index.ts';
 
 let root: string;
 beforeEach(async () => {
@@ -25,7 +25,7 @@ async function openFiles(): Promise<string[]> {
   return (await Promise.all(links)).filter((path) => path.startsWith(root));
 }
 
-test.each([0, 1, 8 * MIB, 8 * MIB + 1, 21 * MIB + 5])(
+test.each([0, 1, 4 * MIB, 4 * MIB + 1, 21 * MIB + 5])(
   'content of %i bytes that is created has the digest of what was given, and is that',
   async (size) => {
     const content = await openFileContent(root);
@@ -57,7 +57,8 @@ test.skipIf(alone !== '')(
   async () => {
     const path = join(root, 'file');
     await writeFile(path, Buffer.alloc(MIB));
-    await using hash = new WrittenHash();
+    await using hasher = new FileHasher();
+    await using hash = new WrittenHash(hasher);
     hash.update(Buffer.alloc(9 * MIB));
     hash.written(path, 9 * MIB);
     await expect(hash.digest()).rejects.toMatchObject({ code: 'IO_ERROR' });
@@ -74,4 +75,24 @@ test('a process that may not start threads hashes on its own', async () => {
   const run = promisify(execFile)(process.execPath, [...args, '--input-type=module', '-e', program]);
   const bytes = Buffer.concat(Array.from({ length: 20 }, (_, i) => Buffer.alloc(MIB, i)));
   expect(JSON.parse((await run).stdout)).toEqual({ digest: sha256(bytes), size: 20 * MIB });
+});
+
+test('a piece need be valid only until the next is asked for', async () => {
+  const content = await openFileContent(root);
+  const bytes = randomBytes(6 * MIB + 1);
+  const place = Buffer.alloc(700_000);
+  // of all sizes around those that are written at once
+  const sizes = [1, 16 * 1024 - 1, 300_000, 512 * 1024, 700_000, 512 * 1024 + 1, 5];
+  async function* reused(): AsyncGenerator<Uint8Array> {
+    for (let at = 0, i = 0; at < bytes.length; i++) {
+      const length = Math.min(sizes[i % sizes.length]!, bytes.length - at);
+      bytes.copy(place, 0, at, at + length);
+      yield place.subarray(0, length);
+      at += length;
+      place.fill(0);
+    }
+  }
+  const { digest, size } = await content.create(reused());
+  expect([digest, size]).toEqual([sha256(bytes), bytes.length]);
+  expect((await readFile(content.path(digest))).equals(bytes)).toBe(true);
 });
