@@ -1,7 +1,7 @@
 /**
- * A file system of its own for each run that is measured. ext4 does not give the inodes of files that were deleted in the
- * last minutes to new ones, and looks at each of them again and again: on a disk where anything was cleaned up lately,
- * making files is up to ten times slower, for whoever comes next.
+ * A file system of its own for each run that is measured. ext4 without a journal does not give the inodes of files that were
+ * deleted in the last minutes to new ones, and looks at each of them again and again: on a disk where anything was cleaned
+ * up lately, making files is up to ten times slower, for whoever comes next.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';

@@ -1,11 +1,5 @@
 /** What a scenario of the bench is, and the measuring itself: contestants take turns in every round. */
-import { setTimeout } from 'node:timers/promises';
-
-/**
- * Milliseconds between turns: the kernel takes down namespaces, mounts and cgroups after their processes have ended, on
- * the same processors, and that is not to slow down whoever comes next.
- */
-const REST = 60;
+import { rest } from './rest.ts';
 
 /** One way of doing the thing that is measured. */
 export interface Contestant {
@@ -72,8 +66,8 @@ export class MarkdownBench implements Bench {
     for (const contestant of contestants) await timed(contestant); // pays for cold caches
     for (let round = 0; round < rounds; round++) {
       for (const [index, contestant] of contestants.entries()) {
+        await rest();
         samples[index]!.push(await timed(contestant));
-        await setTimeout(REST);
       }
       process.stderr.write(`\r${title}: round ${round + 1} of ${rounds}`);
     }

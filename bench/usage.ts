@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { setInterval } from 'node:timers/promises';
+import { rest } from './rest.ts';
 
 /** Seconds of processor and megabytes of memory. */
 export interface Usage {
@@ -38,6 +39,7 @@ export async function measure(
   options: { env?: NodeJS.ProcessEnv; daemon?: number | undefined } = {},
 ): Promise<Usage> {
   const { env, daemon } = options;
+  await rest();
   const before = daemon === undefined ? 0 : cpuSecondsOf(daemon);
   const began = performance.now();
   // `times` tells what the children of the shell took

@@ -53,8 +53,9 @@ export async function openStoredRoot(root: string, { fs, signal }: StoredOptions
 }
 
 /**
- * Places snapshots far from each other. ext4 would put them side by side, where those that were removed have been: for some
- * minutes it gives none of their inodes away again, and goes past each of them for every file that is made.
+ * Places snapshots far from each other: they have nothing to do with each other. ext4 would put them side by side, in the
+ * place of those that were removed a moment ago; without a journal it gives none of their inodes away again for some
+ * minutes, and goes past each of them for every file that is made.
  */
 function spread(directory: string, fs: LayerFs): void {
   const fd = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
