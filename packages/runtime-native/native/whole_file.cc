@@ -103,14 +103,17 @@ Value ReadPlainFile(const CallbackInfo& info) {
 void CreateFile(const CallbackInfo& info) {
   std::string name = Path(info, 1, "name");
   Bytes content = ByteArray(info, 2, "content");
-  int64_t uid = Integer(info, 4, "uid");
+  const int64_t uid = Integer(info, 4, "uid");
+  const uid_t owner = uid >= 0 ? static_cast<uid_t>(uid) : geteuid();
+  const gid_t group = uid >= 0 ? Uint(info, 5, "gid") : getegid();
   struct timespec times[2] = {TimeSpec(Big(info, 6, "atimeNs")), TimeSpec(Big(info, 7, "mtimeNs"))};
   auto check = [&](long result, const char* syscall) {
     if (result < 0) throw ErrnoError(info.Env(), errno, syscall, name);
   };
   uint32_t mode = Uint(info, 3, "mode");
   // whoever gets it later, or more by it than its bits say, gets it when it is whole
-  uint32_t first = uid >= 0 || (mode & 07000) != 0 ? 0600 : mode;
+  bool later = owner != geteuid() || group != getegid() || (mode & 07000) != 0;
+  uint32_t first = later ? 0600 : mode;
   Descriptor file(Open(Fd(info, 0, "dirfd"), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, first,
                        RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS));
   check(file.get(), "openat2");
@@ -123,9 +126,10 @@ void CreateFile(const CallbackInfo& info) {
     at += static_cast<size_t>(written);
   }
   // the order matters: chown clears setuid
-  if (uid >= 0) check(fchown(file.get(), static_cast<uid_t>(uid), Uint(info, 5, "gid")), "fchown");
+  bool given = uid >= 0 && (made.st_uid != owner || made.st_gid != group);
+  if (given) check(fchown(file.get(), owner, group), "fchown");
   // the umask, or a default ACL, may have had its say
-  if (uid >= 0 || (made.st_mode & 07777) != mode) check(fchmod(file.get(), mode), "fchmod");
+  if (given || (made.st_mode & 07777) != mode) check(fchmod(file.get(), mode), "fchmod");
   check(futimens(file.get(), times), "futimens");
 }
 

@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import {
+  chmodSync,
+  chownSync,
   closeSync,
   constants,
   lstatSync,
@@ -166,6 +168,30 @@ describeAsRoot('the file-system calls of layers', () => {
       TypeError,
     );
     expect(readdirSync(folder).length).toBe(5);
+  });
+
+  test('make files of the maker as they are to be, whatever the directory and the umask give them', () => {
+    mkdirSync(join(folder, 'd'));
+    chownSync(join(folder, 'd'), 0, 8);
+    chmodSync(join(folder, 'd'), 0o2755);
+    const times = { atimeNs: 1n, mtimeNs: 2n };
+    const before = process.umask(0o077);
+    try {
+      for (const [i, [mode, owner]] of [
+        [0o666, { uid: 0, gid: 0 }],
+        [0o2755, { uid: 0, gid: 0 }],
+        [0o4755, { uid: 0, gid: 8 }],
+        [0o644, { uid: 0, gid: 8 }],
+        [0o644, { uid: 9, gid: 0 }],
+      ].entries() as Iterable<[number, [number, { uid: number; gid: number }]]>) {
+        layerFs.createFile(dirfd, `d/${i}`, Buffer.from('x'), { mode, owner, ...times });
+        expect(statSync(join(folder, `d/${i}`))).toMatchObject({ mode: 0o100000 | mode, ...owner });
+      }
+      layerFs.createFile(dirfd, 'd/own', Buffer.from('x'), { mode: 0o640, ...times });
+      expect(statSync(join(folder, 'd/own'))).toMatchObject({ mode: 0o100640, uid: 0, gid: 8 });
+    } finally {
+      process.umask(before);
+    }
   });
 
   test('read plain files whole, and touch nothing else', () => {
