@@ -70,7 +70,8 @@ const missing = whyNot();
 function whyNot(): string | undefined {
   if (process.getuid?.() !== 0) return 'needs root';
   if (!ownNetwork()) return 'needs a network namespace of its own: npm test, or vitest under unshare --net';
-  if (!existsSync(join(ROOT, 'examples/engine/dist/tare.js'))) return 'needs the bundle: node tools/boot.mjs';
+  if (!existsSync(join(ROOT, 'examples/engine/dist/start.js')))
+    return 'needs the bundle: node tools/boot.mjs';
   const needed = [COMPONENTS.registry, COMPONENTS.busybox, COMPONENTS.docker];
   const lacking = needed.filter((component) => componentPath(component) === undefined);
   return lacking.length > 0 ? `needs ${lacking.map(({ name }) => name).join(', ')}` : undefined;

@@ -60,6 +60,10 @@ function checkMachine() {
   if (platform() !== 'linux' || !['x64', 'arm64'].includes(arch())) {
     fail(`Tare runs containers on Linux (x64 or arm64); this is ${platform()} ${arch()}.`);
   }
+  const { node } = process.versions;
+  if (Number.parseInt(node, 10) < 20) {
+    fail(`installing needs Node.js 20 or newer, and ${process.execPath} is ${node}`);
+  }
   const missing = ['gcc', 'g++', 'make', 'python3'].filter((name) => !onPath(name));
   if (missing.length > 0) {
     fail(`missing on this machine: ${missing.join(', ')}. On Debian: apt-get install gcc g++ make python3`);

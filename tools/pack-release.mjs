@@ -55,7 +55,7 @@ function versionOfSources() {
 
 /** Lays the release out; the bundle finds the native parts as it does in a checkout. */
 function fill(folder) {
-  for (const file of ['dist/tare.js', 'bin/tare.mjs']) need(join(engine, file));
+  for (const file of ['dist/start.js', 'bin/tare.mjs']) need(join(engine, file));
   const to = (...path) => join(folder, ...path);
   copy(join(engine, 'bin'), to('engine/bin'));
   copy(join(engine, 'dist'), to('engine/dist'), (path) => !path.endsWith('.map'));

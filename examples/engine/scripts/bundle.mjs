@@ -1,10 +1,11 @@
-// Bundles the engine into dist/: `tare.js` (the command line), chunks that it loads when needed (the daemon is one, so
-// that `tare ps` does not pay for it), the workers of the packages, which must be files of their own, and the dashboard.
+// Bundles the engine into dist/: `start.js` (the command line, which bin/tare.mjs runs), chunks that it loads when needed (the
+// daemon is one, so that `tare ps` does not pay for it), the workers of the packages, which must be files of their own, and
+// the dashboard.
 //
 // Native code stays where its package is.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { copyFile, readFile, rm } from 'node:fs/promises';
+import { copyFile, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire, isBuiltin as builtin } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -84,7 +85,7 @@ const packages = ['layer-store', 'registry-client', 'runtime-native', 'netdriver
 await rm(join(root, 'dist'), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
-  entryPoints: [{ in: 'src/cli/start.ts', out: 'tare' }, ...[root, ...packages].flatMap(workersOf)],
+  entryPoints: [{ in: 'src/cli/start.ts', out: 'start' }, ...[root, ...packages].flatMap(workersOf)],
   outdir: 'dist',
   bundle: true,
   splitting: true,
@@ -105,6 +106,9 @@ await build({
     js: `const require = process.getBuiltinModule('node:module').createRequire(import.meta.url);`,
   },
 });
+
+// Who runs the bundle by hand goes through the same door, where the version of Node.js is looked at.
+await writeFile(join(root, 'dist', 'tare.js'), `import '../bin/tare.mjs';\n`);
 
 // The page of `tare ui`: one script and one style sheet, nothing from elsewhere.
 await build({

@@ -19,8 +19,8 @@ export interface Check {
 
 /** openat2, the mount interface, pidfd and clone3 are all there from this kernel on. */
 const LEAST_KERNEL = [5, 6];
-/** The packages say the same in `engines`. */
-const LEAST_NODE = [22, 19];
+/** The packages say the same in `engines`, and bin/tare.mjs to an older one. */
+export const LEAST_NODE = [22, 19];
 /** A middling image with its layers. */
 const LEAST_FREE_BYTES = 1 << 30;
 const NEEDED_NAMESPACES = ['mnt', 'pid', 'net', 'uts', 'ipc'];

@@ -155,7 +155,7 @@ export async function startLab(
 
 /** The bundled command, as users run it; from sources when it was not built. */
 export function tareCommand(): string[] {
-  const bundle = join(ENGINE, 'dist', 'tare.js');
+  const bundle = join(ENGINE, 'dist', 'start.js');
   return existsSync(bundle) && process.env.TARE_FROM_SOURCES === undefined
     ? [join(ENGINE, 'bin', 'tare.mjs')]
     : ['--conditions=@tare/source', join(ENGINE, 'src', 'cli', 'start.ts')];
