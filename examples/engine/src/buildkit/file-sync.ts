@@ -8,7 +8,8 @@ import { FileSync, type Packet } from './gen/session_pb.ts';
 import type { Session } from './sessions.ts';
 import { TreeTarget } from './tree-target.ts';
 import { Outbox } from './wire/outbox.ts';
-import { LISTING_FIELD } from './wire/packets.ts';
+import { batched, unbatched } from './wire/batches.ts';
+import { BATCHES_FIELD, LISTING_FIELD } from './wire/packets.ts';
 import { receiveFiles } from './wire/receive-files.ts';
 import { sendFiles, type FilesToSend } from './wire/send-files.ts';
 import { repeatedHeaders } from './wire/transport.ts';
@@ -43,15 +44,21 @@ export async function syncFiles(session: Session, options: FileSyncOptions): Pro
     ...(include ? { 'include-patterns': include, followpaths: include } : {}),
     ...(exclude && exclude.length > 0 ? { 'exclude-patterns': exclude } : {}),
     ...(listing === undefined ? {} : { [LISTING_FIELD]: [listing] }),
+    [BATCHES_FIELD]: ['1'],
   });
   const requests = new Outbox<Packet>();
-  const packets = session.client(FileSync).diffCopy(requests, {
-    headers,
-    signal: AbortSignal.any([signal, session.closed]),
-  });
+  let batches = false;
+  const packets = session.client(FileSync).diffCopy(
+    batched(requests, () => batches),
+    {
+      headers,
+      signal: AbortSignal.any([signal, session.closed]),
+    },
+  );
   const target = new TreeTarget(options.spool, before);
   const known = listing === undefined ? undefined : before;
-  return receiveFiles(packets, requests, target, { ...options, known });
+  const received = unbatched(packets, () => (batches = true));
+  return receiveFiles(received, requests, target, { ...options, known });
 }
 
 /** Files go to the client in the packets they come from it, on another service. */

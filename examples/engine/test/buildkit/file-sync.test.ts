@@ -14,7 +14,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Spool } from '../../src/builder/spool.ts';
 import type { SpooledTree } from '../../src/builder/spooled-tree.ts';
 import { syncFiles } from '../../src/buildkit/file-sync.ts';
-import { LISTING_FIELD, PACKET } from '../../src/buildkit/wire/packets.ts';
+import { batched, unbatched } from '../../src/buildkit/wire/batches.ts';
+import { BATCHES_FIELD, LISTING_FIELD, PACKET } from '../../src/buildkit/wire/packets.ts';
 import { sendFiles } from '../../src/buildkit/wire/send-files.ts';
 import { FileSync, PacketSchema, StatSchema, type Packet } from '../../src/buildkit/gen/session_pb.ts';
 import { goKind, goPermissions, toGoMode } from '../../src/buildkit/wire/go-mode.ts';
@@ -97,15 +98,31 @@ describe('files of a client', () => {
     return syncFiles(await session(serve), { name: 'context', spool, before, signal });
   };
 
-  test('files, directories and links arrive with modes and times', async () => {
+  /** The same client, when it knows batches. */
+  function batching(serve: ReturnType<typeof honest>) {
+    return (requests: AsyncIterable<Packet>, { requestHeader }: HandlerContext) => {
+      expect(requestHeader.has(BATCHES_FIELD)).toBe(true);
+      async function* sent(): AsyncGenerator<Packet> {
+        for await (const packet of serve(unbatched(requests))) yield create(PacketSchema, packet);
+      }
+      return batched(sent(), () => true);
+    };
+  }
+
+  test.each([
+    ['one by one', (serve: ReturnType<typeof honest>) => serve],
+    ['in batches', batching],
+  ])('files, directories and links arrive with modes and times, %s', async (_, served) => {
     const tree = await take(
-      honest([
-        { path: 'd', mode: DIRECTORY },
-        { path: 'd/empty', mode: FILE },
-        { path: 'd/f', mode: FILE, data: 'content' },
-        { path: 'hard', mode: FILE, linkname: 'd/f' },
-        { path: 'soft', mode: LINK, linkname: '/etc/passwd' },
-      ]),
+      served(
+        honest([
+          { path: 'd', mode: DIRECTORY },
+          { path: 'd/empty', mode: FILE },
+          { path: 'd/f', mode: FILE, data: 'content' },
+          { path: 'hard', mode: FILE, linkname: 'd/f' },
+          { path: 'soft', mode: LINK, linkname: '/etc/passwd' },
+        ]),
+      ),
     );
     expect(tree.read('/d/f', 100).toString()).toBe('content');
     expect(tree.read('/d/empty', 100).toString()).toBe('');

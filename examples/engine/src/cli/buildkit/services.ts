@@ -11,7 +11,8 @@ import { Auth, FileSync, type Packet } from '../../buildkit/gen/session_pb.ts';
 import { Secrets } from '../../buildkit/gen/secrets_pb.ts';
 import { SSH } from '../../buildkit/gen/ssh_pb.ts';
 import { Upload } from '../../buildkit/gen/upload_pb.ts';
-import { LISTING_FIELD } from '../../buildkit/wire/packets.ts';
+import { batched, unbatched } from '../../buildkit/wire/batches.ts';
+import { BATCHES_FIELD, LISTING_FIELD } from '../../buildkit/wire/packets.ts';
 import { sendFiles } from '../../buildkit/wire/send-files.ts';
 import type { Cli } from '../cli.ts';
 import type { OfferedServices } from './connection.ts';
@@ -72,7 +73,9 @@ function files(router: ConnectRouter, { directories, upload, output }: Offer): v
         exclude: values(context, 'exclude-patterns'),
       };
       const [known] = values(context, LISTING_FIELD);
-      yield* sendFiles(localFiles(directory, patterns), packets, known);
+      const batches = context.requestHeader.has(BATCHES_FIELD);
+      const sent = sendFiles(localFiles(directory, patterns), unbatched(packets), known);
+      yield* batched(sent, () => batches);
     },
   });
   if (upload) {
