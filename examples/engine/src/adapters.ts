@@ -151,10 +151,19 @@ export function nativeTrees(fs: LayerSyscalls): Trees {
       ...(mode === undefined ? {} : { mode }),
       ...(mtimeNs === undefined ? {} : { mtimeNs }),
     };
-    if (kind === 'directory') yield form.header(tarEntry('directory', `${name}/`, look));
-    else if (kind === 'file') {
-      yield form.header(tarEntry('file', name, { ...look, size: part.content.length }));
+    const { members } = options;
+    if (kind === 'directory') {
+      const entry = tarEntry('directory', `${name}/`, look);
+      yield form.header(entry);
+      members?.entry(entry);
+      members?.entryEnd();
+    } else if (kind === 'file') {
+      const entry = tarEntry('file', name, { ...look, size: part.content.length });
+      yield form.header(entry);
       yield* form.content(part.content);
+      members?.entry(entry);
+      if (entry.size > 0) members?.data(part.content, 0);
+      members?.entryEnd();
     } else if (typeof part.root !== 'string') {
       yield* packMembers(part.root.members(part.path), part, form, options);
     } else {

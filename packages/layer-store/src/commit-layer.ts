@@ -17,13 +17,19 @@ import type { LayerFs } from './fs.ts';
 import type { SingleFlight } from './single-flight.ts';
 import type { DiffOptions, Snapshotter, SnapshotUsage } from './snapshot/snapshotter.ts';
 import type { LayerStager, UnpackedLayer } from './snapshot/stage.ts';
-import { TarReader } from './tar/read.ts';
+import { TarReader, type TarSink } from './tar/read.ts';
 
 /** A layer that is in a content store, and unpacked. */
 export interface CommittedLayer extends CreatedLayer {
   /** Of the layers that the snapshot stands on and this one: the name of the committed snapshot. */
   chainId: Digest;
 }
+
+/**
+ * An uncompressed archive of the caller's making; or what makes one and gives every member to `members` as well, as a reader
+ * of it would: then nobody has to read it again.
+ */
+export type LayerArchive = AsyncIterable<Uint8Array> | ((members: TarSink) => AsyncIterable<Uint8Array>);
 
 /** What committing needs of a layer store. */
 export interface LayerCommitter {
@@ -71,11 +77,13 @@ export async function commitLayer(
 /** Implements `LayerStore.commitArchive`. */
 export async function commitArchive(
   committer: LayerCommitter,
-  archive: AsyncIterable<Uint8Array>,
+  archive: LayerArchive,
   parent: Digest | undefined,
   options: CreateLayerOptions,
 ): Promise<CommittedLayer> {
-  return commit(committer, (applier) => unpacking(archive, applier), parent, options);
+  const archiveTo = (applier: LayerApplier): AsyncIterable<Uint8Array> =>
+    typeof archive === 'function' ? archive(applier) : unpacking(archive, applier);
+  return commit(committer, archiveTo, parent, options);
 }
 
 /** @param archiveTo - the archive, which is unpacked as it is read */

@@ -12,7 +12,7 @@ export {
 export { isLayerXattr } from './apply/xattrs.ts';
 export type { IdMap, IdRange } from './apply/id-map.ts';
 export type { ApplyPolicy, ApplyReport, LowerLink, SkippedItem } from './apply/policy.ts';
-export type { CommittedLayer } from './commit-layer.ts';
+export type { CommittedLayer, LayerArchive } from './commit-layer.ts';
 export { decompress, detectCompression, type Compression } from './compression.ts';
 export {
   createLayer,

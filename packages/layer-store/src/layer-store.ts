@@ -5,7 +5,7 @@ import type { ContentStore } from '@tare/image-spec/content';
 import { mkdir } from 'node:fs/promises';
 import type { ApplyPolicy } from './apply/policy.ts';
 import { commitArchive, commitLayer, diffOptions } from './commit-layer.ts';
-import type { CommittedLayer, LayerCommitter } from './commit-layer.ts';
+import type { CommittedLayer, LayerArchive, LayerCommitter } from './commit-layer.ts';
 import { decompress } from './compression.ts';
 import type { ContentCreator } from './content/blob-files.ts';
 import { openFileContent } from './content/file-content.ts';
@@ -106,13 +106,13 @@ export interface LayerStore extends AsyncDisposable {
   commitLayer(key: string, options?: SnapshotLayerOptions): Promise<CommittedLayer>;
 
   /**
-   * The same of an uncompressed archive of the caller's making, as a layer on `parent`.
+   * The same of an archive of the caller's making, as a layer on `parent`.
    *
    * @param archive - with `compression: 'none'`, a piece of it need be valid only until the next is asked for
    * @throws {LayerStoreError} as {@link LayerStore.unpack}, but for `DIGEST_MISMATCH`
    */
   commitArchive(
-    archive: AsyncIterable<Uint8Array>,
+    archive: LayerArchive,
     parent: Digest | undefined,
     options?: CreateLayerOptions,
   ): Promise<CommittedLayer>;
@@ -203,7 +203,7 @@ class FileLayerStore implements LayerStore {
   }
 
   commitArchive(
-    archive: AsyncIterable<Uint8Array>,
+    archive: LayerArchive,
     parent: Digest | undefined,
     options: CreateLayerOptions = {},
   ): Promise<CommittedLayer> {

@@ -8,6 +8,7 @@ import {
   type Platform,
   type Reference,
 } from '@tare/image-spec';
+import type { LayerArchive } from '@tare/layer-store';
 
 import type { ContainerConfig } from '../containers/create-request.ts';
 import { mergeConfig } from '../containers/merge-config.ts';
@@ -40,7 +41,7 @@ export interface LayerMaker {
   ): Promise<NewLayer & { chainId: Digest }>;
   /** A layer on `parent`, and its committed snapshot. */
   commitArchive(
-    archive: AsyncIterable<Uint8Array>,
+    archive: LayerArchive,
     parent: Digest | undefined,
     options: { compression: 'none'; signal: AbortSignal },
   ): Promise<NewLayer>;

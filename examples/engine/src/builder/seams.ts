@@ -3,6 +3,7 @@
  * them on the packages alone, as `examples/build-image` does.
  */
 import type { Digest, ImageConfig, Platform } from '@tare/image-spec';
+import type { LayerArchive } from '@tare/layer-store';
 import type { ContentStore } from '@tare/image-spec/content';
 import type { Snapshotter } from '@tare/layer-store/snapshot';
 
@@ -40,7 +41,7 @@ export interface BuildLayers extends LayerUnpacker {
   ): Promise<NewLayer>;
   /** Stores an archive as a layer, as it is, and the committed snapshot of it on `parent`. */
   commitArchive(
-    archive: AsyncIterable<Uint8Array>,
+    archive: LayerArchive,
     parent: Digest | undefined,
     options: { compression: 'none'; signal: AbortSignal },
   ): Promise<NewLayer>;

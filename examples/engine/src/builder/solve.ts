@@ -204,11 +204,12 @@ class Build {
     const { signal } = this.#options;
     const mtimeNs = this.#results.epochNs;
     const tree = { kind: 'tree' as const, root, path: '/', name: '', mtimeNs };
-    const archive = this.#parts.trees.layer([tree], signal, { reusePieces: true });
-    const layer = await this.#parts.layers.commitArchive(archive, undefined, {
-      compression: 'none',
-      signal,
-    });
+    const { trees, layers } = this.#parts;
+    const layer = await layers.commitArchive(
+      (members) => trees.layer([tree], signal, { reusePieces: true, members }),
+      undefined,
+      { compression: 'none', signal },
+    );
     return this.#results.onTop(emptyStage(this.#platform), layer, undefined);
   }
 

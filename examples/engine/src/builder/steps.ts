@@ -139,10 +139,11 @@ export class Steps {
           // what it will stand on is not known yet
           request.link
             ? all.layers.importLayer(all.trees.layer(clamped, signal), { compression: 'none', signal })
-            : all.layers.commitArchive(all.trees.layer(clamped, signal, { reusePieces: true }), below, {
-                compression: 'none',
-                signal,
-              }),
+            : all.layers.commitArchive(
+                (members) => all.trees.layer(clamped, signal, { reusePieces: true, members }),
+                below,
+                { compression: 'none', signal },
+              ),
         );
       } finally {
         for (const path of temporary) await rm(path, { recursive: true, force: true });

@@ -46,6 +46,7 @@ export async function* packMembers(
   { signal, ...options }: LayerOptions & { signal: AbortSignal },
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const pieces = new TarPieces(options);
+  const { members: sink } = options;
   let sliceStart = performance.now();
   const rest = async (): Promise<void> => {
     if (performance.now() - sliceStart < SLICE_MS) return;
@@ -61,11 +62,15 @@ export async function* packMembers(
     if (excluded.has(shown)) continue;
     const first = links.get(inode);
     if (first !== undefined) {
-      pieces.put(form.header({ ...shown, type: 'hardlink', linkName: first, size: 0 }));
+      const link: TarEntry = { ...shown, type: 'hardlink', linkName: first, size: 0 };
+      pieces.put(form.header(link));
+      sink?.entry(link);
+      sink?.entryEnd();
       continue;
     }
     if (shown.type !== 'directory') links.set(inode, shown.name);
     pieces.put(form.header(shown));
+    sink?.entry(shown);
     if (content !== undefined) {
       const { size } = shown;
       if (form.summary) {
@@ -77,12 +82,14 @@ export async function* packMembers(
           const room = pieces.room(size - at);
           content.read(room, 0, room.length, at);
           pieces.add(room.length);
+          sink?.data(room, at);
           at += room.length;
           await rest();
         }
         pieces.put(tarPadding(size));
       }
     }
+    sink?.entryEnd();
     if (pieces.full) yield pieces.take();
     await rest();
   }

@@ -1,6 +1,6 @@
 /** File trees of containers as archives: the seam behind `cp`, `export` and `diff`. */
 import { posix } from 'node:path';
-import type { TarEntry } from '@tare/layer-store';
+import type { TarEntry, TarSink } from '@tare/layer-store';
 import type { Mount } from '@tare/layer-store/snapshot';
 
 import type { IdMaps } from './user-namespaces.ts';
@@ -81,6 +81,8 @@ export type TreePart = TreeLook &
 export interface LayerOptions {
   /** A piece is valid until the next is asked for: that spares the garbage collector all of it. Default false. */
   reusePieces?: boolean;
+  /** Gets every member as well, as a reader of the archive would give it. */
+  members?: TarSink;
 }
 
 /** Everything an archive's maker or taker needs of the kernel; `adapters.ts` puts it together from the packages. */

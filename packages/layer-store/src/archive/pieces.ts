@@ -47,7 +47,9 @@ export class TarPieces {
 
   /** The place for up to `length` more bytes of a piece that is not full; {@link TarPieces.add} says how many came. */
   room(length: number): Buffer {
-    return this.#piece.subarray(this.#used, Math.min(this.#used + length, PIECE_BYTES));
+    const end = this.#used + length;
+    // what is small comes whole: whoever makes a file of it makes it at once
+    return this.#piece.subarray(this.#used, end <= this.#piece.length ? end : PIECE_BYTES);
   }
 
   add(length: number): void {

@@ -170,6 +170,14 @@ describe.skipIf(!isRoot)(`layers of snapshots${isRoot ? '' : ` (skipped: ${needs
     expect(layer).toEqual(await here.createLayer('change', { compression: 'none' }));
     expect(await here.snapshots.stat(chainId)).toMatchObject({ kind: 'committed', parent });
     expect(await runMounted(await here.snapshots.view('look', chainId), LOOK)).toBe(expected);
+    // the same when whoever makes the archive says what is in it
+    await here.snapshots.remove('look');
+    await here.snapshots.remove(chainId);
+    const again = await here.commitArchive((members) => here.snapshots.diffTo!('change', members), parent, {
+      compression: 'none',
+    });
+    expect(again).toEqual({ chainId, ...layer });
+    expect(await runMounted(await here.snapshots.view('look', chainId), LOOK)).toBe(expected);
   });
 
   test('a layer that is committed and unpacked at once is made once', async () => {
