@@ -93,13 +93,14 @@ describe('engine', () => {
     expect(wrong).toEqual([]);
   });
 
-  test('the client commands import nothing of the daemon but its entry, its version, the rules of ignore files, the doctor and the wire of builds', () => {
+  test('the client commands import nothing of the daemon but its entry, its version, what knows mistyped names, the rules of ignore files, the doctor and the wire of builds', () => {
     const wrong = imports.filter(({ file, specifier }) => {
       if (!file.startsWith('examples/engine/src/cli/') || !specifier.startsWith('.')) return false;
       const target = relative(source, join(root, file, '..', specifier));
       const shared = [
         'ignore-file.ts',
         'main.ts',
+        'suggest.ts',
         'version.ts',
         'doctor/checks.ts',
         'doctor/doctor.ts',

@@ -17,6 +17,19 @@ import {
 import { invalid } from './errors.ts';
 import { remapOf } from './containers/user-namespaces.ts';
 import { checkLogOptions } from './logs/drivers.ts';
+import { suggestion } from './suggest.ts';
+
+/** Keys of dockerd's that mean something which is not here, or not to be chosen. */
+const DOCKERD_ONLY: ReadonlySet<string> = new Set(
+  (
+    'allow-direct-routing authorization-plugins bip bip6 bridge bridge-accept-fwmark containerd ' +
+    'containerd-namespace containerd-plugin-namespace cpu-rt-period cpu-rt-runtime default-address-pools ' +
+    'default-gateway default-gateway-v6 default-network-opts default-runtime experimental fixed-cidr ' +
+    'fixed-cidr-v6 firewall-backend http-proxy https-proxy icc init-path ip ip-forward ip-forward-no-drop ip-masq ' +
+    'ip6tables iptables ipv6 log-format min-api-version mtu no-proxy node-generic-resources oom-score-adjust proxies ' +
+    'raw-logs runtimes selinux-enabled storage-opts swarm-default-advertise-addr userland-proxy userland-proxy-path'
+  ).split(' '),
+);
 
 /** What the command line asks for. */
 export interface DaemonArguments {
@@ -124,10 +137,16 @@ function readConfigFile(path: string, required: boolean): FileConfig {
   if (unknown.length > 0) {
     throw fileError(
       path,
-      `the following directives don't match any configuration option: ${unknown.join(', ')}`,
+      `the following directives don't match any configuration option: ${unknown.map(withAdvice).join(', ')}`,
     );
   }
   return check(raw, `unable to configure the engine with file ${path}`);
+}
+
+function withAdvice(key: string): string {
+  if (DOCKERD_ONLY.has(key)) return `${key} (dockerd has it, Tare does not: take it out)`;
+  const meant = suggestion(key, Object.keys(fileSchema.shape));
+  return meant === undefined ? key : `${key} (did you mean ${meant}?)`;
 }
 
 function check(raw: object, what: string): FileConfig {

@@ -1,5 +1,4 @@
 /** The composition root: the only file that names implementations. */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { DEFAULT_REGISTRY } from '@tare/image-spec';
 import { FileHasher, openLayerStore } from '@tare/layer-store';
@@ -31,6 +30,7 @@ import { MemoryKeeper } from './memory.ts';
 import { Pidfile } from './pidfile.ts';
 import { Registries } from './registries.ts';
 import { needsRestart } from './reload.ts';
+import { makeRoot, startFailure } from './start-failure.ts';
 import { inheritedSockets, serviceManager, withInherited } from './system/service-manager.ts';
 
 /**
@@ -86,13 +86,10 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
     log.info({ signal }, 'shutting down');
   } catch (error) {
     const { whyNot } = await import('./doctor/doctor.ts');
-    const reason = await whyNot(config);
-    // the machine's fault is said in words; what it is in the program is for those who debug
-    if (reason === undefined) log.fatal({ err: error }, messageOf(error));
-    else {
-      log.debug({ err: error }, messageOf(error));
-      process.stderr.write(`tare daemon: ${reason}\n`);
-    }
+    const reason = (await whyNot(config)) ?? startFailure(error, config);
+    // said in words; where in the program it is, is for those who debug
+    log.debug({ err: error }, messageOf(error));
+    process.stderr.write(`tare daemon: ${reason}\n`);
     return 1;
   }
   log.info('engine has stopped');
@@ -126,8 +123,8 @@ async function openParts(
   log: Logger,
   resources: AsyncDisposableStack,
 ): Promise<Omit<EngineParts, 'inheritedSockets'>> {
-  mkdirSync(config.dataRoot, { recursive: true, mode: 0o711 });
-  mkdirSync(config.execRoot, { recursive: true, mode: 0o711 });
+  makeRoot('--data-root', config.dataRoot);
+  makeRoot('--exec-root', config.execRoot);
   const registries = resources.use(
     new Registries(async () => {
       const { RegistryClient } = await import('@tare/registry-client');

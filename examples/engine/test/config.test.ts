@@ -83,7 +83,11 @@ describe('loadConfig', () => {
 
   it("refuses unknown keys in dockerd's words", async () => {
     await expect(load('{"data-root":"/d","nope":1,"hots":[]}')).rejects.toThrow(
-      "the following directives don't match any configuration option: nope, hots",
+      "the following directives don't match any configuration option: nope, hots (did you mean hosts?)",
+    );
+    await expect(load('{"registry-mirors":[]}')).rejects.toThrow('(did you mean registry-mirrors?)');
+    await expect(load('{"bip":"10.0.0.1/24"}')).rejects.toThrow(
+      'configuration option: bip (dockerd has it, Tare does not: take it out)',
     );
   });
 

@@ -74,11 +74,30 @@ describe.skipIf(missingForDaemon !== undefined)('the daemon', () => {
     expect(await daemon.exited).toMatchObject({ code: 1 });
     expect(daemon.output).toBe(
       `unable to configure the engine with file ${file}: ` +
-        "the following directives don't match any configuration option: hots\n",
+        "the following directives don't match any configuration option: hots (did you mean hosts?)\n",
     );
     const checked = await home.start('--validate');
     expect(await checked.exited).toMatchObject({ code: 0 });
     expect(checked.output).toBe('configuration OK\n');
+  });
+
+  it('says in one line why it does not start', { timeout: 30_000 }, async () => {
+    await using home = await makeEngineHome();
+    const file = join(home.directory, 'file');
+    writeFileSync(file, '');
+    const long = join(home.directory, 'x'.repeat(100));
+    for (const [flags, words] of [
+      [['--data-root', file], `cannot make the folder ${file}`],
+      [['--host', `unix://${long}`], `cannot listen on ${long}: the path has ${long.length} bytes`],
+      [['--host', `unix://${file}`], `cannot listen on ${file}: it exists and is not a socket`],
+      [['--group', 'nobody-has-this-group'], 'could not find group nobody-has-this-group'],
+    ] as const) {
+      const daemon = await home.start(...flags);
+      expect(await daemon.exited).toMatchObject({ code: 1 });
+      const line = daemon.output.trimEnd().split('\n').at(-1);
+      expect(line).toContain(`tare daemon: ${words}`);
+      expect(daemon.output).not.toContain('"stack"');
+    }
   });
 
   it('refuses tcp on an address that others can reach', async () => {

@@ -34,6 +34,23 @@ describe('Pidfile', () => {
     expect(readFileSync(path, 'utf8')).toBe(`${process.pid}\n`);
   });
 
+  it('is taken over from one that is dead, and that nobody has waited for', async () => {
+    // the shell becomes a program that never asks for its child's end
+    const parent = spawn('sh', ['-c', 'true & echo $!; exec sleep 100'], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    const ended = once(parent, 'exit');
+    const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+    const pid = Number(String(line));
+    await expect.poll(() => readFileSync(`/proc/${pid}/status`, 'utf8')).toMatch(/^State:\s+Z/m);
+    Pidfile.acquire(path)[Symbol.dispose]();
+    writeFileSync(path, `${pid}\n`);
+    using _pidfile = Pidfile.acquire(path);
+    parent.kill();
+    await ended;
+    expect(readFileSync(path, 'utf8')).toBe(`${process.pid}\n`);
+  });
+
   it('replaces a file without a pid', () => {
     Pidfile.acquire(path)[Symbol.dispose]();
     writeFileSync(path, 'garbage');

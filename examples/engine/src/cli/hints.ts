@@ -1,7 +1,7 @@
 /** What to do next about an error: one more line below it, for people at a terminal. Scripts get the error alone. */
 import type { Cli } from './cli.ts';
 import { messageOf } from './errors.ts';
-import { suggestion } from './suggest.ts';
+import { suggestion } from '../suggest.ts';
 
 /** A step for errors that say the same in other words; `found` are the groups of the pattern. */
 interface Step {
@@ -30,7 +30,7 @@ const steps: readonly Step[] = [
       `'tare ps --filter publish=${one ?? other}' tells which container has it`,
   },
   {
-    pattern: /no space left on device/i,
+    pattern: /no space left on device|database or disk is full/i,
     advice: () =>
       "'tare system df' tells what takes the space, 'tare system prune' gives back what nothing uses",
   },

@@ -100,8 +100,15 @@ async function help(cli: Cli, table: Table, path: string): Promise<string> {
 async function foreign(cli: Cli, verb: string, rest: readonly string[]): Promise<number> {
   const { pluginPath, runPlugin } = await import('./plugins.ts');
   const path = pluginPath(cli, verb);
-  return path === undefined ? unknown(commandTable, 'tare', verb) : runPlugin(cli, path, [verb, ...rest]);
+  if (path !== undefined) return runPlugin(cli, path, [verb, ...rest]);
+  if (!plugins.includes(verb)) return unknown(commandTable, 'tare', verb);
+  throw new CliError(
+    `tare: '${verb}' is a plugin of the docker command line, and not installed: install Docker's package docker-${verb}-plugin, or put the program docker-${verb} into ${cli.config.folder}/cli-plugins`,
+  );
 }
+
+/** Plugins that every user of docker knows, and takes for commands of its own. */
+const plugins = ['buildx', 'compose'];
 
 async function runAlias(cli: Cli, name: string, args: readonly string[]): Promise<number> {
   const { pluginPath, runPlugin } = await import('./plugins.ts');
@@ -123,7 +130,7 @@ async function unknown(table: Table, path: string, verb: string): Promise<never>
       'This node is not a swarm manager, and cannot become one: Tare runs containers of one machine. Use compose for an application there, or Kubernetes for many machines',
     );
   }
-  const { suggestion } = await import('./suggest.ts');
+  const { suggestion } = await import('../suggest.ts');
   const meant = suggestion(verb, Object.keys(table));
   const hint = meant === undefined ? '' : `\n\nDid you mean '${path} ${meant}'?`;
   const usage = path === 'tare' ? '' : `Usage:  ${path}\n\n`;

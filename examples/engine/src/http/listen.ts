@@ -22,6 +22,8 @@ export interface SocketGroup {
   required: boolean;
 }
 
+/** What `sun_path` of unix(7) takes, less the zero at its end. */
+const MAX_SOCKET_PATH_BYTES = 107;
 const SOCKET_MODE = 0o660;
 /** umask that makes bind(2) create a socket with {@link SOCKET_MODE}: there is no moment when it is wider. */
 const SOCKET_UMASK = 0o117;
@@ -63,6 +65,12 @@ async function listenInherited(
 }
 
 async function listenUnix(server: Server, path: string, group: SocketGroup): Promise<string> {
+  const bytes = Buffer.byteLength(path);
+  if (bytes > MAX_SOCKET_PATH_BYTES) {
+    throw invalid(
+      `cannot listen on ${path}: the path has ${bytes} bytes, and that of a socket at most ${MAX_SOCKET_PATH_BYTES}`,
+    );
+  }
   mkdirSync(dirname(path), { recursive: true });
   await removeStaleSocket(path);
   const previous = process.umask(SOCKET_UMASK);
