@@ -4,7 +4,7 @@ import { isIP } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { ConnectionError, DaemonError, messageOf } from './errors.ts';
+import { ConnectionError, DAEMON_GONE, DaemonError, messageOf } from './errors.ts';
 import { parseJson, stringifyJson } from './format/json-text.ts';
 import type { Endpoint } from './host.ts';
 
@@ -236,13 +236,29 @@ export class DaemonClient {
         { cause: error },
       );
     }
-    if (code === 'ENOENT' || code === 'ECONNREFUSED' || code === 'ENOTFOUND') {
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') {
       return new ConnectionError(
         `Cannot connect to the Tare daemon at ${url}. Is it running? Start it as root with 'tare daemon', or name another with --host.`,
         { cause: error },
       );
     }
-    return new ConnectionError(`error during connect: ${url}: ${messageOf(error)}`, { cause: error });
+    if (code === 'EINVAL' && this.endpoint.kind === 'unix') {
+      return new ConnectionError(
+        `error during connect: ${url}: the path has ${Buffer.byteLength(this.endpoint.socketPath)} bytes, and that of a socket at most 107`,
+        { cause: error },
+      );
+    }
+    if (code === 'EAI_AGAIN' || code === 'ENOTFOUND') {
+      const { hostname } = error as NodeJS.ErrnoException & { hostname?: string };
+      return new ConnectionError(
+        `error during connect: ${url}: the name ${hostname} is not known, or cannot be looked up now. Is --host, or the context, right?`,
+        { cause: error },
+      );
+    }
+    const gone = code === 'EPIPE' || code === 'ECONNRESET';
+    return new ConnectionError(`error during connect: ${url}: ${gone ? DAEMON_GONE : messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

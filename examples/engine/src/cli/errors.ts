@@ -64,8 +64,14 @@ export class ManyErrors extends CliError {
   }
 }
 
+/** Of an answer that ends before its end. */
+export const DAEMON_GONE =
+  "the daemon went away. Containers go on without it; 'tare version' tells whether it is back";
+
 /** What to print for anything thrown. */
 export function messageOf(error: unknown): string {
+  // all that Node says of a connection which breaks while it is read
+  if ((error as NodeJS.ErrnoException | undefined)?.code === 'ECONNRESET') return DAEMON_GONE;
   return error instanceof Error ? error.message : String(error);
 }
 

@@ -164,7 +164,7 @@ export class SystemInfo implements SystemService {
       ],
       FirewallBackend: { Driver: 'nftables' },
       CDISpecDirs: null,
-      Warnings: warnings(this.#host, ipv4Forwarding),
+      Warnings: warnings(this.#host),
     });
   }
 
@@ -215,14 +215,13 @@ function registryConfig(config: Config): Record<string, unknown> {
   };
 }
 
-function warnings(host: HostFacts, ipv4Forwarding: boolean): string[] | null {
+function warnings(host: HostFacts): string[] | null {
   const { memory, swap, cpu, pids } = host.cgroup;
   const list = [
     ...(memory ? [] : ['WARNING: No memory limit support']),
     ...(memory && !swap ? ['WARNING: No swap limit support'] : []),
     ...(cpu ? [] : ['WARNING: No cpu cfs quota support']),
     ...(pids ? [] : ['WARNING: No pids limit support']),
-    ...(ipv4Forwarding ? [] : ['WARNING: IPv4 forwarding is disabled']),
   ];
   return list.length > 0 ? list : null;
 }

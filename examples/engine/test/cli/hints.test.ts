@@ -31,6 +31,7 @@ describe('a hint', () => {
     ['Bind for 0.0.0.0:8080 failed: port is already allocated', /publish=8080/],
     ['Conflict. The container name "/web" is already in use by container "abc"', /tare rm -f web/],
     ['write /var/lib/tare/x: no space left on device', /tare system prune/],
+    ['database or disk is full', /tare system prune/],
     [
       'Get "https://registry.example/v2/": dial tcp: lookup registry.example: no such host',
       /registry-mirrors/,
@@ -45,6 +46,13 @@ describe('a hint', () => {
     const { stderr } = await tare(peer.host, ['rmi', 'busyboks:1.37']);
     expect(stderr).toBe('Error response from daemon: No such image: busyboks:1.37\n');
     expect(await hint(script, ['rmi', 'busyboks:1.37'], { DOCKER_CLI_HINTS: 'false' })).toBe('');
+  });
+});
+
+describe('the doctor', () => {
+  it('does not call a daemon that is not there yet something to do without', async () => {
+    const { stdout } = await tare('unix:///nonexistent', ['doctor']);
+    if (!stdout.includes('✗')) expect(stdout).toContain('\nContainers can run here once the daemon does');
   });
 });
 

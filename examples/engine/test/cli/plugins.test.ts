@@ -1,6 +1,7 @@
 /** Programs that bring commands of their own: docker's plugin protocol, spoken to plugins of the test. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,6 +51,25 @@ describe('a plugin', () => {
       '\ntcp://1.2.3.4:5\n',
     );
   });
+
+  for (const name of ['compose', 'buildx']) {
+    const installed = ['local/lib', 'local/libexec', 'lib', 'libexec'].some((folder) =>
+      existsSync(`/usr/${folder}/docker/cli-plugins/docker-${name}`),
+    );
+    const reason = installed ? ' (skipped: this machine has it)' : '';
+    it.skipIf(installed)(
+      `${name}, which is not installed, is told from a mistyped command${reason}`,
+      async () => {
+        const folder = join(home, 'empty');
+        const { stderr, code } = await tare(undefined, [name, 'ls'], { env: { DOCKER_CONFIG: folder } });
+        expect(stderr).toBe(
+          `tare: '${name}' is a plugin of the docker command line, and not installed: install Docker's package ` +
+            `docker-${name}-plugin, or put the program docker-${name} into ${folder}/cli-plugins\n`,
+        );
+        expect(code).toBe(1);
+      },
+    );
+  }
 
   it('is told of a chosen context, whose keys it reads itself', async () => {
     await plugin('hello', 'echo "$@"; echo "host=$DOCKER_HOST"');

@@ -49,8 +49,11 @@ export const command = defineCommand({
   },
 });
 
+/** The check that is not of the machine. */
+const DAEMON = 'daemon';
+
 async function daemonCheck(cli: Cli): Promise<Check> {
-  const id = 'daemon';
+  const id = DAEMON;
   try {
     const { Version } = await cli.client.json<{ Version: string }>('GET', '/version');
     return {
@@ -89,8 +92,10 @@ function report(cli: Cli, checks: readonly Check[]): string {
 
 function conclusion(failures: number, checks: readonly Check[]): string {
   if (failures > 0) return `\nContainers cannot run here: set right what is marked ${marks.fails}.`;
-  const lacking = checks.filter(({ verdict }) => verdict === 'lacks').length;
-  return lacking > 0
-    ? `\nContainers can run here; what is marked ${marks.lacks} they do without.`
-    : '\nEverything is there.';
+  const lacking = checks.filter(({ verdict }) => verdict === 'lacks');
+  if (lacking.length === 0) return '\nEverything is there.';
+  const waits = lacking.some(({ id }) => id === DAEMON);
+  const others = waits ? lacking.length > 1 && 'what else is' : 'what is';
+  const rest = others ? `; ${others} marked ${marks.lacks} they do without` : '';
+  return `\nContainers can run here${waits ? ' once the daemon does' : ''}${rest}.`;
 }

@@ -1,6 +1,7 @@
 /** `tare wait`: waits for containers to end. */
 import { defineCommand } from '../command.ts';
 import { forEach } from '../each.ts';
+import { CliError } from '../errors.ts';
 
 /** Answer of `POST /containers/{id}/wait`. */
 export interface WaitResult {
@@ -17,6 +18,8 @@ export const command = defineCommand({
   async run({ cli, args }) {
     await forEach(cli, args, async (name) => {
       const result = await cli.client.json<WaitResult>('POST', `/containers/${name}/wait`);
+      // no exit code of a container: the daemon left before there was one
+      if (result.StatusCode < 0 && result.Error) throw new CliError(`${name}: ${result.Error.Message}`);
       return String(result.StatusCode);
     });
   },

@@ -225,7 +225,7 @@ async function wait(containers: Containers, context: RequestContext): Promise<vo
       return { StatusCode: exitCode, ...(error === undefined ? {} : { Error: { Message: error } }) };
     } catch {
       // the client left, or the engine does
-      return { Error: { Message: 'context canceled' }, StatusCode: -1 };
+      return { Error: { Message: 'the daemon is stopping; the container goes on' }, StatusCode: -1 };
     }
   };
   if (legacy) {
