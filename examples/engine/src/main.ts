@@ -132,6 +132,8 @@ async function openParts(
         insecure: config.insecureRegistries,
         mirrors: { ...config.mirrors, [DEFAULT_REGISTRY]: config.registryMirrors },
         retry: { attempts: config.maxDownloadAttempts },
+        // connections are plain ones where there is nothing to ask the environment for
+        ...(behindProxy(process.env) && { proxy: 'environment' }),
       });
     }),
   );
@@ -183,6 +185,10 @@ async function openParts(
       cgroupVersion: detectCgroups().kind === 'v2' ? 2 : 1,
     },
   };
+}
+
+function behindProxy(environment: NodeJS.ProcessEnv): boolean {
+  return ['HTTP_PROXY', 'HTTPS_PROXY', 'http_proxy', 'https_proxy'].some((name) => environment[name]);
 }
 
 /** Signals after the first that make the engine leave at once. */

@@ -1,11 +1,13 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { makeEngineHome, missingForDaemon } from './daemon.ts';
 import { call, RawClient } from './http/harness.ts';
 import { connect } from 'node:net';
 
 if (missingForDaemon !== undefined) console.warn(`skipping the daemon's tests: ${missingForDaemon}`);
+
+afterEach(() => vi.unstubAllEnvs());
 
 describe.skipIf(missingForDaemon !== undefined)('the daemon', () => {
   it('starts, serves, and leaves nothing after SIGTERM', async () => {
@@ -98,6 +100,16 @@ describe.skipIf(missingForDaemon !== undefined)('the daemon', () => {
       expect(line).toContain(`tare daemon: ${words}`);
       expect(daemon.output).not.toContain('"stack"');
     }
+  });
+
+  it('reaches registries through the proxy of its environment', { timeout: 30_000 }, async () => {
+    // nobody is there, nor anywhere else in a network of its own: the error names who was asked
+    for (const name of ['HTTPS_PROXY', 'https_proxy']) vi.stubEnv(name, 'http://127.0.0.1:9');
+    for (const name of ['NO_PROXY', 'no_proxy']) vi.stubEnv(name, '');
+    await using home = await makeEngineHome();
+    await home.start('--max-download-attempts', '1');
+    const { body } = await call(home.socketPath, 'POST', '/images/create?fromImage=192.0.2.1/x&tag=y');
+    expect(body).toContain('127.0.0.1:9');
   });
 
   it('refuses tcp on an address that others can reach', async () => {
