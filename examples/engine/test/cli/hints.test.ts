@@ -1,5 +1,9 @@
 /** What people at a terminal are told besides the error, what scripts are not, and colours. */
+import { spawnSync } from 'node:child_process';
+import { chmod } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { run } from '../../../../test/lab/process.ts';
 import { tare } from './drive.ts';
 import { machine } from './machine.ts';
 import { startPeer, type Script } from './peer.ts';
@@ -52,7 +56,26 @@ describe('a hint', () => {
 describe('the doctor', () => {
   it('does not call a daemon that is not there yet something to do without', async () => {
     const { stdout } = await tare('unix:///nonexistent', ['doctor']);
-    if (!stdout.includes('✗')) expect(stdout).toContain('\nContainers can run here once the daemon does');
+    if (!stdout.includes('✗')) expect(stdout).toContain('\nContainers can run here once the daemon answers');
+  });
+});
+
+const start = join(import.meta.dirname, '..', '..', 'src', 'cli', 'start.ts');
+const AS_NOBODY = ['--reuid', '65534', '--regid', '65534', '--clear-groups', '--'];
+const nobody =
+  process.getuid?.() === 0 && spawnSync('setpriv', [...AS_NOBODY, 'test', '-r', start]).status === 0
+    ? ''
+    : ' (skipped: needs root, and a checkout that others can read)';
+
+describe('the doctor of a user', () => {
+  it.skipIf(nobody)(`tells a socket that refuses him from a daemon that is not there${nobody}`, async () => {
+    await using peer = await startPeer(machine());
+    await chmod(dirname(peer.socketPath), 0o755);
+    await chmod(peer.socketPath, 0o600);
+    const words = [process.execPath, '--conditions=@tare/source', start, '-H', peer.host, 'doctor'];
+    const { stdout } = await run('setpriv', [...AS_NOBODY, ...words], { env: { HOME: '/nonexistent' } });
+    expect(stdout).toContain('! daemon      the socket at');
+    expect(stdout).toContain('whether the daemon runs cannot be told');
   });
 });
 

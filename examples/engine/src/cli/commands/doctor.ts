@@ -64,6 +64,16 @@ async function daemonCheck(cli: Cli): Promise<Check> {
       remedy: '',
     };
   } catch (error) {
+    const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException;
+    if (code === 'EACCES' || code === 'EPERM') {
+      return {
+        id,
+        verdict: 'lacks',
+        found: `the socket at ${cli.client.endpoint.url} refuses this user`,
+        means: 'whether the daemon runs cannot be told',
+        remedy: "with sudo: 'sudo tare doctor'; for always, join the group of the socket",
+      };
+    }
     return {
       id,
       verdict: 'lacks',
@@ -97,5 +107,5 @@ function conclusion(failures: number, checks: readonly Check[]): string {
   const waits = lacking.some(({ id }) => id === DAEMON);
   const others = waits ? lacking.length > 1 && 'what else is' : 'what is';
   const rest = others ? `; ${others} marked ${marks.lacks} they do without` : '';
-  return `\nContainers can run here${waits ? ' once the daemon does' : ''}${rest}.`;
+  return `\nContainers can run here${waits ? ' once the daemon answers' : ''}${rest}.`;
 }
