@@ -74,11 +74,19 @@ async function run(name: string, command: string[], publish: string | undefined)
 
 // 5. the command line
 const [verb, ...args] = process.argv.slice(2);
-if (verb === 'pull') console.log((await pull(args[0]!)).chainId);
-else if (verb === 'run') {
-  const publish = args[0] === '-p' ? args.splice(0, 2)[1] : undefined;
-  process.exitCode = await run(args[0]!, args.slice(1), publish);
-} else if (verb === 'ps') {
+const publish = args[0] === '-p' ? args.splice(0, 2)[1] : undefined;
+const [name, ...command] = args;
+if (verb === 'pull' && name) console.log((await pull(name)).chainId);
+else if (verb === 'run' && name) process.exitCode = await run(name, command, publish);
+else if (verb === 'ps') {
   for (const { id, status, pid } of await runtime.list()) console.log(id, status, pid);
-} else if (verb === 'stop') await (await runtime.load(args[0]!)).kill(15);
-else console.error('mini-engine: pull IMAGE | run [-p HOST:CONTAINER] IMAGE [COMMAND...] | ps | stop ID');
+} else if (verb === 'stop' && name) {
+  const container = await runtime.load(name);
+  await container.kill(15);
+  // the first process of a container is not ended by a signal that it does not handle; by this one it is
+  const late = AbortSignal.timeout(2000);
+  await container.wait({ signal: late }).catch(() => (late.aborted ? container.kill(9) : undefined));
+} else {
+  console.error('mini-engine: pull IMAGE | run [-p HOST:CONTAINER] IMAGE [COMMAND...] | ps | stop ID');
+  process.exitCode = 1;
+}

@@ -99,4 +99,27 @@ describe.skipIf(missing !== undefined)(`the mini engine${missing ? ` (skipped: $
     expect(await ended).toEqual([9, null]);
     expect((await mini('ps')).stdout).toBe('');
   });
+
+  it(
+    'stops what does not listen, and says what it can do to who does not know',
+    { timeout: 30_000 },
+    async () => {
+      const child = spawn(process.execPath, words(['run', image, 'sleep', '1000']), {
+        env: env(),
+        stdio: 'ignore',
+      });
+      const ended = once(child, 'exit');
+      await eventually(
+        'the container runs',
+        async () => (await mini('ps')).stdout.includes('running') || undefined,
+      );
+      expect((await mini('stop', `mini-${child.pid}`)).code).toBe(0);
+      expect(await ended).toEqual([137, null]);
+      for (const words of [[], ['run'], ['stop'], ['pull']]) {
+        const { stderr, code } = await mini(...words);
+        expect(stderr).toMatch(/^mini-engine: pull IMAGE \| run .*\n$/);
+        expect(code).toBe(1);
+      }
+    },
+  );
 });
