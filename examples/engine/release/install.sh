@@ -89,12 +89,14 @@ if [ -d /run/systemd/system ] && command -v systemctl >/dev/null; then
     systemctl start tare.socket tare.service
   fi
   if [ "$start" = yes ]; then say "The daemon runs: systemctl status tare"; else say "Start it: systemctl start tare"; fi
+  reload='systemctl reload tare'
 else
-  say "There is no systemd here: start the daemon with '$prefix/bin/tare daemon'"
+  say "There is no systemd here: start the daemon with '$prefix/bin/tare daemon &'"
+  reload='kill -HUP $(cat /run/tare.pid)'
 fi
 
 say ""
 say "Try it:            tare run hello-world"
 say "Without sudo:      usermod -aG $group NAME, then log out and in again; who is in $group is as powerful as root"
-say "A registry mirror: \"registry-mirrors\" in /etc/tare/daemon.json, then systemctl reload tare"
+say "A registry mirror: \"registry-mirrors\" in /etc/tare/daemon.json, then $reload"
 say "Take it away:      $root/current/uninstall.sh"

@@ -1,5 +1,5 @@
 /** What the story of an installation needs, in one folder: two releases, and a registry with images. */
-import { cp, mkdir, rename } from 'node:fs/promises';
+import { cp, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pushHelloWorld } from '@tare/hello-world';
 import { RegistryClient } from '@tare/registry-client';
@@ -20,16 +20,15 @@ export function missingForRelease(): string | undefined {
 /** Fills `folder`. */
 export async function fillPayload(folder: string): Promise<void> {
   for (const [name, version] of [
-    ['release', '0.1.0'],
+    ['.cache/release', '0.1.0'],
     ['newer', '9.9.9'],
   ] as const) {
     const packed = await run(
       process.execPath,
-      [join(ROOT, 'tools/pack-release.mjs'), '--fast', '--version', version, '--output', folder],
+      [join(ROOT, 'tools/pack-release.mjs'), '--fast', '--version', version, '--output', join(folder, name)],
       { timeoutMs: 120_000 },
     );
     if (packed.code !== 0) throw new Error(packed.stderr);
-    await rename(packed.stdout.trim(), join(folder, `${name}.tar.gz`));
   }
   await using registry = await startDebianRegistry();
   const client = new RegistryClient();

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The life of an installation, from the unpacked archive to its end, as a person would type it. Runs as root where nothing
-# of Tare is installed, in a folder with release.tar.gz, newer.tar.gz, docker-registry and its data in registry/. Says each
+# of Tare is installed, in a folder with one release in .cache/release and one in newer, docker-registry and its data in registry/. Says each
 # step before it is tried; the last line is "all done".
 set -eu
 here=$(pwd)
@@ -49,7 +49,7 @@ wait_for_daemon() {
 everything >"$here/before"
 
 step "unpack and install"
-tar -xzf release.tar.gz
+tar -xzf .cache/release/tare-*.tar.gz
 ./tare-*/install.sh
 rm -r tare-*
 start_daemon
@@ -96,7 +96,7 @@ if has_systemd; then
 fi
 
 step "an upgrade, which the container does not notice"
-tar -xzf newer.tar.gz
+tar -xzf newer/tare-*.tar.gz
 if ! has_systemd; then stop_daemon; fi
 ./tare-*/install.sh
 rm -r tare-*
@@ -125,7 +125,7 @@ kill -0 "$pid" 2>/dev/null && die "the container still runs"
 [ -e /etc/tare/daemon.json ] || die "the configuration is gone"
 
 step "install again: everything is still there"
-tar -xzf newer.tar.gz
+tar -xzf newer/tare-*.tar.gz
 ./tare-*/install.sh >/dev/null
 rm -r tare-*
 start_daemon
