@@ -1,12 +1,14 @@
 /**
  * `npm run bench [-- scenario… --rounds N]`: measures the scenarios named (all, unless some are) beside their peers,
- * where those are installed. Each writes `results/<scenario>.md`; RESULTS.md puts them together.
+ * where those are installed. Each writes `results/<scenario>.md`; RESULTS.md puts them together, and the READMEs
+ * have some of its numbers.
  */
 import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { updateReadmes } from './readme.ts';
 import { MarkdownBench, type Scenario } from './scenario.ts';
 
 const { values, positionals } = parseArgs({
@@ -79,7 +81,8 @@ function assemble(): void {
   const head =
     '# Measurements\n\nWritten by `npm run bench`: contestants take turns in every round. Read the ratios: the machine is shared.\n';
   writeFileSync(join(import.meta.dirname, 'RESULTS.md'), [head, ...parts].join('\n'));
-  process.stdout.write('written to bench/RESULTS.md\n');
+  updateReadmes(join(import.meta.dirname, '..'));
+  process.stdout.write('written to bench/RESULTS.md, and the READMEs\n');
 }
 
 /** A scenario that never ran on this checkout has no results yet. */
