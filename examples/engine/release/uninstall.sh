@@ -25,7 +25,16 @@ tare=$prefix/bin/tare
 [ "$(basename "$root")" = tare ] && [ -f "$here/VERSION" ] ||
   { printf 'uninstall.sh: %s is no installed release; run the one in lib/tare/current\n' "$here" >&2; exit 1; }
 
-if "$tare" version >/dev/null 2>&1; then
+answers() { "$tare" version >/dev/null 2>&1; }
+
+# containers outlive a daemon, and only a daemon takes them down
+if ! answers && [ -d /run/tare ]; then
+  "$tare" daemon >/dev/null 2>&1 &
+  started=$!
+  tries=0
+  while ! answers && kill -0 "$started" 2>/dev/null && [ "$((tries += 1))" -lt 200 ]; do sleep 0.1; done
+fi
+if answers; then
   # restart policies must not bring them back
   for id in $("$tare" ps -aq); do "$tare" update --restart no "$id" >/dev/null; done
   for id in $("$tare" ps -q); do "$tare" stop "$id" >/dev/null && echo "Stopped container $id"; done
@@ -37,11 +46,17 @@ if command -v systemctl >/dev/null && [ -e "$units/tare.service" ]; then
   rm -f "$units/tare.service" "$units/tare.socket"
   systemctl daemon-reload
   systemctl reset-failed tare.service tare.socket 2>/dev/null || true
-elif [ -e /run/tare.pid ]; then
+fi
+if [ -e /run/tare.pid ]; then
   pid=$(cat /run/tare.pid)
-  kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+  # of a killed daemon the number may be another program's by now
+  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'tare\.mjs' && kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
 fi
 
+# of containers that no daemon could take down
+while read -r _ place _; do
+  case $place in /run/tare/*) umount -l "$place" ;; esac
+done </proc/mounts
 rm -rf /run/tare /run/tare.sock /run/tare.pid
 if [ "$purge" = yes ]; then rm -rf /var/lib/tare /etc/tare; fi
 rmdir /etc/tare 2>/dev/null || true

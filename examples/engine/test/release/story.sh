@@ -117,7 +117,8 @@ else
   start_daemon
 fi
 
-step "uninstall, which keeps the data"
+step "uninstall, which keeps the data, and needs no daemon that runs"
+has_systemd || stop_daemon
 /usr/local/lib/tare/current/uninstall.sh
 kill -0 "$pid" 2>/dev/null && die "the container still runs"
 [ ! -e /usr/local/bin/tare ] || die "the command is still there"
