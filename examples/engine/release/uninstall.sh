@@ -50,7 +50,7 @@ fi
 if [ -e /run/tare.pid ]; then
   pid=$(cat /run/tare.pid)
   # of a killed daemon the number may be another program's by now
-  tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'tare\.mjs' && kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+  tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'tare\.mjs' && kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
 fi
 
 # of containers that no daemon could take down

@@ -11,7 +11,7 @@ import {
   sweepCgroups,
   trimMemory,
 } from '@tare/runtime-native';
-import { pino, type Logger } from 'pino';
+import type { Logger } from 'pino';
 import {
   nativeDatagram,
   nativeHostMounts,
@@ -26,6 +26,7 @@ import { loadConfig } from './config.ts';
 import { DAEMON_USAGE, type Config } from './config-keys.ts';
 import { Engine, type EngineParts } from './engine.ts';
 import { messageOf } from './errors.ts';
+import { openLog } from './log.ts';
 import { MemoryKeeper } from './memory.ts';
 import { Pidfile } from './pidfile.ts';
 import { Registries } from './registries.ts';
@@ -57,7 +58,7 @@ export async function runDaemon(argv: readonly string[]): Promise<number> {
     return 1;
   }
 
-  const log = pino({ level: config.logLevel, base: null }, pino.destination({ fd: 2, sync: true }));
+  const log = openLog(config.logLevel);
   // before anything starts: a signal during the start ends it right after
   const stop = stopSignal(config);
   try {
