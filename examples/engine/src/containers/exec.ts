@@ -1,13 +1,18 @@
 /** Further processes in running containers. */
 import type { ExecProcess } from '@tare/runtime-native';
 import { CAPABILITIES, capabilitySets } from '@tare/runtime-native/spec';
-import { z } from 'zod';
 
 import { conflict, invalid, notFound } from '../errors.ts';
 import type { HijackedStream } from '../http/hijack.ts';
 import { containerCapabilities } from './capabilities.ts';
 import { parseDetachKeys } from './detach-keys.ts';
-import { commandLine, integer } from './go-values.ts';
+import {
+  newExec,
+  renderExec,
+  type Exec,
+  type ExecCreateRequest,
+  type ExecStartRequest,
+} from './exec-record.ts';
 import { processEnv } from './merge-config.ts';
 import { newId } from './names.ts';
 import { readFromRoot } from './root-files.ts';
@@ -19,47 +24,6 @@ import { StdioClient } from './stdio-client.ts';
 import type { LiveContainer } from './store.ts';
 import { resolveUser } from './user.ts';
 import type { ContainerWorld } from './world.ts';
-
-/** Body of `POST /containers/{id}/exec`. */
-export const execCreateSchema = z.object({
-  User: z.string().optional(),
-  Privileged: z.boolean().optional(),
-  Tty: z.boolean().optional(),
-  ConsoleSize: z.array(integer).optional(),
-  AttachStdin: z.boolean().optional(),
-  AttachStdout: z.boolean().optional(),
-  AttachStderr: z.boolean().optional(),
-  DetachKeys: z.string().optional(),
-  Env: z.array(z.string()).optional(),
-  WorkingDir: z.string().optional(),
-  Cmd: commandLine.optional(),
-});
-/** Body of `POST /containers/{id}/exec`. */
-export type ExecCreateRequest = z.infer<typeof execCreateSchema>;
-
-/** Body of `POST /exec/{id}/start`. */
-export const execStartSchema = z.object({
-  Detach: z.boolean().optional(),
-  Tty: z.boolean().optional(),
-  ConsoleSize: z.array(integer).optional(),
-});
-/** Body of `POST /exec/{id}/start`. */
-export type ExecStartRequest = z.infer<typeof execStartSchema>;
-
-/** One exec, from its creation until some time after its end. */
-interface Exec {
-  id: string;
-  container: LiveContainer;
-  request: ExecCreateRequest;
-  /** Set by the start. */
-  started: boolean;
-  running: boolean;
-  /** Null until it has ended. */
-  exitCode: number | null;
-  pid: number;
-  process: ExecProcess | undefined;
-  endedAtMs: number | undefined;
-}
 
 /** How long an ended exec can still be inspected. */
 const KEEP_ENDED_MS = 5 * 60_000;
@@ -77,6 +41,8 @@ export class Execs implements AsyncDisposable {
   readonly #execs = new Map<string, Exec>();
   readonly #closing = new AbortController();
   readonly #background = new Set<Promise<void>>();
+  /** Who waits for the end of an exec, by its id. */
+  readonly #waiters = new Map<string, (() => void)[]>();
 
   constructor(world: ContainerWorld) {
     this.#world = world;
@@ -325,8 +291,6 @@ export class Execs implements AsyncDisposable {
     this.#background.add(done);
   }
 
-  readonly #waiters = new Map<string, (() => void)[]>();
-
   /** The client inspects right after its connection ends: the exit code is there by then. */
   #ended(exec: Exec): Promise<void> {
     if (!exec.running) return Promise.resolve();
@@ -344,28 +308,7 @@ export class Execs implements AsyncDisposable {
 
   /** `GET /exec/{id}/json`. @throws {EngineError} `NOT_FOUND` */
   inspect(id: string): unknown {
-    const exec = this.#find(id);
-    const { request } = exec;
-    const [entrypoint = '', ...args] = request.Cmd ?? [];
-    return {
-      ID: exec.id,
-      Running: exec.running,
-      ExitCode: exec.exitCode,
-      ProcessConfig: {
-        tty: request.Tty ?? false,
-        entrypoint,
-        arguments: args,
-        privileged: request.Privileged ?? false,
-        ...(request.User ? { user: request.User } : {}),
-      },
-      OpenStdin: request.AttachStdin ?? false,
-      OpenStderr: request.AttachStderr ?? false,
-      OpenStdout: request.AttachStdout ?? false,
-      CanRemove: false,
-      ContainerID: exec.container.id,
-      DetachKeys: request.DetachKeys ?? '',
-      Pid: exec.pid,
-    };
+    return renderExec(this.#find(id));
   }
 
   #publish(exec: Exec, action: string, attributes: Record<string, string> = {}): void {
@@ -376,20 +319,6 @@ export class Execs implements AsyncDisposable {
     this.#closing.abort(new Error('the engine is shutting down'));
     await Promise.all(this.#background);
   }
-}
-
-function newExec(id: string, container: LiveContainer, request: ExecCreateRequest): Exec {
-  return {
-    id,
-    container,
-    request,
-    started: false,
-    running: false,
-    exitCode: null,
-    pid: 0,
-    process: undefined,
-    endedAtMs: undefined,
-  };
 }
 
 function checkRunning(container: LiveContainer): void {

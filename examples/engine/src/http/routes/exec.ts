@@ -1,6 +1,6 @@
 /** `/exec`, and the making of execs. */
 import type { Containers } from '../../containers/containers.ts';
-import { execCreateSchema, execStartSchema } from '../../containers/exec.ts';
+import { execCreateSchema, execStartSchema } from '../../containers/exec-record.ts';
 import type { Route } from '../route.ts';
 import { terminalSize } from './containers.ts';
 
