@@ -12,6 +12,8 @@ const NO_JOB = [
   /^POST \/(session|grpc)$/,
   // always refused
   /^PUT \/volumes\/:name$/,
+  // is one when nothing is left but to name the result
+  /^POST \/build\/unchanged$/,
   /^\w+ \/(swarm|nodes|services|secrets|configs|plugins)\b/,
   /^\w+ \/containers\/:id\/checkpoints\b/,
 ];

@@ -83,6 +83,7 @@ export const REPLIES: Readonly<Record<string, ReplySchema>> = {
   'DELETE /images/:name*': json(z.array(image.imageDeleted)),
   'GET /distribution/:name*/json': json(system.distributionInspect),
   'POST /build': lines(system.progressMessage),
+  'POST /build/unchanged': json(system.unchangedBuild),
   'POST /build/cancel': none,
   'POST /build/prune': json(system.buildCachePruned),
   'POST /session': none,

@@ -249,6 +249,28 @@ export const job = z.strictObject({
   Error: text,
 });
 
+const buildTime = z.looseObject({ seconds: integer, nanos: integer });
+
+/** A build for which nothing had to be done: BuildKit's StatusResponse, with base64 for bytes, and what the exporter says. */
+export const unchangedBuild = z.strictObject({
+  status: z.looseObject({
+    vertexes: z.array(
+      z.looseObject({
+        digest: text,
+        name: text,
+        started: buildTime.optional(),
+        completed: buildTime.optional(),
+        cached: z.boolean(),
+        error: text,
+      }),
+    ),
+    statuses: z.array(z.looseObject({ id: text, vertex: text, current: integer, total: integer })),
+    logs: z.array(z.looseObject({ vertex: text, msg: text })),
+    warnings: z.array(z.looseObject({ short: text, url: text, detail: z.array(text) })),
+  }),
+  response: z.record(z.string(), text),
+});
+
 /** What every error reply is. */
 export const errorReply = z.strictObject({ message: z.string().min(1) });
 

@@ -79,10 +79,10 @@ export class BuildCache {
     this.#table.use(key, new Date());
   }
 
-  put(key: string, layer: CachedStep['layer'], description: string): void {
+  put(key: string, layer: CachedStep['layer'], about: { description: string; createdAt: Date }): void {
     const before = this.#table.get(key);
     this.#hold(layer.descriptor.digest);
-    this.#table.put(key, layer, description, new Date());
+    this.#table.put(key, layer, about.description, about.createdAt);
     if (before) this.#release(before.layer.descriptor.digest);
   }
 

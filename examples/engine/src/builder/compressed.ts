@@ -26,7 +26,11 @@ export async function compressedLayers<T extends NewLayer>(
     }
     const archive = await layers.content.fetch(layer.descriptor, { signal });
     const { descriptor } = await layers.importLayer(archive, { signal });
-    cache.put(key, { descriptor, diffId: layer.diffId }, 'compressed layer');
+    cache.put(
+      key,
+      { descriptor, diffId: layer.diffId },
+      { description: 'compressed layer', createdAt: new Date() },
+    );
     result.push({ ...layer, descriptor });
   }
   return result;

@@ -10,6 +10,7 @@ import type { StepCache } from './seams.ts';
 
 const resultSchema = z.object({
   description: z.string(),
+  createdAt: z.coerce.date().optional(),
   layer: z.object({ descriptor: descriptorSchema, diffId: digestSchema }),
 });
 
@@ -28,9 +29,9 @@ export function openFileCache(directory: string): StepCache {
       const now = new Date();
       utimesSync(pathOf(key), now, now);
     },
-    put(key, layer, description) {
+    put(key, layer, about) {
       const path = pathOf(key);
-      writeFileSync(`${path}.new`, JSON.stringify({ description, layer }));
+      writeFileSync(`${path}.new`, JSON.stringify({ ...about, layer }));
       renameSync(`${path}.new`, path);
     },
     collect: () => Promise.resolve(),

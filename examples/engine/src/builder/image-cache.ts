@@ -2,7 +2,7 @@
 import type { Digest } from '@tare/image-spec';
 import { z } from 'zod';
 
-import type { NewLayer } from '../images/create.ts';
+import type { ImportedResult } from './request.ts';
 import type { BaseImage } from './seams.ts';
 
 /** Field of an image's config. Configs keep what they do not know, so it passes through registries and other engines. */
@@ -22,8 +22,17 @@ export function withSteps(steps: readonly MadeLayer[]): Record<string, unknown> 
 }
 
 /** The results that an image has, by the keys of their steps. */
-export function stepsOfImage({ config, layers }: BaseImage): Map<string, NewLayer> {
-  const byDiffId = new Map(layers.map((layer) => [layer.diffId as string, layer]));
+export function stepsOfImage({ config, layers }: BaseImage): Map<string, ImportedResult> {
+  const times = (config.history ?? []).filter(({ empty_layer: empty }) => empty !== true);
+  const byDiffId = new Map(
+    layers.map((layer, i) => {
+      const { created } = times[i] ?? {};
+      return [
+        layer.diffId as string,
+        { ...layer, createdAt: created === undefined ? undefined : new Date(created) },
+      ];
+    }),
+  );
   return new Map(
     recordedSteps(config).flatMap(({ key, diffId }) => {
       const layer = byDiffId.get(diffId);

@@ -100,6 +100,8 @@ export interface CacheSource {
 
 /** A result of elsewhere. */
 export interface ImportedResult extends NewLayer {
+  /** Default: not known. */
+  createdAt?: Date | undefined;
   /** Brings its blob here. Default: it is here. */
   fetch?: (signal: AbortSignal) => Promise<void>;
 }

@@ -14,11 +14,14 @@ import type { StageState } from './state.ts';
 /** Everything that a build has used or made, by the keys of its steps. */
 export type UsedResults = ReadonlyMap<string, NewLayer>;
 
-/** A layer, and the key of the step that made it; without one it is in no cache. */
-export type KeyedLayer = NewLayer & { key?: string };
+/** A layer, and when it was made, if that is known. */
+type TimedLayer = NewLayer & { created?: string | undefined };
+
+/** The same with the key of the step that made it; without one it is in no cache. */
+export type KeyedLayer = TimedLayer & { key?: string };
 
 /** Results of builds that are one to their client, made or in the making, by their keys: what they share is made once. */
-export type SharedResults = Map<string, Promise<NewLayer>>;
+export type SharedResults = Map<string, Promise<TimedLayer>>;
 
 /** What results of one build depend on. */
 export interface ResultsOptions {
@@ -89,7 +92,7 @@ export class StepResults {
     }: { stageName: string | undefined; instruction: Instruction; output: StepOutput },
     work: () => Promise<NewLayer>,
   ): Promise<KeyedLayer> {
-    const make = async (): Promise<NewLayer> =>
+    const make = async (): Promise<TimedLayer> =>
       (await this.#known(key, stageName, output)) ?? (await this.#make(key, instruction, work));
     const layer = await this.#once(key, make);
     this.#options.hold([layer.descriptor.digest]);
@@ -98,7 +101,7 @@ export class StepResults {
   }
 
   /** Of builds that share results, the first that comes to a step does it. */
-  #once(key: string, make: () => Promise<NewLayer>): Promise<NewLayer> {
+  #once(key: string, make: () => Promise<TimedLayer>): Promise<TimedLayer> {
     const { shared } = this.#options;
     const result = shared?.get(key) ?? make();
     shared?.set(key, result);
@@ -109,24 +112,32 @@ export class StepResults {
     key: string,
     stageName: string | undefined,
     output: StepOutput,
-  ): Promise<NewLayer | undefined> {
+  ): Promise<TimedLayer | undefined> {
     if (!this.#options.useCache(stageName)) return undefined;
     const { cache, layers } = this.#parts;
-    const own = cache.get(key)?.layer;
+    const own = cache.get(key);
     // a key without its layer is no hit
-    const known = own && (await layers.content.has(own.descriptor)) ? own : undefined;
-    if (known) cache.use(key);
-    const imported = known ? undefined : this.#imported.get(key);
+    const known = own && (await layers.content.has(own.layer.descriptor)) ? own : undefined;
+    if (known) {
+      cache.use(key);
+      output.cached();
+      return timed(known.layer, known.createdAt);
+    }
+    const imported = this.#imported.get(key);
     await imported?.fetch?.(this.#options.signal);
-    const found = known ?? imported;
-    if (found) output.cached();
-    return found && { descriptor: found.descriptor, diffId: found.diffId };
+    if (imported) output.cached();
+    return imported && timed(imported, imported.createdAt);
   }
 
-  async #make(key: string, instruction: Instruction, work: () => Promise<NewLayer>): Promise<NewLayer> {
-    const { descriptor, diffId } = await work();
-    this.#parts.cache.put(key, { descriptor, diffId }, describe(instruction));
-    return { descriptor, diffId };
+  async #make(key: string, instruction: Instruction, work: () => Promise<NewLayer>): Promise<TimedLayer> {
+    const layer = await work();
+    const createdAt = new Date();
+    this.#parts.cache.put(
+      key,
+      { descriptor: layer.descriptor, diffId: layer.diffId },
+      { description: describe(instruction), createdAt },
+    );
+    return timed(layer, createdAt);
   }
 
   /** The stage with a layer on top, unpacked: the next step may need it. */
@@ -137,9 +148,10 @@ export class StepResults {
     output?: StepOutput,
   ): Promise<StageState> {
     const { snapshots } = this.#parts.layers;
+    const created = layer.created ?? state.created;
     const told = (next: StageState, empty: boolean): StageState =>
-      instruction ? withHistory(next, instruction, this.now(), empty) : next;
-    if (isEmptyLayer(layer.diffId)) return told(state, true);
+      instruction ? withHistory(next, instruction, this.timeOf(next), empty) : next;
+    if (isEmptyLayer(layer.diffId)) return told({ ...state, created }, true);
     const { descriptor, diffId, key } = layer;
     const layers = [...state.layers, { descriptor, diffId }];
     const chain = await chainIds(layers.map(({ diffId }) => diffId));
@@ -152,11 +164,20 @@ export class StepResults {
     }
     output?.made(chainId);
     const made = key === undefined ? state.made : [...state.made, { key, diffId }];
-    return told({ ...state, layers, chain, made }, false);
+    return told({ ...state, layers, chain, made, created }, false);
   }
 
-  /** The time of the history. */
-  now(): string {
-    return formatTime(this.timeNs);
+  /**
+   * The time of an image, and of a step that changes what is known of it alone. It is that of what it is made of, so that
+   * the same build gives the same image again: whoever looks at ids sees that nothing has changed.
+   */
+  timeOf({ created }: StageState): string {
+    const { epochNs } = this.#options;
+    return epochNs === undefined ? (created ?? formatTime(0n)) : formatTime(epochNs);
   }
+}
+
+function timed({ descriptor, diffId }: NewLayer, createdAt: Date | undefined): TimedLayer {
+  const created = createdAt && formatTime(BigInt(createdAt.getTime()) * 1_000_000n);
+  return { descriptor, diffId, created };
 }

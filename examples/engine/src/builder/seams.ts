@@ -121,10 +121,10 @@ export interface Executor {
 
 /** Results of steps by what they were made of, and directories that commands keep. */
 export interface StepCache {
-  get(key: string): { layer: NewLayer } | undefined;
+  get(key: string): { layer: NewLayer; createdAt?: Date | undefined } | undefined;
   /** Counts a use. */
   use(key: string): void;
-  put(key: string, layer: NewLayer, description: string): void;
+  put(key: string, layer: NewLayer, about: { description: string; createdAt: Date }): void;
   /** After a build: whatever keeps it in bounds. */
   collect(): Promise<void>;
   readonly mounts: {

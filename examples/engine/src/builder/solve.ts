@@ -234,7 +234,7 @@ class Build {
     return {
       layers: state.layers,
       config: {
-        created: this.#results.now(),
+        created: this.#results.timeOf(state),
         ...(state.author === undefined ? {} : { author: state.author }),
         ...state.platform,
         config,

@@ -16,6 +16,8 @@ export interface StageState {
   history: readonly History[];
   platform: Pick<ImageConfig, 'architecture' | 'os' | 'variant'>;
   author: string | undefined;
+  /** When the newest of its layers was made, or what its image says; undefined for an empty one. */
+  created: string | undefined;
   /** Which steps made which layers, oldest first. */
   made: readonly MadeLayer[];
   /** Declared arguments that have a value; stages built on this one know them too. */
@@ -31,6 +33,7 @@ export function emptyStage({ architecture, os, variant }: Platform): StageState 
     history: [],
     platform: { architecture, os, ...(variant === undefined ? {} : { variant }) },
     author: undefined,
+    created: undefined,
     made: [],
     args: new Map(),
   };
@@ -38,8 +41,8 @@ export function emptyStage({ architecture, os, variant }: Platform): StageState 
 
 /** A stage that begins with an image. */
 export function stageOf({ config: image, layers, chain }: BaseImage): StageState {
-  const { config = {}, history = [], author } = image;
-  return { ...emptyStage(image), config: { ...config }, layers, chain, history, author };
+  const { config = {}, history = [], author, created } = image;
+  return { ...emptyStage(image), config: { ...config }, layers, chain, history, author, created };
 }
 
 /**

@@ -78,13 +78,13 @@ export class Steps {
     return asStep(output, step, async (told) => {
       switch (keyword) {
         case 'ARG':
-          return withHistory(run.declare(instruction, state), instruction, results.now());
+          return withHistory(run.declare(instruction, state), instruction, results.timeOf(state));
         case 'MAINTAINER':
-          return withHistory({ ...state, author: instruction.args }, instruction, results.now());
+          return withHistory({ ...state, author: instruction.args }, instruction, results.timeOf(state));
         case 'RUN':
           return this.#run(work, told);
         default: {
-          const next = withHistory(configAfter(work), instruction, results.now());
+          const next = withHistory(configAfter(work), instruction, results.timeOf(state));
           return keyword === 'WORKDIR' ? this.#makeWorkingDirectory({ ...work, state: next }, told) : next;
         }
       }

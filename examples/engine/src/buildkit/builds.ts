@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 
 import { solverParts, type BuildParts } from '../builder/in-engine/parts.ts';
 import { imageBases } from '../builder/in-engine/bases.ts';
+import type { BuildOutput } from '../builder/output.ts';
 import type { Entitlement } from '../builder/request.ts';
 import type { SharedResults } from '../builder/results.ts';
 import { solve, type Solved } from '../builder/solve.ts';
@@ -130,9 +131,7 @@ export class ActiveBuild {
     }
     const solved = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     const [{ unusedArgs }] = solved as [Solved];
-    if (unusedArgs.length > 0) {
-      this.progress.warn(`one or more build-args [${unusedArgs.join(' ')}] were not consumed`);
-    }
+    warnOfUnusedArgs(this.progress, unusedArgs);
     const ids = solved.map((one) => {
       const id = randomBytes(16).toString('hex');
       this.#results.set(id, one);
@@ -159,6 +158,12 @@ export class ActiveBuild {
     await this.#held.disposeAsync();
     this.progress.end();
   }
+}
+
+/** Arguments that no instruction has declared are most often mistyped. */
+export function warnOfUnusedArgs(output: BuildOutput, unusedArgs: readonly string[]): void {
+  if (unusedArgs.length === 0) return;
+  output.warn(`one or more build-args [${unusedArgs.join(' ')}] were not consumed`);
 }
 
 /** All builds. */

@@ -31,6 +31,11 @@ export interface FrontendPlace {
   entitlements: readonly Entitlement[];
 }
 
+/** What the files of a directory are kept by. @param place - the client's name for where it builds */
+export function keptKey(place: string, directory: string): string {
+  return JSON.stringify([place, directory]);
+}
+
 /** Directories of the client's, each taken once. */
 export class ClientFiles {
   readonly #place: FrontendPlace;
@@ -55,7 +60,7 @@ export class ClientFiles {
   async #takeWhole(name: string, title: string, ignore: string | undefined): Promise<ContextFiles> {
     const { parts, session, signal, held } = this.#place;
     const { files } = parts.cache;
-    const key = session.sharedKey === '' ? undefined : JSON.stringify([session.sharedKey, name]);
+    const key = session.sharedKey === '' ? undefined : keptKey(session.sharedKey, name);
     const before = key === undefined ? undefined : files.get(key);
     const spool = before?.spool ?? newSpool(parts);
     held.use(spool.hold());

@@ -54,23 +54,32 @@ async function readRequest(
 ): Promise<Omit<BuildRequest, 'platform'>> {
   const { session } = place;
   const files = await openFiles(options, new ClientFiles(place), place);
-  const noCache = options['no-cache'];
   const auth = (registry: string) => credentials(session, registry);
   return {
+    ...requestOptions(options),
     ...files,
     contexts: namedContexts(options, new ClientFiles(place), place),
     secrets: sessionSecrets(session),
+    cacheFrom: cacheSources(options, place, auth),
+    entitlements: place.entitlements,
+    auth,
+  };
+}
+
+/** What options say, but for files, credentials and caches. */
+export function requestOptions(options: FrontendOptions) {
+  const noCache = options['no-cache'];
+  const [platform] = list(options['platform'] ?? '').map(parsePlatform);
+  return {
     target: options['target'] ?? '',
     buildArgs: prefixed(options, 'build-arg:'),
     labels: prefixed(options, 'label:'),
+    platform,
     noCache:
       noCache === undefined ? false : noCache === '' || list(noCache).map((name) => name.toLowerCase()),
     pull: options['image-resolve-mode'] === 'pull',
-    cacheFrom: cacheSources(options, place, auth),
-    entitlements: place.entitlements,
     limits: limitsOf(options),
-    auth,
-  };
+  } satisfies Partial<BuildRequest>;
 }
 
 const importsSchema = z.array(

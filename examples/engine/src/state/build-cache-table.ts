@@ -44,7 +44,8 @@ export class BuildCacheTable {
       put: db.prepare(
         `INSERT INTO build_cache (key, layer, description, size_bytes, created_at, used_at, uses)
          VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (key) DO UPDATE
-         SET layer = excluded.layer, size_bytes = excluded.size_bytes, used_at = excluded.used_at`,
+         SET layer = excluded.layer, size_bytes = excluded.size_bytes, created_at = excluded.created_at,
+           used_at = excluded.used_at`,
       ),
       use: db.prepare('UPDATE build_cache SET used_at = ?, uses = uses + 1 WHERE key = ?'),
       total: db.prepare('SELECT coalesce(sum(size_bytes), 0) AS bytes FROM build_cache'),

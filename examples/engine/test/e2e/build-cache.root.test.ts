@@ -107,6 +107,30 @@ describe.skipIf(missing !== undefined)(`build cache${missing ? ` (skipped: ${mis
     expect(await lab.ok(['run', '--rm', 'built', 'cat', '/listed'])).toBe('f');
   });
 
+  test('the same build again is the same image: nothing is left without a name', async () => {
+    const idOf = (name: string): Promise<string> => lab.ok(['image', 'inspect', '-f', '{{.Id}}', name]);
+    const lines = `ENV a=b\n${layer('same')}\nWORKDIR /w\nRUN true\nCMD ["x"]`;
+    await build(lines);
+    const id = await idOf('built');
+    const dangling = (): Promise<string> => lab.ok(['images', '-qf', 'dangling=true']);
+    const before = await dangling();
+    const created = await lab.ok(['image', 'inspect', '-f', '{{.Created}}', 'built']);
+    expect(Math.abs(Date.parse(created) - Date.now())).toBeLessThan(60_000);
+    for (let i = 0; i < 2; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await build(lines);
+      expect(await idOf('built')).toBe(id);
+    }
+    await lab.restartDaemon('SIGTERM');
+    await build(lines);
+    expect(await idOf('built')).toBe(id);
+    expect(await dangling()).toBe(before);
+    await build(`${lines}\nLABEL l=1`);
+    expect(await idOf('built')).not.toBe(id);
+    await lab.ok(['rmi', '-f', 'built', id]);
+    await lab.ok(['builder', 'prune', '-af']);
+  });
+
   test('comes with an image from elsewhere', async () => {
     const lines = `${layer('far')}\n${layer('away')}`;
     const name = `${lab.registry}cached`;

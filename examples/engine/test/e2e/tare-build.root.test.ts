@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { createServer as createSocketServer } from 'node:net';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { run, type Finished } from '../../../../test/lab/process.ts';
 import { missingForBuildx, startBuildLab, type BuildLab, type Files } from './build-lab.ts';
 import { missingForEndToEnd, type Lab } from './lab.ts';
@@ -48,6 +48,88 @@ describe.skipIf(missing !== undefined)(`tare build${missing ? ` (skipped: ${miss
     const json = await build(files, '--progress', 'rawjson');
     for (const line of json.stderr.trim().split('\n'))
       expect(() => JSON.parse(line) as unknown).not.toThrow();
+  });
+
+  describe('with nothing changed', () => {
+    /** What only the ordinary way tells: it takes the Dockerfile from its client. */
+    const ORDINARY = 'load build definition';
+    let directory: string;
+    beforeEach(async () => {
+      directory = await here.context({
+        Dockerfile:
+          'FROM busybox\nARG v=1\nCOPY . /ctx\nRUN cat /ctx/a > /seen; cat /proc/sys/kernel/random/uuid > /made',
+        '.dockerignore': '*.log',
+        a: 'first',
+        'b.log': 'x',
+      });
+      // what was written just now may be written to again with the same times
+      const old = new Date(Date.now() - 60_000);
+      for (const name of await readdir(directory)) await utimes(join(directory, name), old, old);
+    });
+    const again = async (...args: string[]): Promise<string> => {
+      const { code, stderr } = await lab.tare(['build', '-t', 'built', ...args, directory]);
+      expect(code, stderr).toBe(0);
+      return stderr;
+    };
+    const idOf = (name: string): Promise<string> => lab.ok(['image', 'inspect', '-f', '{{.Id}}', name]);
+
+    test('one request is enough, whatever the image is to be called', async () => {
+      expect(await again()).toContain(ORDINARY);
+      const id = await idOf('built');
+      const shown = await again();
+      expect(shown).not.toContain(ORDINARY);
+      expect(shown.match(/^#\d+ CACHED$/gm)).toHaveLength(2);
+      expect(shown).toMatch(/^#1 \[1\/3\] FROM .*\n#1 DONE 0\.\ds\n\n#2 /);
+      await lab.ok(['rmi', '-f', id]);
+      const iidfile = join(here.folder, 'iid');
+      expect(await again('-t', 'other:v2', '--iidfile', iidfile)).not.toContain(ORDINARY);
+      expect([await idOf('built'), await idOf('other:v2'), await readFile(iidfile, 'utf8')]).toEqual([
+        id,
+        id,
+        id,
+      ]);
+      const quiet = await lab.tare(['build', '-q', directory]);
+      expect(quiet).toMatchObject({ code: 0, stdout: `${id}\n`, stderr: '' });
+      await writeFile(join(directory, 'b.log'), 'ignored');
+      expect(await again()).not.toContain(ORDINARY);
+      const mistyped = await again('--build-arg', 'w=1');
+      expect(mistyped).not.toContain(ORDINARY);
+      expect(mistyped).toContain('WARN: one or more build-args [w] were not consumed');
+      await lab.ok(['rmi', '-f', 'other:v2']);
+    });
+
+    test('whatever has to be done is done', async () => {
+      await again();
+      await writeFile(join(directory, 'a'), 'later');
+      expect(await again()).toContain(ORDINARY);
+      expect(await here.inImage('cat', '/seen')).toBe('later');
+      const made = new Set([await here.inImage('cat', '/made')]);
+      for (const args of [['--build-arg', 'v=2'], ['--no-cache']]) {
+        expect(await again(...args), args.join(' ')).toContain(ORDINARY);
+        made.add(await here.inImage('cat', '/made'));
+      }
+      expect(made.size).toBe(3);
+      for (const args of [['--pull'], ['--secret', 'id=s,env=HOME'], ['--output', 'type=image,name=built']])
+        expect(await again(...args), args.join(' ')).toContain(ORDINARY);
+      await again();
+      await lab.ok(['builder', 'prune', '-af']);
+      expect(await again()).toContain(ORDINARY);
+    });
+
+    test('what is wrong with it is told as ever', async () => {
+      await writeFile(join(directory, 'Dockerfile'), `FROM ${lab.busybox}\nCOPIED a /a\n`);
+      const wrong = await lab.tare(['build', directory]);
+      expect(wrong.code).toBe(1);
+      expect(wrong.stderr).toContain('unknown instruction: COPIED');
+      await rm(join(directory, 'Dockerfile'));
+      expect((await lab.tare(['build', directory])).stderr).toContain('failed to read dockerfile');
+      await writeFile(join(directory, 'Dockerfile'), `FROM ${lab.busybox}\nRUN false\n`);
+      for (let i = 0; i < 2; i++) {
+        const failed = await lab.tare(['build', directory]);
+        expect(failed.code).toBe(1);
+        expect(failed.stderr).toContain('exit code: 1');
+      }
+    });
   });
 
   test('on a terminal the steps are drawn again until they are done', async () => {

@@ -1,53 +1,33 @@
 /** One build through BuildKit's API: what the flags ask for, done by the daemon, shown while it is done. */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
-import { hostname, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Cli } from '../cli.ts';
-import { CliError, UsageError } from '../errors.ts';
-import { paint } from '../paint.ts';
+import { CliError } from '../errors.ts';
 import type { ProgressMode } from '../progress.ts';
 import { openBuildConnection, type BuildConnection } from './connection.ts';
 import { cacheDigest, nameCache } from './local-cache.ts';
-import type { CacheEntry, Output } from './outputs.ts';
-import { plainView, type BuildView } from './plain-progress.ts';
-import { BuildProgress } from './progress.ts';
+import { placeKey, type BuildOptions } from './options.ts';
+import type { Output } from './outputs.ts';
 import { offeredServices, type Offer } from './services.ts';
-import { terminalView } from './terminal-progress.ts';
+import type { Listed } from './unchanged.ts';
+import { showBuild } from './view.ts';
 
-/** What is built from. */
-export type BuildSource =
-  | { kind: 'directory'; path: string }
-  | { kind: 'address'; url: string }
-  /** Of a context. */
-  | { kind: 'archive'; data: Uint8Array }
-  /** A Dockerfile needs no files. */
-  | { kind: 'nothing' };
-
-/** What is built. */
-export interface BuildOptions {
-  source: BuildSource;
-  /** Path of the Dockerfile; empty for that of the context. */
-  file: string;
-  /** A Dockerfile that is in no file. */
-  dockerfile: Uint8Array | undefined;
-  names: readonly string[];
-  /** Options of the frontend that the flags are already in the form of. */
-  frontend: Readonly<Record<string, string>>;
-  contexts: ReadonlyMap<string, string>;
-  secrets: Offer['secrets'];
-  agents: Offer['agents'];
-  output: Output | undefined;
-  cacheFrom: readonly CacheEntry[];
-  cacheTo: readonly CacheEntry[];
-  entitlements: readonly string[];
-  progress: ProgressMode;
-}
-
-/** Builds. @returns what the exporters say: `containerimage.config.digest` and the like */
-export async function buildImage(cli: Cli, options: BuildOptions): Promise<Record<string, string>> {
+/**
+ * Builds.
+ *
+ * @param listed - the context, when it was looked through a moment ago
+ * @returns what the exporters say: `containerimage.config.digest` and the like
+ */
+export async function buildImage(
+  cli: Cli,
+  options: BuildOptions,
+  listed?: Listed,
+): Promise<Record<string, string>> {
   await using held = new AsyncDisposableStack();
-  const { offer, frontend, cacheFrom } = await prepare(cli, options, held);
+  const { offer: prepared, frontend, cacheFrom } = await prepare(cli, options, held);
+  const offer = { ...prepared, listed };
   const key = placeKey(offer.directories.get('context'));
   await using connection = await openBuildConnection(cli.client, offeredServices(cli, offer), key);
   const ref = randomBytes(16).toString('hex');
@@ -123,14 +103,6 @@ export async function askAbout(
 async function buildFailure(error: unknown): Promise<unknown> {
   const { toCliError } = await import('./failure.ts');
   return toCliError(error);
-}
-
-/** The same for each build in one directory of this machine. */
-function placeKey(root: string | undefined): string {
-  if (root === undefined) return '';
-  return createHash('sha256')
-    .update(JSON.stringify([hostname(), root]))
-    .digest('hex');
 }
 
 const UPLOAD_PATH = '/context';
@@ -221,63 +193,6 @@ function exporterOf(output: Output | undefined, names: readonly string[]) {
 }
 
 async function show(cli: Cli, { control }: BuildConnection, ref: string, mode: ProgressMode): Promise<void> {
-  const progress = new BuildProgress();
-  const drawn = mode === 'tty' || (mode === 'auto' && cli.stderr.isTTY === true);
-  const quiet: BuildView = { show: () => undefined, [Symbol.dispose]: () => undefined };
-  using view =
-    mode === 'quiet' || mode === 'json'
-      ? quiet
-      : drawn
-        ? terminalView(cli.stderr, progress, (color, text) => paint(cli, cli.stderr, color, text))
-        : plainView((text) => cli.stderr.write(text));
-  for await (const message of control.status({ ref })) {
-    const news = progress.take(message);
-    view.show(news);
-    if (mode === 'json') cli.stderr.write(`${JSON.stringify(jsonOf(news))}\n`);
-  }
-  for (const step of progress.steps) {
-    if (step.error === '' || step.lines.length === 0) continue;
-    const last = [...step.lines, step.rest].filter((line) => line !== '').slice(-10);
-    cli.stderr.write(`------\n > ${step.name}:\n${last.join('\n')}\n------\n`);
-  }
-}
-
-/** News without the state of the steps that they are about. */
-function jsonOf({ begun, lines, moved, ended, warnings }: ReturnType<BuildProgress['take']>): object {
-  return {
-    begun: begun.map(({ number, name }) => ({ step: number, name })),
-    lines: lines.map(({ step, text }) => ({ step: step.number, text })),
-    moved: moved.map(({ step, movement }) => ({ step: step.number, ...movement })),
-    ended: ended.map(({ number, cached, error }) => ({ step: number, cached, error })),
-    warnings,
-  };
-}
-
-/** @throws {UsageError} for what `--secret` cannot be */
-export function parseSecret(
-  fields: ReadonlyMap<string, string>,
-  cli: Pick<Cli, 'environment' | 'workingDirectory'>,
-): [string, { file: string } | { value: string }] {
-  const id = fields.get('id') ?? '';
-  if (id === '') throw new UsageError('a secret needs an id: --secret id=name[,src=file][,env=VARIABLE]');
-  const type = fields.get('type');
-  const file = fields.get('src') ?? fields.get('source');
-  const variable = fields.get('env') ?? (type === 'env' ? (file ?? id) : undefined);
-  if (variable !== undefined) return [id, { value: cli.environment[variable] ?? '' }];
-  if (file !== undefined) return [id, { file: resolve(cli.workingDirectory, file) }];
-  const own = cli.environment[id];
-  return [id, own === undefined ? { file: resolve(cli.workingDirectory, id) } : { value: own }];
-}
-
-/** `default`, `id=path`: the agent of the environment, or the socket at a path. @throws {UsageError} */
-export function parseAgent(
-  text: string,
-  cli: Pick<Cli, 'environment' | 'workingDirectory'>,
-): [string, string] {
-  const at = text.indexOf('=');
-  const id = at < 0 ? text : text.slice(0, at);
-  if (at >= 0) return [id, resolve(cli.workingDirectory, text.slice(at + 1))];
-  const own = cli.environment['SSH_AUTH_SOCK'];
-  if (!own) throw new UsageError(`--ssh ${text}: there is no agent: SSH_AUTH_SOCK is not set`);
-  return [id, own];
+  using shown = showBuild(cli, mode);
+  for await (const message of control.status({ ref })) shown.take(message);
 }

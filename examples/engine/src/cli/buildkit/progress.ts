@@ -1,5 +1,32 @@
 /** A build's progress as the daemon tells it, brought into order: steps with numbers, what moves in them, what they say. Pure. */
-import type { StatusResponse, Vertex } from '../../buildkit/gen/control_pb.ts';
+/** A time of protobuf's; large integers may come as numbers. */
+interface Time {
+  seconds: bigint | number;
+  nanos: number;
+}
+
+/** A message on progress: as much of BuildKit's StatusResponse as is shown. */
+export interface StatusMessage {
+  vertexes: readonly {
+    digest: string;
+    name: string;
+    started?: Time | undefined;
+    completed?: Time | undefined;
+    cached: boolean;
+    error: string;
+  }[];
+  statuses: readonly {
+    id: string;
+    vertex: string;
+    current: bigint | number;
+    total: bigint | number;
+    timestamp?: Time | undefined;
+    started?: Time | undefined;
+    completed?: Time | undefined;
+  }[];
+  logs: readonly { vertex: string; msg: Uint8Array; timestamp?: Time | undefined }[];
+  warnings: readonly { short: Uint8Array; url: string; detail: readonly Uint8Array[] }[];
+}
 
 /** Something of many that move in a step. */
 export interface Movement {
@@ -46,7 +73,7 @@ export class BuildProgress {
   readonly #decoder = new TextDecoder();
 
   /** Takes one message. */
-  take({ vertexes, statuses, logs, warnings }: StatusResponse): News {
+  take({ vertexes, statuses, logs, warnings }: StatusMessage): News {
     const news: News = { begun: [], lines: [], moved: [], ended: [], warnings: [] };
     for (const vertex of vertexes) this.#vertex(vertex, news);
     for (const { vertex, id, current, total, started, completed, timestamp } of statuses) {
@@ -86,7 +113,10 @@ export class BuildProgress {
     return news;
   }
 
-  #vertex({ digest, name, started, completed, cached, error }: Vertex, news: News): void {
+  #vertex(
+    { digest, name, started, completed, cached, error }: StatusMessage['vertexes'][number],
+    news: News,
+  ): void {
     let step = this.#byDigest.get(digest);
     if (!step) {
       step = {
@@ -117,7 +147,7 @@ export class BuildProgress {
   }
 }
 
-function milliseconds(time: { seconds: bigint; nanos: number } | undefined): number | undefined {
+function milliseconds(time: Time | undefined): number | undefined {
   return time === undefined ? undefined : Number(time.seconds) * 1000 + time.nanos / 1e6;
 }
 

@@ -5,6 +5,7 @@ import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { Content } from '../../buildkit/gen/content_pb.ts';
 import { FileSend } from '../../buildkit/gen/file-send_pb.ts';
 import { Auth, FileSync, type Packet } from '../../buildkit/gen/session_pb.ts';
@@ -20,6 +21,7 @@ import { contentService } from './local-cache.ts';
 import { localFiles } from './local-files.ts';
 import { receiveDirectory } from './receive-directory.ts';
 import type { Output } from './outputs.ts';
+import type { Listed } from './unchanged.ts';
 
 /** What is offered. */
 export interface Offer {
@@ -32,6 +34,8 @@ export interface Offer {
   /** Sockets of agents by id. */
   agents: ReadonlyMap<string, string>;
   output: Output | undefined;
+  /** A directory that was looked through a moment ago. */
+  listed?: Listed | undefined;
   /** Directories of caches by the daemon's names for them. */
   caches: ReadonlyMap<string, string>;
 }
@@ -62,7 +66,7 @@ export function offeredServices(cli: Cli, offer: Offer): OfferedServices {
   };
 }
 
-function files(router: ConnectRouter, { directories, upload, output }: Offer): void {
+function files(router: ConnectRouter, { directories, listed, upload, output }: Offer): void {
   router.service(FileSync, {
     async *diffCopy(packets, context) {
       const [name = ''] = values(context, 'dir-name');
@@ -74,7 +78,12 @@ function files(router: ConnectRouter, { directories, upload, output }: Offer): v
       };
       const [known] = values(context, LISTING_FIELD);
       const batches = context.requestHeader.has(BATCHES_FIELD);
-      const sent = sendFiles(localFiles(directory, patterns), unbatched(packets), known);
+      const isListed =
+        listed?.root === directory &&
+        patterns.include.length === 0 &&
+        isDeepStrictEqual(listed.exclude, patterns.exclude);
+      const wanted = isListed ? listed.files : localFiles(directory, patterns);
+      const sent = sendFiles(wanted, unbatched(packets), known);
       yield* batched(sent, () => batches);
     },
   });

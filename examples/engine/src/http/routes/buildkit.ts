@@ -1,9 +1,9 @@
-/** `/grpc` and `/session`: connections that become BuildKit's. What they need is loaded with the first of them. */
+/** `/grpc` and `/session`: connections that become BuildKit's; and builds that need none. Loaded with the first of them. */
 import { randomBytes } from 'node:crypto';
 
 import type { BuildKit } from '../../buildkit/server.ts';
 import type { BuildParts } from '../../builder/in-engine/parts.ts';
-import { invalid } from '../../errors.ts';
+import { invalid, notFound } from '../../errors.ts';
 import type { RequestContext } from '../context.ts';
 import type { Route } from '../route.ts';
 
@@ -15,6 +15,16 @@ export function buildKitRoutes(parts: BuildParts): Route[] {
     return loaded;
   };
   return [
+    {
+      method: 'POST',
+      path: '/build/unchanged',
+      async handler(context) {
+        const { buildUnchanged, unchangedSchema } = await import('../../buildkit/unchanged.ts');
+        const built = await buildUnchanged(parts, await context.body(unchangedSchema), context.signal);
+        if (built === undefined) throw notFound('something has changed, or is not known here');
+        context.json(200, built);
+      },
+    },
     {
       method: 'POST',
       path: '/grpc',
