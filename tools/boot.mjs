@@ -43,10 +43,8 @@ step(
       'packages/runtime-native/scripts/build.mjs',
     ]),
 );
-step(
-  'tare',
-  ['packages', 'examples/engine', 'examples/registry'].map((path) => join(path)),
-  () => run('bundling the tare command', [join(bin, 'node'), 'examples/engine/scripts/bundle.mjs']),
+step('tare', ['packages', 'examples/engine', 'examples/registry', 'tools/disposable-stacks.mjs'], () =>
+  run('bundling the tare command', [join(bin, 'node'), 'examples/engine/scripts/bundle.mjs']),
 );
 step('oci-runtime', ['packages/runtime-native', 'examples/oci-runtime'], () =>
   run('bundling the oci-runtime command', [join(bin, 'node'), 'examples/oci-runtime/scripts/bundle.mjs']),
@@ -63,6 +61,9 @@ function checkMachine() {
   const { node } = process.versions;
   if (Number.parseInt(node, 10) < 20) {
     fail(`installing needs Node.js 20 or newer, and ${process.execPath} is ${node}`);
+  }
+  if (/[\s$#'"]/.test(root)) {
+    fail(`make takes no path with spaces or quotes, such as ${root}: move this folder`);
   }
   const missing = ['gcc', 'g++', 'make', 'python3'].filter((name) => !onPath(name));
   if (missing.length > 0) {

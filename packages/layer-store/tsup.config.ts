@@ -13,4 +13,5 @@ export default defineConfig({
   clean: true,
   sourcemap: true,
   target: 'node22',
+  inject: ['../../tools/disposable-stacks.mjs'],
 });

@@ -14,5 +14,6 @@ export default defineConfig({
   clean: true,
   sourcemap: true,
   target: 'node22',
+  inject: ['../../tools/disposable-stacks.mjs'],
   external: ['#binding'],
 });

@@ -26,7 +26,8 @@ export function startFailure(thrown: unknown, config: Pick<Config, 'dataRoot'>):
 
 /** What began it, of errors that others came on top of while things were taken down again. */
 function firstOf(error: unknown): unknown {
-  if (error instanceof SuppressedError) return firstOf(error.suppressed);
+  // by its shape: compiled for Node.js 22, `using` makes such errors of a class of its own
+  if (error instanceof Error && 'suppressed' in error) return firstOf(error.suppressed);
   if (error instanceof AggregateError && error.errors.length > 0) return firstOf(error.errors[0]);
   return error;
 }

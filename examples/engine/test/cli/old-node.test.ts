@@ -55,7 +55,8 @@ describe('the command', () => {
     await writeFile(
       file,
       `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } });
-       ${isOld(version) ? 'delete process.getBuiltinModule;' : ''}\n`,
+       ${isOld(version) ? 'delete process.getBuiltinModule;' : ''}
+       for (const name of ['DisposableStack', 'AsyncDisposableStack', 'SuppressedError']) delete globalThis[name];\n`,
     );
     return file;
   }
@@ -85,6 +86,27 @@ describe('the command', () => {
         expect(stdout).toMatch(/^Usage: +tare /m);
         expect(status).toBe(0);
       }
+    },
+  );
+
+  const root = built && process.getuid?.() === 0;
+  it.skipIf(!root)(
+    `starts a daemon with it, too${root ? '' : ' (skipped: needs root and the bundle)'}`,
+    async () => {
+      const preload = await pretend(`${LEAST_NODE.join('.')}.0`);
+      const flags = ['--config-file', '/dev/null', '--pidfile', join(folder, 'pid'), '--exec-root', folder];
+      // as far as it goes: its data have no place below a file
+      const none = join(preload, 'data');
+      const { stderr } = run(process.execPath, [
+        '-r',
+        preload,
+        LAUNCHER,
+        'daemon',
+        ...flags,
+        '--data-root',
+        none,
+      ]);
+      expect(stderr).toMatch(/^tare daemon: cannot make the folder /m);
     },
   );
 
