@@ -6,7 +6,7 @@ import { join, posix } from 'node:path';
 import { followLinks, type TreeRoot } from '../containers/trees.ts';
 import { download, downloadFailure } from '../download.ts';
 import type { CopyParts, CopyPlace, CopyRequest } from './copy-step.ts';
-import { DockerfileError } from './dockerfile/errors.ts';
+import { StepError } from './dockerfile/errors.ts';
 import { isForeign } from '../foreign-compression.ts';
 import { checkoutGit, parseGitReference, type GitReference } from './git.ts';
 import { hasWildcards, namePattern } from './glob.ts';
@@ -26,7 +26,7 @@ export type CopyItem =
       temporary?: string;
     };
 
-/** Everything that the sources of a copy mean. @throws {DockerfileError} */
+/** Everything that the sources of a copy mean. @throws {StepError} */
 export async function copyItems(
   parts: CopyParts,
   request: CopyRequest,
@@ -49,7 +49,7 @@ export async function copyItems(
     }
     const found = matchSource(parts, place.source, source);
     if (found.length === 0) {
-      throw new DockerfileError(
+      throw new StepError(
         `${instruction.keyword} failed: file not found in build context or excluded by .dockerignore: stat ${source}: file does not exist`,
         instruction,
       );
@@ -77,7 +77,7 @@ async function itemAt(
     return { kind: 'directory', root, path: real, real, below: own };
   }
   if (stat === undefined) {
-    throw new DockerfileError(
+    throw new StepError(
       `${request.instruction.keyword} failed: stat ${path}: the link leads nowhere`,
       request.instruction,
     );
@@ -159,11 +159,11 @@ async function checkedOut(
   try {
     commit = await checkoutGit(reference, directory, { keepGitDirectory, signal });
   } catch (error) {
-    throw new DockerfileError(`ADD failed: ${downloadFailure(error)}`, instruction, { cause: error });
+    throw new StepError(`ADD failed: ${downloadFailure(error)}`, instruction, { cause: error });
   }
   if (checksum !== undefined && !commit.startsWith(checksum)) {
     await rm(directory, { recursive: true });
-    throw new DockerfileError(
+    throw new StepError(
       `ADD failed: ${reference.remote} is at the commit ${commit}, not ${checksum}`,
       instruction,
     );
@@ -189,18 +189,18 @@ async function downloaded(request: CopyRequest, url: string, place: CopyPlace): 
   const authorization = await httpAuthorization(new URL(url).host, place.secrets);
   const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
   const response = await download(url, signal, headers).catch((error: unknown) => {
-    throw new DockerfileError(`ADD failed: ${downloadFailure(error)}`, instruction, { cause: error });
+    throw new StepError(`ADD failed: ${downloadFailure(error)}`, instruction, { cause: error });
   });
   const content = Buffer.from(await response.arrayBuffer());
   if (checksum !== undefined) {
     const actual = `sha256:${createHash('sha256').update(content).digest('hex')}`;
     if (actual !== checksum) {
-      throw new DockerfileError(`ADD failed: ${url} has the digest ${actual}, not ${checksum}`, instruction);
+      throw new StepError(`ADD failed: ${url} has the digest ${actual}, not ${checksum}`, instruction);
     }
   }
   const name = posix.basename(new URL(url).pathname);
   if (name === '' && request.destination.endsWith('/')) {
-    throw new DockerfileError(`cannot determine filename from url: ${url}`, instruction);
+    throw new StepError(`cannot determine filename from url: ${url}`, instruction);
   }
   const modified = Date.parse(response.headers.get('last-modified') ?? '');
   return {

@@ -8,7 +8,7 @@ import { resolveUser } from '../containers/user.ts';
 import { EngineError } from '../errors.ts';
 import { copyItems } from './copy-sources.ts';
 import { expandIn, type WordContext } from './dockerfile/config-instructions.ts';
-import { DockerfileError } from './dockerfile/errors.ts';
+import { DockerfileError, StepError } from './dockerfile/errors.ts';
 import { parseModeChange, type ModeChange } from './dockerfile/mode.ts';
 import type { Instruction } from './dockerfile/parser.ts';
 import { splitWords } from './dockerfile/words.ts';
@@ -265,7 +265,7 @@ export interface Owner {
  * `user[:group]`, names looked up in a file system. A number alone is also the group's.
  *
  * @param root - leads into the file system
- * @throws {DockerfileError} for a name that it does not have
+ * @throws {StepError} for a name that it does not have
  */
 export function ownerNamed(
   { syscalls }: Pick<CopyParts, 'syscalls'>,
@@ -278,7 +278,7 @@ export function ownerNamed(
     const user = resolveUser(text, [], { passwd: read('/etc/passwd'), group: read('/etc/group') });
     return { uid: user.uid, gid: /^\d+$/.test(text) ? user.uid : user.gid };
   } catch (error) {
-    if (error instanceof EngineError) throw new DockerfileError(error.message, instruction, { cause: error });
+    if (error instanceof EngineError) throw new StepError(error.message, instruction, { cause: error });
     throw error;
   }
 }

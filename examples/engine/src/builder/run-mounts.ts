@@ -5,7 +5,7 @@ import { join, posix } from 'node:path';
 
 import { followLinks } from '../containers/trees.ts';
 import { expandIn, type WordContext } from './dockerfile/config-instructions.ts';
-import { DockerfileError } from './dockerfile/errors.ts';
+import { DockerfileError, StepError } from './dockerfile/errors.ts';
 import type { Instruction } from './dockerfile/parser.ts';
 import type { BuildSecrets } from './request.ts';
 import type { CommandMount, SolverParts } from './seams.ts';
@@ -183,7 +183,7 @@ export async function commandMounts(
     if (type === 'secret' || type === 'ssh') {
       const given = type === 'ssh' ? await secrets.agent(mount, result) : await secrets.secret(mount, result);
       if (!given && mount.required) {
-        throw new DockerfileError(`${type} ${mount.id}: not found`, instruction);
+        throw new StepError(`${type} ${mount.id}: not found`, instruction);
       }
       continue;
     }

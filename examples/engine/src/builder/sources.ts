@@ -6,7 +6,7 @@ import { join } from 'node:path';
 
 import { EngineError } from '../errors.ts';
 import { platformMismatch, shortWarning } from './checks.ts';
-import { DockerfileError, type Place } from './dockerfile/errors.ts';
+import { StepError, type Place } from './dockerfile/errors.ts';
 import { lintRule } from './dockerfile/lint-rules.ts';
 import { asStep, transfer, type BuildOutput, type StepOutput } from './output.ts';
 import type { BuildRequest, ContextFiles, NamedContext } from './request.ts';
@@ -101,7 +101,7 @@ export class Sources implements AsyncDisposable {
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof EngineError || (error as Error).name === 'ImageSpecError') {
-        throw new DockerfileError((error as Error).message, place, { cause: error });
+        throw new StepError((error as Error).message, place, { cause: error });
       }
       throw error;
     }
