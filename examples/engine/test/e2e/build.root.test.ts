@@ -332,7 +332,7 @@ describe.skipIf(missing !== undefined)(`build${missing ? ` (skipped: ${missing})
     ['FROM busybox\nWORKDIR ${a', 'line 2'],
     ['FROM $none', 'should not be blank'],
     ['# syntax=some/frontend\nFROM busybox', 'is not built in'],
-    ['FROM 127.0.0.1:1/none', '\nline 1: HEAD http'],
+    ['FROM 127.0.0.1:1/none', '\nline 1: 127.0.0.1:1 answers neither http nor https'],
     ['FROM busybox AS a\nFROM busybox\nCOPY --from=5 /x /', 'no such stage'],
   ])('%j is refused', async (dockerfile, message) => {
     const result = await build({ Dockerfile: dockerfile });
