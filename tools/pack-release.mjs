@@ -16,13 +16,7 @@ const root = join(import.meta.dirname, '..');
 const engine = join(root, 'examples', 'engine');
 const runtime = join(root, 'packages', 'runtime-native');
 
-const { values } = parseArgs({
-  options: {
-    output: { type: 'string', default: join(root, '.cache', 'release') },
-    version: { type: 'string', default: versionOfSources() },
-    fast: { type: 'boolean', default: false },
-  },
-});
+const { values } = readArguments();
 
 const name = `tare-${values.version}-linux-${process.arch}`;
 const archive = join(resolve(values.output), `${name}.tar.gz`);
@@ -43,10 +37,30 @@ try {
     '--sort=name',
     name,
   ]);
+  process.stdout.write(`${archive}\n`);
+} catch (error) {
+  process.stderr.write(`pack-release: ${error.message}\n`);
+  process.exitCode = 1;
 } finally {
   rmSync(stage, { recursive: true, force: true });
 }
-process.stdout.write(`${archive}\n`);
+
+function readArguments() {
+  try {
+    return parseArgs({
+      options: {
+        output: { type: 'string', default: join(root, '.cache', 'release') },
+        version: { type: 'string', default: versionOfSources() },
+        fast: { type: 'boolean', default: false },
+      },
+    });
+  } catch (error) {
+    process.stderr.write(
+      `pack-release: ${error.message}\nusage: node tools/pack-release.mjs [--output DIRECTORY] [--version VERSION] [--fast]\n`,
+    );
+    process.exit(1);
+  }
+}
 
 function versionOfSources() {
   const text = readFileSync(join(root, 'examples/engine/src/version.ts'), 'utf8');
@@ -83,7 +97,7 @@ function nodeBinary() {
 
 function need(path) {
   if (existsSync(path)) return path;
-  throw new Error(`${path} is missing: run 'node tools/boot.mjs' first`);
+  throw new Error(`${path} is missing: run 'npm start' first, which builds it`);
 }
 
 function copy(from, to, filter = () => true) {

@@ -3,6 +3,10 @@ import { pipeline } from 'node:stream/promises';
 import { CommanderError } from 'commander';
 import { runTool } from './tool.ts';
 
+// who reads only the beginning has what he wanted: 128 + SIGPIPE, as a program that dies of a closed pipe
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(141);
+});
 const stop = new AbortController();
 for (const name of ['SIGINT', 'SIGTERM'] as const) {
   process.once(name, () => stop.abort(new Error(`ended by ${name}`)));

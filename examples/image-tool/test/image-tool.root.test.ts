@@ -1,8 +1,9 @@
 /** The command beside skopeo and umoci: what it writes they read, what they write it reads, to the byte. */
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdtemp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { MEDIA_TYPES, blobPath, digestOf, parseLayoutIndex, type Descriptor } from '@tare/image-spec';
 import { MemoryContent, copyGraph } from '@tare/image-spec/content';
 import { TarBuilder } from '@tare/layer-store/testing';
@@ -158,6 +159,16 @@ describe('on its own', () => {
       'etc/two',
     ]);
     expect((await readFile(join(work, 'fs/etc/link'), 'utf8')).length).toBe(100_000);
+  });
+
+  test('says nothing when who reads it has enough', async () => {
+    const main = join(import.meta.dirname, '..', 'src', 'main.ts');
+    const command = `'${process.execPath}' --conditions=@tare/source '${main}' export ${host}/multi:v1`;
+    const { stdout, stderr } = await promisify(execFile)('bash', [
+      '-c',
+      `${command} | head -c 1 | wc -c; echo "\${PIPESTATUS[0]}"`,
+    ]);
+    expect({ stdout, stderr }).toEqual({ stdout: '1\n141\n', stderr: '' });
   });
 
   test('puts layers on top and changes how an image runs, and keeps what it does not know', async () => {
