@@ -129,7 +129,8 @@ export class Cli {
 
   /** Width of the terminal, 80 off it. */
   get columns(): number {
-    return this.stdout.columns ?? 80;
+    // none off a terminal, and 0 on one that does not know
+    return this.stdout.columns || 80;
   }
 
   /** Writes to stdout; a missing final newline is added. */

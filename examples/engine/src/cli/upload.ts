@@ -42,7 +42,7 @@ export function metered(
     rate.add(bytes, now);
     const size = total > 0 ? `${decimalSize(bytes)}/${decimalSize(total)}` : decimalSize(bytes);
     const text = [label, size, ...rate.figures(bytes, total)].join('  ');
-    cli.stderr.write(`\r\x1b[K${ellipsis(text, (cli.stderr.columns ?? 80) - 1)}`);
+    cli.stderr.write(`\r\x1b[K${ellipsis(text, (cli.stderr.columns || 80) - 1)}`);
   }
   return Readable.from(watched());
 }

@@ -24,9 +24,9 @@ function tare(peer: Peer, args: readonly string[]): ChildProcess {
   return spawn(program, rest, { env: environment, stdio: 'pipe' });
 }
 
-/** Starts `tare` on a terminal of its own, 33 rows by 99 columns. */
-function onTerminal(peer: Peer, args: readonly string[]): ChildProcess {
-  const line = `stty rows 33 cols 99; ${words(peer, args).join(' ')}; echo "code $?"; stty -a`;
+/** Starts `tare` on a terminal of its own, 33 rows by 99 columns unless it is told otherwise. */
+function onTerminal(peer: Peer, args: readonly string[], size = 'rows 33 cols 99'): ChildProcess {
+  const line = `stty ${size}; ${words(peer, args).join(' ')}; echo "code $?"; stty -a`;
   return spawn(script, ['-qec', line, '/dev/null'], {
     env: { ...environment, SHELL: '/bin/sh' },
     stdio: 'pipe',
@@ -83,6 +83,15 @@ function container(options: { tty?: boolean; onKill?: (signal: string) => void }
 }
 
 describe('the process', () => {
+  it.skipIf(!existsSync(script))(
+    'takes a terminal that does not know its size for one of 80 columns',
+    async () => {
+      await using peer = await startPeer(machine());
+      const { stdout } = await ending(onTerminal(peer, ['pull', 'busybox:1.37'], 'rows 0 cols 0'));
+      expect(stdout).toContain(': Pull complete');
+    },
+  );
+
   it('ends quietly when its reader goes away, as in `tare ps | head -1`', async () => {
     const rows = Array.from({ length: 20_000 }, (_, at) => ({
       Driver: 'local',

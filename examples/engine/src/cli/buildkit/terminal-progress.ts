@@ -17,8 +17,8 @@ export function terminalView(
   const beganMs = Date.now();
   let drawn = 0;
   const draw = (done: boolean): void => {
-    const columns = out.columns ?? 80;
-    const rows = done ? Number.POSITIVE_INFINITY : (out.rows ?? 24) - 2;
+    const columns = out.columns || 80;
+    const rows = done ? Number.POSITIVE_INFINITY : (out.rows || 24) - 2;
     const lines = buildLines(progress.steps, {
       columns,
       rows,
