@@ -67,6 +67,15 @@ export class DaemonClient {
     return (await this.#ping())['docker-experimental'] === 'true';
   }
 
+  /**
+   * Asks again after a stream that would have gone on: its end may have been the daemon's.
+   *
+   * @throws {ConnectionError} when nobody answers any more
+   */
+  async stillThere(): Promise<void> {
+    await this.#ping();
+  }
+
   async #ping(): Promise<IncomingHttpHeaders> {
     const response = await this.#send('HEAD', '/_ping', {});
     response.resume();

@@ -9,15 +9,24 @@ import { tare } from './drive.ts';
 import { machine } from './machine.ts';
 import { startPeer } from './peer.ts';
 
-/** Answers the first question of every client, and dies in the middle of all others. */
-async function dyingDaemon() {
+/**
+ * Answers the first question of every client, and dies in the middle of all others.
+ *
+ * @param options.orderly - it ends its answer, and is not there for the next question
+ */
+async function dyingDaemon({ orderly = false } = {}) {
   const folder = await mkdtemp(join(tmpdir(), 'gone-'));
   const server = createServer((request, response) => {
     if (request.url!.endsWith('/_ping')) {
       response.setHeader('Api-Version', '1.51').end('OK');
       return;
     }
-    response.write(' ', () => response.destroy());
+    if (!orderly) response.write(' ', () => response.destroy());
+    else if (request.url!.endsWith('/json')) response.end('{"Config":{"Tty":true}}');
+    else {
+      server.close();
+      response.setHeader('connection', 'close').end();
+    }
   });
   server.listen(join(folder, 's'));
   await once(server, 'listening');
@@ -41,6 +50,16 @@ describe('a daemon', () => {
         "the daemon went away. Containers go on without it; 'tare version' tells whether it is back\n",
       );
       expect(stderr.trim().split('\n')).toHaveLength(1);
+      expect(code).toBe(1);
+    },
+  );
+
+  it.each([[['events']], [['logs', '-f', 'c']]])(
+    'that stops, and ends %j with it, is missed',
+    async (args) => {
+      await using daemon = await dyingDaemon({ orderly: true });
+      const { stderr, code } = await tare(daemon.host, args);
+      expect(stderr).toMatch(/^Cannot connect to the Tare daemon at .*\n$/);
       expect(code).toBe(1);
     },
   );

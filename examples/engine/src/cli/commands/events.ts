@@ -74,6 +74,7 @@ export const command = defineCommand({
       for (const text of lines)
         if (text.trim() !== '') cli.print(render(parseJson(text) as unknown as EventMessage));
     }
+    if (!flags.until) await cli.client.stillThere();
   },
 });
 

@@ -49,6 +49,7 @@ export const command = defineCommand({
       if (full) await once(cli.stdout, 'drain');
       full = false;
     }
+    if (flags.follow) await cli.client.stillThere();
   },
 });
 

@@ -134,7 +134,10 @@ export const command = defineCommand({
     }
     if (failures.length > 0) throw new ManyErrors(failures);
     if (flags.noStream) cli.stdout.write(renderListing(listing(!flags.noTrunc), format, rows));
-    else await follow(cli, rows, listing(!flags.noTrunc), format);
+    else {
+      await follow(cli, rows, listing(!flags.noTrunc), format);
+      await cli.client.stillThere();
+    }
   },
 });
 
