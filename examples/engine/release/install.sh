@@ -25,8 +25,8 @@ fail() {
 
 while [ $# -gt 0 ]; do
   case $1 in
-    --prefix) prefix=${2:?--prefix needs a directory}; shift ;;
-    --group) group=${2:?--group needs a name}; shift ;;
+    --prefix) [ $# -gt 1 ] || fail "--prefix needs a directory"; prefix=$2; shift ;;
+    --group) [ $# -gt 1 ] || fail "--group needs a name"; group=$2; shift ;;
     --no-start) start=no ;;
     -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) fail "unknown option $1; see $0 --help" ;;
@@ -91,7 +91,9 @@ if [ -d /run/systemd/system ] && command -v systemctl >/dev/null; then
   if [ "$start" = yes ]; then say "The daemon runs: systemctl status tare"; else say "Start it: systemctl start tare"; fi
   reload='systemctl reload tare'
 else
-  say "There is no systemd here: start the daemon with '$prefix/bin/tare daemon &'"
+  flags=
+  [ "$group" = docker ] || flags=" --group $group"
+  say "There is no systemd here: start the daemon with '$prefix/bin/tare daemon$flags &'"
   reload='kill -HUP $(cat /run/tare.pid)'
 fi
 
