@@ -81,9 +81,12 @@ function whyNot(): string | undefined {
 const STAGE = `
 set -e
 mount --make-rprivate /
-mkdir -p hidden && mount -t tmpfs tmpfs hidden && mkdir hidden/etc hidden/work
-mount -t overlay -o lowerdir=/etc,upperdir=hidden/etc,workdir=hidden/work overlay /etc
-for folder in /run /var/lib /tmp/docs; do mkdir -p $folder; mount -t tmpfs tmpfs $folder; done
+mkdir -p hidden && mount -t tmpfs tmpfs hidden
+for folder in etc tmp; do
+  mkdir hidden/$folder hidden/$folder.work
+  mount -t overlay -o lowerdir=/$folder,upperdir=hidden/$folder,workdir=hidden/$folder.work overlay /$folder
+done
+for folder in /run /var/lib; do mount -t tmpfs tmpfs $folder; done
 mkdir -p /etc/tare && printf '{ "registry-mirrors": ["http://%s"] }' "$MIRROR" > /etc/tare/daemon.json
 finish() {
   code=$?
