@@ -161,7 +161,9 @@ describe('on its own', () => {
     expect((await readFile(join(work, 'fs/etc/link'), 'utf8')).length).toBe(100_000);
   });
 
-  test('says nothing when who reads it has enough', async () => {
+  test('says nothing, and leaves nothing, when who reads it has enough', async () => {
+    const temporary = async () => (await readdir(tmpdir())).filter((name) => name.startsWith('image-tool-'));
+    const before = await temporary();
     const main = join(import.meta.dirname, '..', 'src', 'main.ts');
     const command = `'${process.execPath}' --conditions=@tare/source '${main}' export ${host}/multi:v1`;
     const { stdout, stderr } = await promisify(execFile)('bash', [
@@ -169,6 +171,7 @@ describe('on its own', () => {
       `${command} | head -c 1 | wc -c; echo "\${PIPESTATUS[0]}"`,
     ]);
     expect({ stdout, stderr }).toEqual({ stdout: '1\n141\n', stderr: '' });
+    expect(await temporary()).toEqual(before);
   });
 
   test('puts layers on top and changes how an image runs, and keeps what it does not know', async () => {
