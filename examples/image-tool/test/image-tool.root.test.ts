@@ -92,6 +92,9 @@ const PLAIN = ['--src-tls-verify=false', '--dest-tls-verify=false'];
 const KEEP = [...PLAIN, '--all', '--preserve-digests'];
 
 describe('on its own', () => {
+  const temporary = async (): Promise<string[]> =>
+    (await readdir(tmpdir())).filter((name) => name.startsWith('image-tool-'));
+
   test('copies through a layout and an archive and back, to the byte', async () => {
     for (const [name, { digest }] of [['app', image], ['multi', index]] as const) {
       await tool('copy', `${host}/${name}:v1`, 'oci:layout:a');
@@ -127,12 +130,12 @@ describe('on its own', () => {
   test('clears away what it began when it is stopped', async () => {
     const stop = new AbortController();
     stop.abort(new Error('enough'));
-    const before = (await readdir(tmpdir())).filter((name) => name.startsWith('image-tool-'));
+    const before = await temporary();
     for (const target of ['oci:stopped:v1', './stopped.tar', `${host}/stopped:v1`]) {
       const args = ['copy', `${host}/app:v1`, target].map(inWork);
       await expect(runTool(args, { write: async () => {}, signal: stop.signal })).rejects.toThrow('enough');
     }
-    expect((await readdir(tmpdir())).filter((name) => name.startsWith('image-tool-'))).toEqual(before);
+    expect(await temporary()).toEqual(before);
     expect((await readdir(work)).filter((name) => name.endsWith('unfinished'))).toEqual([]);
   });
 
@@ -162,7 +165,6 @@ describe('on its own', () => {
   });
 
   test('says nothing, and leaves nothing, when who reads it has enough', async () => {
-    const temporary = async () => (await readdir(tmpdir())).filter((name) => name.startsWith('image-tool-'));
     const before = await temporary();
     const main = join(import.meta.dirname, '..', 'src', 'main.ts');
     const command = `'${process.execPath}' --conditions=@tare/source '${main}' export ${host}/multi:v1`;

@@ -130,14 +130,10 @@ export class StepResults {
   }
 
   async #make(key: string, instruction: Instruction, work: () => Promise<NewLayer>): Promise<TimedLayer> {
-    const layer = await work();
-    const createdAt = new Date();
-    this.#parts.cache.put(
-      key,
-      { descriptor: layer.descriptor, diffId: layer.diffId },
-      { description: describe(instruction), createdAt },
-    );
-    return timed(layer, createdAt);
+    const { descriptor, diffId } = await work();
+    const about = { description: describe(instruction), createdAt: new Date() };
+    this.#parts.cache.put(key, { descriptor, diffId }, about);
+    return timed({ descriptor, diffId }, about.createdAt);
   }
 
   /** The stage with a layer on top, unpacked: the next step may need it. */

@@ -1,5 +1,5 @@
 /** The options of `dockerfile.v0` → a build: where its files come from and how it is limited. */
-import { parsePlatform } from '@tare/image-spec';
+import { parsePlatform, type Platform } from '@tare/image-spec';
 import { Code } from '@connectrpc/connect';
 import { z } from 'zod';
 
@@ -39,9 +39,8 @@ export async function readFrontendOptions(
   options: FrontendOptions,
   place: FrontendPlace,
 ): Promise<FrontendRequest> {
-  const platforms = [...new Set(list(options['platform'] ?? ''))].map(parsePlatform);
+  const [first, ...more] = platformsOf(options);
   const request = await readRequest(options, place);
-  const [first, ...more] = platforms;
   return {
     requests: [{ ...request, platform: first }, ...more.map((platform) => ({ ...request, platform }))],
     byPlatform: more.length > 0 || options['multi-platform'] === 'true',
@@ -66,15 +65,18 @@ async function readRequest(
   };
 }
 
-/** What options say, but for files, credentials and caches. */
+/** The platforms that are built for; none for that of the engine. */
+export function platformsOf(options: FrontendOptions): Platform[] {
+  return [...new Set(list(options['platform'] ?? ''))].map(parsePlatform);
+}
+
+/** What options say, but for platforms, files, credentials and caches. */
 export function requestOptions(options: FrontendOptions) {
   const noCache = options['no-cache'];
-  const [platform] = list(options['platform'] ?? '').map(parsePlatform);
   return {
     target: options['target'] ?? '',
     buildArgs: prefixed(options, 'build-arg:'),
     labels: prefixed(options, 'label:'),
-    platform,
     noCache:
       noCache === undefined ? false : noCache === '' || list(noCache).map((name) => name.toLowerCase()),
     pull: options['image-resolve-mode'] === 'pull',

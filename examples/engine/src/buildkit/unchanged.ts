@@ -6,8 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 
 import { treeFiles } from '../builder/context.ts';
-import { imageBases } from '../builder/in-engine/bases.ts';
-import { buildLayers, type BuildParts } from '../builder/in-engine/parts.ts';
+import { quietParts, type BuildParts } from '../builder/in-engine/parts.ts';
 import { asStep, transfer } from '../builder/output.ts';
 import type { BuildRequest, ContextFiles } from '../builder/request.ts';
 import type { SolverParts } from '../builder/seams.ts';
@@ -16,7 +15,7 @@ import { ignoreRules } from '../ignore-file.ts';
 import { warnOfUnusedArgs } from './builds.ts';
 import { keptKey, newDirectory } from './client-files.ts';
 import { exportResult } from './exporters.ts';
-import { requestOptions } from './frontend.ts';
+import { platformsOf, requestOptions } from './frontend.ts';
 import type { StatusResponse } from './gen/control_pb.ts';
 import { Progress } from './progress.ts';
 
@@ -63,6 +62,7 @@ export async function buildUnchanged(
   const load = transfer('take load build context context', '[internal] load build context');
   const request: BuildRequest = {
     ...requestOptions(options),
+    platform: platformsOf(options)[0],
     dockerfile,
     context: () => (files ??= asStep(progress, load, takeFiles)),
     ignores: () => Promise.resolve(ignoreRules(ignore).ignores),
@@ -95,19 +95,14 @@ class NotKnown extends Error {}
 
 /** The engine's parts, without those that do anything. */
 function lookingOnly(parts: BuildParts): SolverParts {
-  const { images, cache, trees, syscalls, directory } = parts;
   const refuse = (): Promise<never> => Promise.reject(new NotKnown());
-  const bases = imageBases(parts);
+  const { layers, bases, ...quiet } = quietParts(parts);
   return {
+    ...quiet,
     // what is known may have to be unpacked again
-    layers: { ...buildLayers(parts), commitArchive: refuse, importLayer: refuse },
+    layers: { ...layers, commitArchive: refuse, importLayer: refuse },
     bases: { ...bases, find: (reference, options) => bases.find(reference, { ...options, pull: 'never' }) },
     executor: { run: refuse },
-    cache,
-    leases: images.leases,
-    trees,
-    syscalls,
-    directory,
   };
 }
 

@@ -6,6 +6,7 @@ import { ContextStore, contextTls, defaultContext } from './contexts.ts';
 import { CliError } from './errors.ts';
 import { parseHost, resolveHost, type Endpoint, type TlsFlags } from './host.ts';
 import type { Environment } from './values/key-value.ts';
+import { screenOf } from './screen.ts';
 
 /** A terminal, or what stands in for one in a test. */
 export interface OutputStream extends Writable {
@@ -129,8 +130,7 @@ export class Cli {
 
   /** Width of the terminal, 80 off it. */
   get columns(): number {
-    // none off a terminal, and 0 on one that does not know
-    return this.stdout.columns || 80;
+    return screenOf(this.stdout).columns;
   }
 
   /** Writes to stdout; a missing final newline is added. */

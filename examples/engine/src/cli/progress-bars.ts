@@ -4,6 +4,7 @@ import type { OutputStream } from './cli.ts';
 import { decimalSize, ellipsis } from './format/units.ts';
 import type { ProgressMessage, ProgressView } from './progress.ts';
 import { Rate } from './rate.ts';
+import { screenOf } from './screen.ts';
 
 /** What a layer's row shows. */
 export interface LayerState {
@@ -68,14 +69,14 @@ export function layerBars(out: OutputStream): ProgressView {
     format: (_options, _params, payload: { id: string }) => {
       const layer = layers.get(payload.id);
       // A line that wrapped would spoil the count of rows to go up for the next frame.
-      return layer ? renderLayer(payload.id, layer, (out.columns || 80) - 1) : '';
+      return layer ? renderLayer(payload.id, layer, screenOf(out).columns - 1) : '';
     },
   });
 
   /** Lets a finished layer scroll away above the others. */
   const retire = (id: string, layer: Layer): void => {
     if (!layer.bar) return;
-    bars.log(`${renderLayer(id, layer, (out.columns || 80) - 1)}\n`);
+    bars.log(`${renderLayer(id, layer, screenOf(out).columns - 1)}\n`);
     bars.remove(layer.bar);
     layer.bar = undefined;
     rowsInUse--;
@@ -83,7 +84,7 @@ export function layerBars(out: OutputStream): ProgressView {
 
   /** Whether there is a row for one more bar. More than fit on the screen could not be redrawn in place. */
   const findRow = (): boolean => {
-    const rows = (out.rows || 24) - 2;
+    const rows = screenOf(out).rows - 2;
     for (const [id, layer] of layers) {
       if (rowsInUse < rows) break;
       if (isFinal(layer.status)) retire(id, layer);
@@ -107,7 +108,7 @@ export function layerBars(out: OutputStream): ProgressView {
       // The bar's own numbers are not shown, `render` has better ones; 1 keeps cli-progress from dividing by zero.
       layer.bar = bars.create(1, 0, { id });
       rowsInUse++;
-    } else if (isFinal(layer.status)) bars.log(`${renderLayer(id, layer, (out.columns || 80) - 1)}\n`);
+    } else if (isFinal(layer.status)) bars.log(`${renderLayer(id, layer, screenOf(out).columns - 1)}\n`);
     layer.settled = isFinal(layer.status);
   };
 

@@ -4,6 +4,7 @@ import type { Cli } from './cli.ts';
 import { decimalSize, ellipsis } from './format/units.ts';
 import { canDraw, type ProgressMode } from './progress.ts';
 import { Rate } from './rate.ts';
+import { screenOf } from './screen.ts';
 
 const FRAME_MS = 100;
 
@@ -42,7 +43,7 @@ export function metered(
     rate.add(bytes, now);
     const size = total > 0 ? `${decimalSize(bytes)}/${decimalSize(total)}` : decimalSize(bytes);
     const text = [label, size, ...rate.figures(bytes, total)].join('  ');
-    cli.stderr.write(`\r\x1b[K${ellipsis(text, (cli.stderr.columns || 80) - 1)}`);
+    cli.stderr.write(`\r\x1b[K${ellipsis(text, screenOf(cli.stderr).columns - 1)}`);
   }
   return Readable.from(watched());
 }

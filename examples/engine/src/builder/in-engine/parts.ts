@@ -41,11 +41,15 @@ export interface BuildParts {
 
 /** The solver's parts for one build. @param job - of the build; its commands are jobs below it */
 export function solverParts(parts: BuildParts, job: Job): SolverParts {
+  return { ...quietParts(parts), executor: containerExecutor(parts, job) };
+}
+
+/** The same for any number of builds, without what runs commands. */
+export function quietParts(parts: BuildParts): Omit<SolverParts, 'executor'> {
   const { images, cache, trees, syscalls, directory } = parts;
   return {
     layers: buildLayers(parts),
     bases: imageBases(parts),
-    executor: containerExecutor(parts, job),
     cache,
     leases: images.leases,
     trees,

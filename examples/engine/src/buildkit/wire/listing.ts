@@ -6,7 +6,14 @@ import type { Stat } from '../gen/session_pb.ts';
 /** A file in a listing. No message yet: of what has not changed nothing is sent. */
 export type FileEntry = Pick<Stat, 'path' | 'mode' | 'size' | 'modTime' | 'linkname'>;
 
-/** The digest of one listing. */
+/** The digest of a listing that is whole. */
+export function listingDigest(entries: Iterable<FileEntry>): string {
+  const listing = new Listing();
+  for (const entry of entries) listing.add(entry);
+  return listing.digest();
+}
+
+/** A listing that is taken entry by entry. */
 export class Listing {
   readonly #lines: string[] = [];
 

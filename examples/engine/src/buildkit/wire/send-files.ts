@@ -4,7 +4,7 @@ import { Code, ConnectError } from '@connectrpc/connect';
 
 import { PacketSchema, type Packet } from '../gen/session_pb.ts';
 import { goKind } from './go-mode.ts';
-import { Listing, type FileEntry } from './listing.ts';
+import { listingDigest, type FileEntry } from './listing.ts';
 import { PACKET } from './packets.ts';
 
 /** What is sent. */
@@ -31,11 +31,8 @@ export async function* sendFiles(
   known?: string,
 ): AsyncGenerator<Packet, void, undefined> {
   const packet = (content: MessageInitShape<typeof PacketSchema>): Packet => create(PacketSchema, content);
-  if (known !== undefined) {
-    const listing = new Listing();
-    for (const stat of entries) listing.add(stat);
-    if (listing.digest() === known) return yield packet({ type: PACKET.unchanged as number });
-  }
+  if (known !== undefined && listingDigest(entries) === known)
+    return yield packet({ type: PACKET.unchanged as number });
   for (const stat of entries) yield packet({ type: PACKET.stat, stat });
   yield packet({ type: PACKET.stat });
   for await (const { type, id, data } of packets) {

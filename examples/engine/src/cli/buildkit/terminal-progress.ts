@@ -3,6 +3,7 @@ import type { OutputStream } from '../cli.ts';
 import { ellipsis } from '../format/units.ts';
 import { movementText, type BuildView } from './plain-progress.ts';
 import { seconds, type BuildProgress, type Step } from './progress.ts';
+import { screenOf } from '../screen.ts';
 
 /** Lines of a command that runs. */
 const LOG_LINES = 6;
@@ -17,8 +18,9 @@ export function terminalView(
   const beganMs = Date.now();
   let drawn = 0;
   const draw = (done: boolean): void => {
-    const columns = out.columns || 80;
-    const rows = done ? Number.POSITIVE_INFINITY : (out.rows || 24) - 2;
+    const screen = screenOf(out);
+    const { columns } = screen;
+    const rows = done ? Number.POSITIVE_INFINITY : screen.rows - 2;
     const lines = buildLines(progress.steps, {
       columns,
       rows,

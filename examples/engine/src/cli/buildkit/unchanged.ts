@@ -4,7 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
-import { Listing } from '../../buildkit/wire/listing.ts';
+import { listingDigest } from '../../buildkit/wire/listing.ts';
 import type { FilesToSend } from '../../buildkit/wire/send-files.ts';
 import { ignorePatterns } from '../../ignore-file.ts';
 import type { Cli } from '../cli.ts';
@@ -37,11 +37,9 @@ export async function tryUnchanged(cli: Cli, options: BuildOptions): Promise<Tri
   if (dockerfile === undefined) return { listed: undefined };
   const exclude = ignorePatterns(textOf(`${path}.dockerignore`) ?? textOf(join(root, '.dockerignore')) ?? '');
   const listed = { root, exclude, files: localFiles(root, { include: [], exclude }) };
-  const listing = new Listing();
-  for (const entry of listed.files.entries) listing.add(entry);
   const asked = {
     place: placeKey(root),
-    listing: listing.digest(),
+    listing: listingDigest(listed.files.entries),
     dockerfile,
     ignore: exclude,
     names: names.join(','),
