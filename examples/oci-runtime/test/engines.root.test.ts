@@ -95,7 +95,8 @@ describeContainers('our runtime', () => {
     'serves dockerd',
     async () => {
       const socket = `unix://${join(directory, 'docker.sock')}`;
-      const env = { ...process.env, ...environmentOf(COMPONENTS.dockerd) };
+      // containerd leaves its stacks in TMPDIR when dockerd finds it slow
+      const env = { ...process.env, ...environmentOf(COMPONENTS.dockerd), TMPDIR: directory };
       const engine = (...args: string[]): Promise<Finished> => run(docker!, ['-H', socket, ...args], { env });
       const folders = ['data-root', 'exec-root'].flatMap((name) => [
         `--${name}`,

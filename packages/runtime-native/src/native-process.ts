@@ -141,7 +141,7 @@ export class MonitoredProcess implements Process {
   async #follow(connection: MonitorConnection, phase: number, signal?: AbortSignal): Promise<void> {
     this.#connection = connection;
     connection.hold();
-    const onAbort = (): void => connection.close();
+    const onAbort = (): void => connection.abandon();
     signal?.addEventListener('abort', onAbort, { once: true });
     let hookError: unknown;
     try {
@@ -162,7 +162,7 @@ export class MonitoredProcess implements Process {
       this.#launching = false;
       return;
     }
-    connection.close();
+    connection.abandon();
     // the monitor ends in a moment; nothing else may keep a small program alive until then
     const alive = setInterval(() => {}, 60_000);
     try {

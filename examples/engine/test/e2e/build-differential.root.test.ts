@@ -209,7 +209,12 @@ describe.skipIf(missing !== undefined)(
         const started = await startServer(
           'dockerd',
           ['--config-file', join(root, 'daemon.json'), '-H', host, '--bridge', 'none', ...flags],
-          { ready: async () => (await docker(host, 'version')).code === 0, timeoutMs: 60_000 },
+          {
+            ready: async () => (await docker(host, 'version')).code === 0,
+            // containerd leaves its stacks in TMPDIR when dockerd finds it slow
+            env: { ...process.env, TMPDIR: root },
+            timeoutMs: 60_000,
+          },
         );
         stack.defer(async () => {
           await started.stop();

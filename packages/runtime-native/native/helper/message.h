@@ -72,6 +72,7 @@ enum frame_type {
 	FRAME_RESIZE = 5, /* columns, rows: 16 bits each */
 	FRAME_KILL = 6,   /* signal: 32 bits */
 	FRAME_PROCEED = 7, /* from the maker: the hooks have run */
+	FRAME_ABANDON = 8, /* from the maker, who does not want the process any more, however far it is */
 	/* to clients */
 	FRAME_RESULT = 0x80, /* errno: 32 bits; more after a failed start, as FRAME_FAILED */
 	FRAME_STATUS = 0x81, /* protocol version, phase, pid: 32 bits each */

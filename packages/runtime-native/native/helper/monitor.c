@@ -65,7 +65,9 @@ void monitor_proceed(void)
 void monitor_abandon(void)
 {
 	(void)sys_pidfd_send_signal(the_monitor.pidfd, SIGKILL);
-	(void)waitpid(the_monitor.pid, NULL, __WALL);
+	/* 0 once it has ended, which waitpid would take for others */
+	if (the_monitor.pid > 0)
+		(void)waitpid(the_monitor.pid, NULL, __WALL);
 	_exit(1);
 }
 

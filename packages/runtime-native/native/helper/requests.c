@@ -43,6 +43,10 @@ static void handle(struct client *c)
 		if (!c->creator || the_monitor.phase != PHASE_CREATING)
 			return client_drop(c);
 		return monitor_proceed();
+	case FRAME_ABANDON:
+		if (!c->creator)
+			return client_drop(c);
+		monitor_abandon();
 	case FRAME_KILL:
 		return client_result(c, id, sys_pidfd_send_signal(the_monitor.pidfd, (int)get_u32(c->small)) < 0 ? errno : 0);
 	default:

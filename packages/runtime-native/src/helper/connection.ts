@@ -165,6 +165,14 @@ export class MonitorConnection {
   close(): void {
     this.#socket.destroy();
   }
+
+  /**
+   * For the maker: has the monitor kill its process, however far that is, and end. To hang up is not enough: who
+   * hangs up on a container that is whole, though nobody has read that yet, has let go of it.
+   */
+  abandon(): void {
+    if (!this.#socket.writableEnded) this.#socket.end(encodeFrame(FRAME.ABANDON, 0, 0));
+  }
 }
 
 function decodeExit(payload: Buffer): ExitStatus {

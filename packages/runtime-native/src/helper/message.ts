@@ -17,6 +17,7 @@ export const FRAME = {
   RESIZE: 5,
   KILL: 6,
   PROCEED: 7,
+  ABANDON: 8,
   RESULT: 0x80,
   STATUS: 0x81,
   FAILED: 0x82,
