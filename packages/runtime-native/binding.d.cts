@@ -11,6 +11,9 @@ interface Binding {
   // bpf.cc
   setCgroupDevices(cgroupFd: number, instructions: Uint8Array): void;
 
+  // file_queue.cc
+  FileQueue: new () => NativeFileQueue;
+
   // fs.cc
   openat2(dirfd: number, path: Path, flags: number, mode: number, resolve: number): number;
   mkdirat(dirfd: number, name: Path, mode: number): void;
@@ -148,6 +151,22 @@ interface Binding {
   ): void;
 }
 
+/** The arguments are those of `createFile`. */
+interface NativeFileQueue {
+  add(
+    dirfd: number,
+    name: Path,
+    content: Uint8Array,
+    mode: number,
+    uid: number,
+    gid: number,
+    atimeNs: bigint,
+    mtimeNs: bigint,
+  ): boolean;
+  settle(): { number: number; error: Error } | undefined;
+  close(): void;
+}
+
 interface NativeNetlinkSocket {
   readonly fd: number;
   readonly portId: number;
@@ -169,4 +188,4 @@ declare function load(): Binding;
 declare function helperPath(): string;
 
 export { load, helperPath };
-export type { Binding, NativeNetlinkSocket, NativeWatcher, Path };
+export type { Binding, NativeFileQueue, NativeNetlinkSocket, NativeWatcher, Path };

@@ -11,6 +11,7 @@
       'sources': [
         'native/addon.cc',
         'native/bpf.cc',
+        'native/file_queue.cc',
         'native/fs.cc',
         'native/mount.cc',
         'native/namespaces.cc',

@@ -56,6 +56,21 @@ export interface LayerFs {
   ): PlainFile | undefined;
   /** Optional: makes a file with all that is known of it, where nothing is (`EEXIST`). */
   createFile?(dirfd: number, name: string | Uint8Array, content: Uint8Array, attributes: NewFile): void;
+  /** Optional: makes files on a thread of its own, while the caller goes on. */
+  fileQueue?(): FileQueue;
+}
+
+/** Files that are being made, one after the other. To dispose of it drops those that are not begun. */
+export interface FileQueue extends Disposable {
+  /**
+   * Takes a file to be made as by {@link LayerFs.createFile}. `content` is copied, and `dirfd` may be closed afterwards.
+   * Waits while too much is under way.
+   *
+   * @returns false after one that could not be made: no more are
+   */
+  add(dirfd: number, name: string | Uint8Array, content: Uint8Array, attributes: NewFile): boolean;
+  /** Waits until all are made. @returns the first that could not be, by its number in the order of `add`, from 0 */
+  settle(): { number: number; error: Error } | undefined;
 }
 
 /** What is known of a file that was read whole. */

@@ -44,6 +44,16 @@ function counting(name: string): { fs: LayerFs; count: () => number } {
       if (path === name) made += 1;
       layerFs.createFile(dirfd, path, content, attributes);
     },
+    fileQueue() {
+      const queue = layerFs.fileQueue();
+      return {
+        ...queue,
+        add(dirfd, path, content, attributes) {
+          if (path === name) made += 1;
+          return queue.add(dirfd, path, content, attributes);
+        },
+      };
+    },
   };
   return { fs, count: () => made };
 }
@@ -232,9 +242,12 @@ describe.skipIf(!isRoot)('a layer store', () => {
       import { openLayerStore } from ${JSON.stringify(new URL('../src/index.ts', import.meta.url).href)};
       import { layerFs } from '@tare/runtime-native/syscalls';
       let made = 0;
-      const fs = { ...layerFs, createFile(...file) {
-        if (++made === 1000) process.kill(process.pid, 'SIGKILL');
-        return layerFs.createFile(...file);
+      const fs = { ...layerFs, fileQueue() {
+        const queue = layerFs.fileQueue();
+        return { ...queue, add(...file) {
+          if (++made === 1000) process.kill(process.pid, 'SIGKILL');
+          return queue.add(...file);
+        } };
       } };
       const store = await openLayerStore({ root: ${JSON.stringify(root)}, fs });
       await store.unpack([${JSON.stringify(layer)}]);`;

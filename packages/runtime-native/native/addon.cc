@@ -39,6 +39,7 @@ namespace {
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitBpf(env, exports);
+  InitFileQueue(env, exports);
   InitFs(env, exports);
   InitMount(env, exports);
   InitNamespaces(env, exports);

@@ -6,6 +6,7 @@
 namespace tare {
 
 void InitBpf(Napi::Env env, Napi::Object exports);
+void InitFileQueue(Napi::Env env, Napi::Object exports);
 void InitFs(Napi::Env env, Napi::Object exports);
 void InitMount(Napi::Env env, Napi::Object exports);
 void InitNamespaces(Napi::Env env, Napi::Object exports);

@@ -14,6 +14,7 @@
 #include "args.h"
 #include "errors.h"
 #include "times.h"
+#include "whole_file.h"
 
 namespace tare {
 namespace {
@@ -99,41 +100,54 @@ Value ReadPlainFile(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), true);
 }
 
-// createFile(dirfd, name, content, mode, uid, gid, atimeNs, mtimeNs): never in place of something; uid -1 leaves the owner.
+// createFile(dirfd, name, content, mode, uid, gid, atimeNs, mtimeNs): never in place of something.
 void CreateFile(const CallbackInfo& info) {
   std::string name = Path(info, 1, "name");
   Bytes content = ByteArray(info, 2, "content");
-  const int64_t uid = Integer(info, 4, "uid");
-  const uid_t owner = uid >= 0 ? static_cast<uid_t>(uid) : geteuid();
-  const gid_t group = uid >= 0 ? Uint(info, 5, "gid") : getegid();
-  struct timespec times[2] = {TimeSpec(Big(info, 6, "atimeNs")), TimeSpec(Big(info, 7, "mtimeNs"))};
-  auto check = [&](long result, const char* syscall) {
-    if (result < 0) throw ErrnoError(info.Env(), errno, syscall, name);
-  };
-  uint32_t mode = Uint(info, 3, "mode");
-  // whoever gets it later, or more by it than its bits say, gets it when it is whole
-  bool later = owner != geteuid() || group != getegid() || (mode & 07000) != 0;
-  uint32_t first = later ? 0600 : mode;
-  Descriptor file(Open(Fd(info, 0, "dirfd"), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, first,
-                       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS));
-  check(file.get(), "openat2");
-  struct stat made;
-  check(fstat(file.get(), &made), "fstat");
-  for (size_t at = 0; at < content.size;) {
-    ssize_t written = write(file.get(), content.data + at, content.size - at);
-    if (written < 0 && errno == EINTR) continue;
-    check(written, "write");
-    at += static_cast<size_t>(written);
-  }
-  // the order matters: chown clears setuid
-  bool given = uid >= 0 && (made.st_uid != owner || made.st_gid != group);
-  if (given) check(fchown(file.get(), owner, group), "fchown");
-  // the umask, or a default ACL, may have had its say
-  if (given || (made.st_mode & 07777) != mode) check(fchmod(file.get(), mode), "fchmod");
-  check(futimens(file.get(), times), "futimens");
+  Failure failure = MakeFile(Fd(info, 0, "dirfd"), name, content.data, content.size, AttributesAt(info, 3));
+  if (failure) throw failure.ToError(info.Env());
 }
 
 }  // namespace
+
+FileAttributes AttributesAt(const CallbackInfo& info, size_t index) {
+  const int64_t uid = Integer(info, index + 1, "uid");
+  FileAttributes attributes = {};
+  attributes.mode = Uint(info, index, "mode");
+  attributes.given = uid >= 0;
+  attributes.uid = attributes.given ? static_cast<uid_t>(uid) : geteuid();
+  attributes.gid = attributes.given ? Uint(info, index + 2, "gid") : getegid();
+  attributes.times[0] = TimeSpec(Big(info, index + 3, "atimeNs"));
+  attributes.times[1] = TimeSpec(Big(info, index + 4, "mtimeNs"));
+  return attributes;
+}
+
+Failure MakeFile(int dirfd, const std::string& name, const uint8_t* content, size_t size,
+                 const FileAttributes& attributes) {
+  const auto& [mode, given, uid, gid, times] = attributes;
+  auto failed = [&](const char* syscall) { return Failure{errno, syscall, name}; };
+  // whoever gets it later, or more by it than its bits say, gets it when it is whole
+  bool later = uid != geteuid() || gid != getegid() || (mode & 07000) != 0;
+  uint32_t first = later ? 0600 : mode;
+  Descriptor file(Open(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, first,
+                       RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS));
+  if (file.get() < 0) return failed("openat2");
+  struct stat made;
+  if (fstat(file.get(), &made) != 0) return failed("fstat");
+  for (size_t at = 0; at < size;) {
+    ssize_t written = write(file.get(), content + at, size - at);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return failed("write");
+    at += static_cast<size_t>(written);
+  }
+  // the order matters: chown clears setuid
+  bool give = given && (made.st_uid != uid || made.st_gid != gid);
+  if (give && fchown(file.get(), uid, gid) != 0) return failed("fchown");
+  // the umask, or a default ACL, may have had its say
+  if ((give || (made.st_mode & 07777) != mode) && fchmod(file.get(), mode) != 0) return failed("fchmod");
+  if (futimens(file.get(), times) != 0) return failed("futimens");
+  return {};
+}
 
 void InitWholeFile(Napi::Env env, Napi::Object exports) {
   exports.Set("readPlainFile", Napi::Function::New<ReadPlainFile>(env));

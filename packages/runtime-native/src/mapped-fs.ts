@@ -12,7 +12,7 @@ import type { UserNamespaceMaps } from './user-namespace.ts';
  *
  * @throws {RangeError} when the namespace has no root
  */
-export function mappedLayerFs(maps: UserNamespaceMaps): Omit<LayerSyscalls, 'createFile'> {
+export function mappedLayerFs(maps: UserNamespaceMaps): Omit<LayerSyscalls, 'createFile' | 'fileQueue'> {
   const uid = hostId(maps.uidMappings, 0);
   const gid = hostId(maps.gidMappings, 0);
   if (uid === undefined || gid === undefined) throw new RangeError('a user namespace without a root');
@@ -26,8 +26,8 @@ export function mappedLayerFs(maps: UserNamespaceMaps): Omit<LayerSyscalls, 'cre
       }
     };
   };
-  // it would make the file and give it away in one call, as two different callers
-  const { createFile: _, ...calls } = layerFs;
+  // they would make a file and give it away in one call, as two different callers
+  const { createFile: _, fileQueue: __, ...calls } = layerFs;
   return {
     ...calls,
     // whatever makes an entry in a directory; the kernel looks at the caller's ids before anything else

@@ -63,6 +63,24 @@ export interface LayerSyscalls {
    * who makes it.
    */
   createFile(dirfd: number, name: Path, content: Uint8Array, attributes: NewFile): void;
+  /** Files made on a thread of its own. */
+  fileQueue(): FileQueue;
+}
+
+/**
+ * Makes files one after the other on a thread of its own, while the caller goes on. Dispose of it always: what is not
+ * begun then is not made.
+ */
+export interface FileQueue extends Disposable {
+  /**
+   * Takes a file to be made as by {@link LayerSyscalls.createFile}, but in place of what is there unless that is a
+   * directory. `content` is copied, and `dirfd` may be closed afterwards. Waits while too much is under way.
+   *
+   * @returns false after one that could not be made: no more are
+   */
+  add(dirfd: number, name: Path, content: Uint8Array, attributes: NewFile): boolean;
+  /** Waits until all are made. @returns the first that could not be, by its number in the order of `add`, from 0 */
+  settle(): { number: number; error: SystemError } | undefined;
 }
 
 /** What is known of a file that was read whole. */
@@ -112,6 +130,15 @@ export const layerFs: LayerSyscalls = {
   },
   createFile: (dirfd, name, content, { mode, owner, atimeNs, mtimeNs }) =>
     load().createFile(dirfd, name, content, mode, owner?.uid ?? -1, owner?.gid ?? -1, atimeNs, mtimeNs),
+  fileQueue() {
+    const queue = new (load().FileQueue)();
+    return {
+      add: (dirfd, name, content, { mode, owner, atimeNs, mtimeNs }) =>
+        queue.add(dirfd, name, content, mode, owner?.uid ?? -1, owner?.gid ?? -1, atimeNs, mtimeNs),
+      settle: () => queue.settle(),
+      [Symbol.dispose]: () => queue.close(),
+    };
+  },
 };
 
 /** flock(2), exclusive: false when somebody else has the lock. It goes with the descriptor. */

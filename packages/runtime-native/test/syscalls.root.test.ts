@@ -194,6 +194,42 @@ describeAsRoot('the file-system calls of layers', () => {
     }
   });
 
+  test('make files on a thread of their own, in the order in which they come', () => {
+    const times = { atimeNs: -1_500_000_000n, mtimeNs: 1_234_567_890_123_456_789n };
+    const attributes = { mode: 0o4751, owner: { uid: 7, gid: 8 }, ...times };
+    using queue = layerFs.fileQueue();
+    expect(queue.settle()).toBeUndefined();
+    mkdirSync(join(folder, 'd'));
+    symlinkSync('d', join(folder, 'link'));
+    const inside = openSync(join(folder, 'd'), O_RDONLY | O_DIRECTORY);
+    const content = Buffer.alloc(20_000);
+    for (let i = 0; i < 2000; i++) {
+      content.fill(i);
+      expect(queue.add(inside, `f${i % 1000}`, content, attributes)).toBe(true);
+    }
+    closeSync(inside);
+    expect(queue.add(dirfd, 'link', Buffer.from('in its place'), attributes)).toBe(true);
+    expect(queue.settle()).toBeUndefined();
+    for (let i = 0; i < 1000; i++) {
+      const path = join(folder, `d/f${i}`);
+      expect(statSync(path, { bigint: true })).toMatchObject({ mode: 0o104751n, uid: 7n, gid: 8n, ...times });
+      expect(readFileSync(path).equals(Buffer.alloc(20_000, i + 1000))).toBe(true);
+    }
+    expect(readFileSync(join(folder, 'link'), 'utf8')).toBe('in its place');
+    queue.add(dirfd, 'last', content, attributes);
+    queue.add(dirfd, 'd', content, attributes);
+    queue.add(dirfd, 'never', content, attributes);
+    const failed = { number: 2002, error: { code: 'EEXIST', syscall: 'openat2', path: 'd' } };
+    expect(queue.settle()).toMatchObject(failed);
+    expect(queue.add(dirfd, 'never', content, attributes)).toBe(false);
+    expect(queue.settle()).toMatchObject(failed);
+    expect(readdirSync(folder).sort()).toEqual(['d', 'last', 'link']);
+    expect(() => queue.add(dirfd, 'f', 'text' as unknown as Uint8Array, attributes)).toThrowError(TypeError);
+    expect(() => queue.add(99_999, 'f', content, attributes)).toThrowError(
+      expect.objectContaining({ code: 'EBADF' }),
+    );
+  });
+
   test('read plain files whole, and touch nothing else', () => {
     const into = Buffer.alloc(16);
     const read = (name: string | Uint8Array, resolve: number = RESOLVE.BENEATH) =>

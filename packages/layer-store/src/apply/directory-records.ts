@@ -34,6 +34,11 @@ export class DirectoryRecords {
     this.#records.set(path, { entry, opaque });
   }
 
+  /** Whether a directory was made at `path`, or may have been there. */
+  has(path: ByteString): boolean {
+    return this.#records.has(path);
+  }
+
   isOpaque(path: ByteString): boolean {
     return this.#records.get(path)?.opaque ?? false;
   }

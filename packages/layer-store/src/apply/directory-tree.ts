@@ -27,8 +27,10 @@ const MAX_OPEN = 128;
 /** As many symbolic links in one path as Linux follows. */
 const MAX_LINKS = 40;
 
-/** Tells the owner of a tree what {@link DirectoryTree.open} had to make. */
-export interface ImpliedDirectories {
+/** Tells the owner of a tree what {@link DirectoryTree.open} does. */
+export interface TreeOwner {
+  /** It looks at what is there, one component after the other. */
+  walk(): void;
   /** `path` was made as a parent; `replacedWhiteout` when a whiteout stood there. */
   implied(path: ByteString, replacedWhiteout: boolean): void;
 }
@@ -37,15 +39,15 @@ export interface ImpliedDirectories {
 export class DirectoryTree implements Disposable {
   readonly root: Directory;
   readonly #fs: LayerFs;
-  readonly #implied: ImpliedDirectories | undefined;
+  readonly #owner: TreeOwner | undefined;
   /** By the path it was asked for, least recently used first. */
   readonly #open = new Map<ByteString, Directory>();
   /** No longer cached, but perhaps still in the hands of the caller. */
   #retired: number[] = [];
 
-  constructor(layerFs: LayerFs, root: string, implied?: ImpliedDirectories) {
+  constructor(layerFs: LayerFs, root: string, owner?: TreeOwner) {
     this.#fs = layerFs;
-    this.#implied = implied;
+    this.#owner = owner;
     this.root = { fd: fs.openSync(root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), path: '' };
   }
 
@@ -149,6 +151,7 @@ export class DirectoryTree implements Disposable {
   }
 
   #walk(components: readonly ByteString[], create: boolean): Directory {
+    this.#owner?.walk();
     const stack: Directory[] = [];
     const current = (): Directory => stack.at(-1) ?? this.root;
     const leave = (): void => {
@@ -201,7 +204,7 @@ export class DirectoryTree implements Disposable {
   #imply(directory: Directory, name: ByteString, replacedWhiteout: boolean): void {
     if (replacedWhiteout) this.#fs.unlinkat(directory.fd, fsName(name), false);
     this.#fs.mkdirat(directory.fd, fsName(name), 0o700);
-    this.#implied?.implied(join(directory.path, name), replacedWhiteout);
+    this.#owner?.implied(join(directory.path, name), replacedWhiteout);
   }
 }
 

@@ -12,7 +12,13 @@ import { FileWriter } from './file-writer.ts';
 import { memberError, occupied } from './member-error.ts';
 import { MetadataWriter, isUnsupported } from './metadata.ts';
 import { emptyReport, fullPolicy, type ApplyPolicy, type ApplyReport, type FullPolicy } from './policy.ts';
-import { isInsideWhiteout, OverlayMarks, Removals, type WhiteoutApplier } from './whiteouts.ts';
+import {
+  isInsideWhiteout,
+  OverlayMarks,
+  Removals,
+  type AppliedWhiteout,
+  type WhiteoutApplier,
+} from './whiteouts.ts';
 
 const { S_IFBLK, S_IFCHR, S_IFIFO } = constants;
 
@@ -30,6 +36,8 @@ export class LayerApplier implements TarSink, Disposable {
   #nodes = 0;
   /** Hard links that the layers below have to help with: target by path. */
   readonly #lowerLinks = new Map<ByteString, ByteString>();
+  /** Where something stands that is neither file nor directory. */
+  readonly #others = new Set<ByteString>();
   readonly #writer: FileWriter;
   readonly #report = emptyReport();
 
@@ -38,13 +46,16 @@ export class LayerApplier implements TarSink, Disposable {
     this.#policy = fullPolicy(policy);
     this.#base = this.#policy.base === '' ? [] : parseEntryPath(this.#policy.base);
     this.#tree = new DirectoryTree(layerFs, root, {
+      walk: () => this.#writer.settle(),
       implied: (path, replacedWhiteout) => {
         this.#directories.set(path, undefined, replacedWhiteout);
         this.#whiteouts?.markWritten(path);
       },
     });
     this.#metadata = new MetadataWriter(layerFs, this.#policy, this.#report.skipped, this.#tree.root.fd);
-    this.#writer = new FileWriter(layerFs, this.#metadata, (parent, name, make) =>
+    // of a layer's own directory it is known what is in it
+    const queue = this.#policy.whiteouts === 'overlay' ? layerFs.fileQueue?.() : undefined;
+    this.#writer = new FileWriter(layerFs, this.#metadata, queue, (parent, name, make) =>
       this.#replacing(parent, name, make),
     );
     this.#directories = new DirectoryRecords(this.#tree, this.#metadata);
@@ -81,6 +92,7 @@ export class LayerApplier implements TarSink, Disposable {
 
   /** Gives directories their owners, modes, attributes and times, and says what was done. */
   finish(): ApplyReport {
+    this.#writer.settle();
     this.#report.impliedDirectories.push(...this.#directories.finish());
     for (const [path, target] of this.#lowerLinks) this.#report.lowerLinks.push({ path, target });
     this.#report.inodes = this.#nodes + this.#directories.size;
@@ -116,25 +128,35 @@ export class LayerApplier implements TarSink, Disposable {
     const whiteout = parseWhiteout(name);
     if (whiteout?.kind === 'ignored') return;
     const parent = this.#tree.open([...this.#base, ...components], true);
-    if (whiteout !== undefined) this.#whiteouts.apply(parent, whiteout);
+    if (whiteout !== undefined) this.#whiteout(this.#whiteouts, parent, whiteout);
     else if (entry.type === 'character-device' && entry.devMajor === 0 && entry.devMinor === 0) {
       // what overlay itself takes for a whiteout, so it is treated as one
-      this.#whiteouts.apply(parent, { kind: 'whiteout', name });
+      this.#whiteout(this.#whiteouts, parent, { kind: 'whiteout', name });
     } else this.#member(parent, name, entry);
   }
 
-  #member(parent: Directory, name: ByteString, entry: TarEntry): void {
-    if (this.#lowerLinks.size > 0) this.#lowerLinks.delete(join(parent.path, name));
-    this.#create(parent, name, entry);
-    if (entry.type !== 'directory' && entry.type !== 'hardlink') this.#nodes += 1;
-    this.#whiteouts?.markWritten(join(parent.path, name));
+  #whiteout(whiteouts: WhiteoutApplier, parent: Directory, whiteout: AppliedWhiteout): void {
+    this.#writer.settle();
+    whiteouts.apply(parent, whiteout);
+    if (whiteout.kind === 'whiteout') this.#others.add(join(parent.path, whiteout.name));
   }
 
+  #member(parent: Directory, name: ByteString, entry: TarEntry): void {
+    const path = join(parent.path, name);
+    if (this.#lowerLinks.size > 0) this.#lowerLinks.delete(path);
+    const isFile = entry.type === 'file';
+    const isOccupied = this.#directories.has(path) || this.#others.has(path);
+    if (isFile ? isOccupied : this.#writer.isPending(path)) this.#writer.settle();
+    if (isFile) this.#writer.begin(parent, name, entry, isOccupied);
+    else this.#create(parent, name, entry);
+    if (entry.type !== 'directory' && entry.type !== 'hardlink') this.#nodes += 1;
+    if (!isFile && entry.type !== 'directory') this.#others.add(path);
+    this.#whiteouts?.markWritten(path);
+  }
+
+  /** Makes what is no file. */
   #create(parent: Directory, name: ByteString, entry: TarEntry): void {
     switch (entry.type) {
-      case 'file':
-        this.#writer.begin(parent, name, entry);
-        return;
       case 'directory':
         this.#createDirectory(parent, name, entry);
         return;
@@ -180,6 +202,7 @@ export class LayerApplier implements TarSink, Disposable {
         entry: entry.name,
       });
     }
+    this.#writer.settle();
     const targetParent = this.#find([...this.#base, ...target]);
     const stat = targetParent === undefined ? undefined : this.#tree.stat(targetParent, targetName);
     if (stat === undefined && this.#policy.lowerLinks === 'report') {
@@ -245,6 +268,8 @@ export class LayerApplier implements TarSink, Disposable {
   }
 
   #remove(parent: Directory, name: ByteString): void {
+    // also those below it
+    this.#writer.settle();
     const removed = this.#tree.remove(parent, name);
     if (removed?.isDirectory() === true) this.#directories.markStale();
   }

@@ -7,10 +7,13 @@ import { parseWhiteout, type Whiteout } from '../tar/whiteout.ts';
 import type { DirectoryRecords } from './directory-records.ts';
 import { fsName, join, type Directory, type DirectoryTree } from './directory-tree.ts';
 
+/** One that does something. */
+export type AppliedWhiteout = Exclude<Whiteout, { kind: 'ignored' }>;
+
 /** Applies whiteouts to a tree. */
 export interface WhiteoutApplier {
   /** Applies one that a member of `parent` stands for. */
-  apply(parent: Directory, whiteout: Exclude<Whiteout, { kind: 'ignored' }>): void;
+  apply(parent: Directory, whiteout: AppliedWhiteout): void;
   /** This layer has written `path`: its own files are not for its whiteouts to remove. */
   markWritten(path: ByteString): void;
 }
@@ -27,7 +30,7 @@ export class OverlayMarks implements WhiteoutApplier {
     this.#directories = directories;
   }
 
-  apply(parent: Directory, whiteout: Exclude<Whiteout, { kind: 'ignored' }>): void {
+  apply(parent: Directory, whiteout: AppliedWhiteout): void {
     if (whiteout.kind === 'opaque') {
       this.#directories.makeOpaque(parent.path);
       return;
@@ -55,7 +58,7 @@ export class Removals implements WhiteoutApplier {
     this.#remove = remove;
   }
 
-  apply(parent: Directory, whiteout: Exclude<Whiteout, { kind: 'ignored' }>): void {
+  apply(parent: Directory, whiteout: AppliedWhiteout): void {
     if (whiteout.kind === 'opaque') this.#empty(parent);
     else if (!this.#written.has(join(parent.path, whiteout.name))) this.#remove(parent, whiteout.name);
   }

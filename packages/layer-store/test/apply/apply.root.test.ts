@@ -10,6 +10,7 @@ import {
   readFileSync,
   readlinkSync,
   statSync,
+  writeFileSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
@@ -291,6 +292,7 @@ describe.skipIf(!isRoot)('unpacking as root', () => {
     await expect(
       place.unpack(tar, { ...native, diffId: sha256(Buffer.from('other')) }),
     ).rejects.toMatchObject({ code: 'DIGEST_MISMATCH' });
+    writeFileSync(place.path('mine'), '');
     await expect(place.unpack(tar)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
