@@ -25,6 +25,9 @@ using Napi::CallbackInfo;
 // Each holds a descriptor of its directory, so there must not be many.
 constexpr size_t kMaxFiles = 128;
 constexpr size_t kMaxBytes = 8 * 1024 * 1024;
+// What the thread is woken for: to wake it for every file would cost as much as to make it.
+constexpr size_t kWorthFiles = 16;
+constexpr size_t kWorthBytes = 512 * 1024;
 
 // A file that is still to be made. Its directory is its own descriptor: the caller may close the one it gave.
 struct WaitingFile {
@@ -85,7 +88,7 @@ class FileQueue : public Napi::ObjectWrap<FileQueue> {
     files_.push_back(std::move(file));
     if (!thread_.joinable()) {
       Start(info.Env());
-    } else if (idle_) {
+    } else if (idle_ && (files_.size() >= kWorthFiles || bytes_ >= kWorthBytes)) {
       work_.notify_one();
     }
     return Napi::Boolean::New(info.Env(), true);
@@ -94,6 +97,7 @@ class FileQueue : public Napi::ObjectWrap<FileQueue> {
   // settle(): undefined when all are made, or { number, error } of the first that could not be.
   Napi::Value Settle(const CallbackInfo& info) {
     std::unique_lock<std::mutex> lock(mutex_);
+    if (idle_ && !files_.empty()) work_.notify_one();
     room_.wait(lock, [this] { return failure_ || (files_.empty() && !busy_); });
     if (!failure_) return info.Env().Undefined();
     Napi::Object failed = Napi::Object::New(info.Env());

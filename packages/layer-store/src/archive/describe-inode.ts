@@ -70,12 +70,15 @@ export function describePlainFile(name: ByteString, file: PlainFile, options: De
   return describe(name, 'file', file, options);
 }
 
+const NO_XATTRS: ReadonlyMap<string, Uint8Array> = new Map();
+
 function describe(
   name: ByteString,
   type: TarEntryType,
-  { mode, size, ...facts }: PlainFile,
+  facts: PlainFile,
   options: DescribeOptions,
 ): TarEntry {
+  const { mode, size } = facts;
   const { mtimeNs = facts.mtimeNs, maxMtimeNs, modeOf, idMap } = options;
   const owner = options.owner ?? (idMap === undefined ? facts : toContainer(idMap, facts));
   const entry: TarEntry = {
@@ -90,7 +93,7 @@ function describe(
     linkName: '',
     devMajor: 0,
     devMinor: 0,
-    xattrs: new Map(),
+    xattrs: NO_XATTRS,
   };
   if (modeOf !== undefined && type !== 'symlink') entry.mode = modeOf(entry);
   return entry;

@@ -1,5 +1,6 @@
 /** PAX extended headers: `length key=value\n` records whose values are kept as raw bytes. */
 import { LayerStoreError } from '../errors.ts';
+import type { ByteString } from './entry.ts';
 
 /** One record, in archive order. */
 export interface PaxRecord {
@@ -37,16 +38,12 @@ export function decodePax(bytes: Buffer): PaxRecord[] {
   return records;
 }
 
-/** One record with its self-referential length. */
-export function encodePaxRecord(key: string, value: Uint8Array): Buffer {
-  const rest = ` ${key}=`;
-  const restLength = Buffer.byteLength(rest) + value.length + 1;
-  let length = restLength + 1;
-  while (String(length).length + restLength !== length) length = String(length).length + restLength;
-  const record = Buffer.allocUnsafe(length);
-  record.set(value, record.write(`${length}${rest}`));
-  record[length - 1] = 0x0a;
-  return record;
+/** One record with its self-referential length. Key and value are bytes. */
+export function encodePaxRecord(key: ByteString, value: ByteString): ByteString {
+  const rest = ` ${key}=${value}\n`;
+  let length = rest.length + 1;
+  while (String(length).length + rest.length !== length) length = String(length).length + rest.length;
+  return `${length}${rest}`;
 }
 
 /**

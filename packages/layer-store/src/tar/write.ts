@@ -3,14 +3,7 @@
  * gives the same bytes: no times, pids or names of this machine get in.
  */
 import { LayerStoreError } from '../errors.ts';
-import {
-  byteString,
-  printable,
-  toBytes,
-  type ByteString,
-  type TarEntry,
-  type TarEntryType,
-} from './entry.ts';
+import { byteString, printable, type ByteString, type TarEntry, type TarEntryType } from './entry.ts';
 import { BLOCK } from './header.ts';
 import { encodePaxRecord, formatPaxTime } from './pax.ts';
 
@@ -53,13 +46,13 @@ export function encodeTarHeader(entry: TarEntry): Buffer {
       throw new LayerStoreError('INVALID_ARGUMENT', `a file name cannot hold a NUL: ${printable(name)}`);
     }
   }
-  const records: Buffer[] = [];
-  const extend = (key: string, value: string | Uint8Array): void => {
-    records.push(encodePaxRecord(key, typeof value === 'string' ? Buffer.from(value) : value));
+  let extended: ByteString = '';
+  const extend = (key: string, value: ByteString): void => {
+    extended += encodePaxRecord(key, value);
   };
   const split = splitName(entry.name);
-  if (split === undefined) extend('path', toBytes(entry.name));
-  if (!fits(entry.linkName, 100)) extend('linkpath', toBytes(entry.linkName));
+  if (split === undefined) extend('path', entry.name);
+  if (!fits(entry.linkName, 100)) extend('linkpath', entry.linkName);
   const size = entry.type === 'file' ? entry.size : 0;
   if (size > MAX_OCTAL_11) extend('size', String(size));
   if (entry.uid > MAX_OCTAL_7) extend('uid', String(entry.uid));
@@ -68,17 +61,8 @@ export function encodeTarHeader(entry: TarEntry): Buffer {
   const mtimeFits = entry.mtimeNs >= 0n && seconds <= BigInt(MAX_OCTAL_11);
   if (!mtimeFits || entry.mtimeNs % 1_000_000_000n !== 0n) extend('mtime', formatPaxTime(entry.mtimeNs));
   if (entry.atimeNs !== undefined) extend('atime', formatPaxTime(entry.atimeNs));
-  for (const [name, value] of [...entry.xattrs].sort(([a], [b]) => (a < b ? -1 : 1))) {
-    if (/[=\0]/.test(name)) {
-      throw new LayerStoreError(
-        'INVALID_ARGUMENT',
-        `the attribute ${JSON.stringify(name)} of ${printable(entry.name)} cannot be in an archive: its name ends at the =`,
-      );
-    }
-    extend(`SCHILY.xattr.${name}`, value);
-  }
-  const extendedBytes = records.reduce((sum, record) => sum + record.length, 0);
-  const at = extendedBytes === 0 ? 0 : BLOCK + extendedBytes + paddingOf(extendedBytes);
+  if (entry.xattrs.size > 0) extendXattrs(entry, extend);
+  const at = extended === '' ? 0 : BLOCK + extended.length + paddingOf(extended.length);
   const header = Buffer.allocUnsafe(at + BLOCK).fill(0);
   writeBlock(header, at, {
     name: split?.name ?? entry.name.slice(-100),
@@ -93,11 +77,35 @@ export function encodeTarHeader(entry: TarEntry): Buffer {
     devMajor: entry.devMajor,
     devMinor: entry.devMinor,
   });
-  if (extendedBytes === 0) return header;
-  writeBlock(header, 0, { ...EXTENDED_HEADER, size: extendedBytes });
-  let next = BLOCK;
-  for (const record of records) next += record.copy(header, next);
+  if (extended === '') return header;
+  writeBlock(header, 0, {
+    name: 'PaxHeaders.0',
+    prefix: '',
+    typeFlag: 'x',
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    size: extended.length,
+    mtime: 0,
+    linkName: '',
+    devMajor: 0,
+    devMinor: 0,
+  });
+  header.write(extended, BLOCK, 'latin1');
   return header;
+}
+
+function extendXattrs(entry: TarEntry, extend: (key: ByteString, value: ByteString) => void): void {
+  for (const [name, value] of [...entry.xattrs].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    if (/[=\0]/.test(name)) {
+      throw new LayerStoreError(
+        'INVALID_ARGUMENT',
+        `the attribute ${JSON.stringify(name)} of ${printable(entry.name)} cannot be in an archive: its name ends at the =`,
+      );
+    }
+    const bytes = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+    extend(`SCHILY.xattr.${byteString(name)}`, bytes.toString('latin1'));
+  }
 }
 
 interface Fields {
@@ -114,51 +122,47 @@ interface Fields {
   devMinor: number;
 }
 
-const EXTENDED_HEADER: Fields = {
-  name: 'PaxHeaders.0',
-  prefix: '',
-  typeFlag: 'x',
-  mode: 0,
-  uid: 0,
-  gid: 0,
-  size: 0,
-  mtime: 0,
-  linkName: '',
-  devMajor: 0,
-  devMinor: 0,
-};
+const MAGIC_AND_VERSION = 'ustar\x0000';
 
-/** Writes a header block into zeros. */
+/** Writes a header block into zeros. There are thousands in a layer, so what goes into it is summed up on the way. */
 function writeBlock(buffer: Buffer, at: number, fields: Fields): void {
-  buffer.write(fields.name, at, 100, 'latin1');
-  octal(buffer, fields.mode, at + 100, 8);
-  octal(buffer, fields.uid, at + 108, 8);
-  octal(buffer, fields.gid, at + 116, 8);
-  octal(buffer, fields.size, at + 124, 12);
-  octal(buffer, fields.mtime, at + 136, 12);
-  buffer[at + 156] = fields.typeFlag.charCodeAt(0);
-  if (fields.linkName !== '') buffer.write(fields.linkName, at + 157, 100, 'latin1');
-  buffer.write('ustar\x0000', at + 257, 8, 'latin1');
-  octal(buffer, fields.devMajor, at + 329, 8);
-  octal(buffer, fields.devMinor, at + 337, 8);
-  if (fields.prefix !== '') buffer.write(fields.prefix, at + 345, 155, 'latin1');
   // the checksum counts its own field as blanks
   let sum = 8 * 0x20;
-  for (let i = at; i < at + BLOCK; i++) sum += buffer[i]!;
+  sum += text(buffer, fields.name, at);
+  sum += octal(buffer, fields.mode, at + 100, 8);
+  sum += octal(buffer, fields.uid, at + 108, 8);
+  sum += octal(buffer, fields.gid, at + 116, 8);
+  sum += octal(buffer, fields.size, at + 124, 12);
+  sum += octal(buffer, fields.mtime, at + 136, 12);
+  sum += text(buffer, fields.typeFlag, at + 156);
+  sum += text(buffer, fields.linkName, at + 157);
+  sum += text(buffer, MAGIC_AND_VERSION, at + 257);
+  sum += octal(buffer, fields.devMajor, at + 329, 8);
+  sum += octal(buffer, fields.devMinor, at + 337, 8);
+  sum += text(buffer, fields.prefix, at + 345);
   octal(buffer, sum, at + 148, 7);
   buffer[at + 155] = 0x20;
 }
 
-/** Digits and a NUL, written one by one: there are eight such fields in every header. */
-function octal(buffer: Buffer, value: number, offset: number, length: number): void {
+/** Bytes that fit their field. @returns their sum */
+function text(buffer: Buffer, bytes: ByteString, offset: number): number {
+  let sum = 0;
+  for (let i = 0; i < bytes.length; i++) sum += buffer[offset + i] = bytes.charCodeAt(i) & 0xff;
+  return sum;
+}
+
+/** Digits and a NUL, written one by one: there are eight such fields in every header. @returns their sum */
+function octal(buffer: Buffer, value: number, offset: number, length: number): number {
   let rest = value;
+  let sum = 0;
   for (let at = offset + length - 2; at >= offset; at--) {
-    buffer[at] = 0x30 + (rest % 8);
+    sum += buffer[at] = 0x30 + (rest % 8);
     rest = Math.floor(rest / 8);
   }
   if (rest !== 0) {
     throw new LayerStoreError('INVALID_ARGUMENT', `${value} does not fit a tar header field`);
   }
+  return sum;
 }
 
 /** Only ASCII goes into plain fields: what other bytes mean there depends on the reader. */

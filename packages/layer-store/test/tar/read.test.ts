@@ -219,7 +219,7 @@ test.each<[string, Buffer, string]>([
 });
 
 function pax(key: string, value: string): string {
-  return encodePaxRecord(key, Buffer.from(value)).toString('latin1');
+  return encodePaxRecord(key, value);
 }
 
 function sparse(map: string, realSize: number): Buffer {
