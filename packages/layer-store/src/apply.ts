@@ -76,6 +76,7 @@ export async function applyLayer(
   let archiveBytes = 0;
   await readArchive(source, applier, {
     ...options,
+    withoutChecksums: options.diffId !== undefined,
     onBytes: (chunk) => {
       hash.update(chunk);
       archiveBytes += chunk.byteLength;
@@ -106,14 +107,16 @@ export async function extractTar(
  * Gives the members of an archive (gzip, zstd or plain) to `sink`, in slices of a few milliseconds.
  *
  * @param options.onBytes - called with every piece of the decompressed archive
+ * @param options.withoutChecksums - the caller compares a digest of all pieces, so that of those in a gzip file none is needed
  * @throws {LayerStoreError} `INVALID_TAR`, `LIMIT_EXCEEDED`, `UNSUPPORTED`; or the error of `source` or `sink`
  */
 export async function readArchive(
   source: AsyncIterable<Uint8Array>,
   sink: TarSink,
-  options: ReadOptions & { onBytes?(chunk: Uint8Array): void } = {},
+  options: ReadOptions & { onBytes?(chunk: Uint8Array): void; withoutChecksums?: boolean } = {},
 ): Promise<void> {
-  const { signal, maxRatio = 250, maxRatioAfterBytes = 1024 ** 3, ownThread = false } = options;
+  const { signal, maxRatio = 250, maxRatioAfterBytes = 1024 ** 3 } = options;
+  const { ownThread = false, withoutChecksums = false } = options;
   const reader = new TarReader(sink);
   let bytesRead = 0;
   let archiveBytes = 0;
@@ -128,7 +131,8 @@ export async function readArchive(
   const sliceMs = ownThread ? OWN_THREAD_SLICE_MS : SLICE_MS;
   let sliceStart = performance.now();
   try {
-    for await (const chunk of decompress(counted(), { onThisThread: ownThread })) {
+    const inflating = { onThisThread: ownThread, withoutChecksums };
+    for await (const chunk of decompress(counted(), inflating)) {
       options.onBytes?.(chunk);
       archiveBytes += chunk.byteLength;
       if (archiveBytes > maxRatioAfterBytes && archiveBytes > bytesRead * maxRatio) {

@@ -37,14 +37,16 @@ export function detectCompression(head: Uint8Array): Compression {
  * Decompresses `source`: all members of a gzip file, all frames of a zstd file.
  *
  * Chunks are up to 256 KiB. Stopping early stops the source too. Inflating runs on the thread pool; gzip, with
- * `onThisThread`, on the calling one, and then a chunk is only valid until the next is asked for.
+ * `onThisThread`, on the calling one, and then a chunk is only valid until the next is asked for; `withoutChecksums` leaves
+ * it to a caller who knows a digest to find out that bytes are wrong.
  *
  * @throws the error of `node:zlib` (`Z_DATA_ERROR`, `Z_BUF_ERROR` for an end too early) or of `source`
  */
 export async function* decompress(
   source: AsyncIterable<Uint8Array>,
-  options: { onThisThread?: boolean } = {},
+  options: { onThisThread?: boolean; withoutChecksums?: boolean } = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
+  const { onThisThread = false, withoutChecksums = false } = options;
   const iterator = source[Symbol.asyncIterator]();
   let head: Uint8Array = new Uint8Array();
   let compression: Compression;
@@ -63,7 +65,7 @@ export async function* decompress(
   if (compression === 'none') yield* whole;
   else if (compression === 'gzip') {
     yield* (
-      (options.onThisThread === true ? inflateAll(whole, CHUNK_SIZE) : undefined) ??
+      (onThisThread ? inflateAll(whole, { chunkSize: CHUNK_SIZE, withoutChecksums }) : undefined) ??
       through(whole, createGunzip({ chunkSize: CHUNK_SIZE }))
     );
   } else yield* unzstd(whole);

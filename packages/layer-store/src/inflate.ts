@@ -5,7 +5,8 @@
  * `node:zlib` has no such call in public. This is the one that its own synchronous functions make (and npm's tar through
  * them); where it is not as expected, there is no {@link inflater} and the streams serve.
  */
-import { constants, createGunzip } from 'node:zlib';
+import { constants, createGunzip, createInflateRaw, type Gunzip, type InflateRaw } from 'node:zlib';
+import { GZIP_TRAILER_BYTES, gzipHeaderBytes, zlibError } from './gzip.ts';
 
 /** What is used of a zlib stream's inside. */
 interface ZlibInside {
@@ -25,53 +26,182 @@ interface ZlibInside {
   _writeState?: Uint32Array;
 }
 
-/** Inflates pieces of input; what it gives is valid until it is asked for more. */
+/** Inflates pieces of input; what it gives is valid until it is asked for more. Called with `last` at the end. */
 export type Inflate = (input: Uint8Array, last: boolean) => Generator<Uint8Array, void, undefined>;
+
+/** How {@link inflater} inflates. */
+export interface InflateOptions {
+  /** Bytes of a piece of output, at most. */
+  chunkSize: number;
+  /** The checksums in the file are passed over, for the caller knows a digest of what it gets. Default false. */
+  withoutChecksums?: boolean;
+}
 
 const NOTHING = new Uint8Array();
 
 /**
  * An inflater of one gzip file, all its members; undefined where this version of Node.js has none.
  *
- * It throws as the streams do: errors with the codes of zlib (`Z_DATA_ERROR`, `Z_BUF_ERROR`). Call it with `last` at the end.
+ * It throws as the streams do: errors with the codes of zlib (`Z_DATA_ERROR`, `Z_BUF_ERROR`).
  */
-export function inflater(chunkSize: number): Inflate | undefined {
-  const stream = createGunzip();
-  const { _handle: handle, _writeState: state } = stream as unknown as ZlibInside;
-  if (typeof handle?.writeSync !== 'function' || !(state instanceof Uint32Array) || state.length < 2) {
-    stream.close();
+export function inflater({ chunkSize, withoutChecksums = false }: InflateOptions): Inflate | undefined {
+  const zlib = new Zlib(withoutChecksums ? createInflateRaw() : createGunzip(), chunkSize);
+  if (!zlib.works) {
+    zlib.close();
     return undefined;
   }
-  const output = Buffer.allocUnsafeSlow(chunkSize);
-  let failure: Error | undefined;
-  handle.onerror = (message, errno, code) => {
-    failure = Object.assign(new Error(message), { errno, code });
-  };
-  return function* inflate(input, last) {
-    const flush = last ? constants.Z_FINISH : constants.Z_NO_FLUSH;
-    let at = 0;
+  const members = new Members(zlib);
+  const inflate: Inflate = withoutChecksums
+    ? (input, last) => members.inflate(input, last)
+    : inflateMembers(zlib);
+  return function* closing(input, last) {
+    let goesOn = false;
     try {
-      for (;;) {
-        handle.writeSync!(flush, input, at, input.byteLength - at, output, 0, chunkSize);
-        if (failure !== undefined) throw failure;
-        const [room = 0, left = 0] = state;
-        if (room < chunkSize) yield output.subarray(0, chunkSize - room);
-        at = input.byteLength - left;
-        // with room to spare there is nothing more to come of this input; what is left of it follows the end
-        if (room > 0) break;
-      }
+      yield* inflate(input, last);
+      goesOn = !last;
     } finally {
-      if (last || failure !== undefined) stream.close();
+      if (!goesOn) zlib.close();
     }
   };
+}
+
+/** A stream of zlib, without what makes it a stream. */
+class Zlib {
+  readonly works: boolean;
+  readonly #stream: Gunzip | InflateRaw;
+  readonly #inside: Required<ZlibInside>;
+  readonly #output: Buffer;
+  #failure: Error | undefined;
+  /** Bytes of the input that the last call left. */
+  left = 0;
+
+  constructor(stream: Gunzip | InflateRaw, chunkSize: number) {
+    this.#stream = stream;
+    this.#inside = stream as unknown as Required<ZlibInside>;
+    const { _handle: handle, _writeState: state } = stream as unknown as ZlibInside;
+    this.works = typeof handle?.writeSync === 'function' && state instanceof Uint32Array && state.length >= 2;
+    this.#output = Buffer.allocUnsafeSlow(this.works ? chunkSize : 0);
+    if (!this.works) return;
+    handle!.onerror = (message, errno, code) => {
+      this.#failure = Object.assign(new Error(message), { errno, code });
+    };
+  }
+
+  /** One call: what it gives, fewer bytes than a chunk when there is no more of this input. */
+  write(input: Uint8Array, at: number, last: boolean): Buffer {
+    const flush = last ? constants.Z_FINISH : constants.Z_NO_FLUSH;
+    const { _handle: handle, _writeState: state } = this.#inside;
+    const output = this.#output;
+    handle.writeSync!(flush, input, at, input.byteLength - at, output, 0, output.length);
+    if (this.#failure !== undefined) throw this.#failure;
+    this.left = state[1]!;
+    return output.subarray(0, output.length - state[0]!);
+  }
+
+  isFull(piece: Buffer): boolean {
+    return piece.length === this.#output.length;
+  }
+
+  /** For another member. */
+  reset(): void {
+    // the types have it for deflating streams alone
+    (this.#stream as unknown as { reset(): void }).reset();
+  }
+
+  close(): void {
+    this.#stream.close();
+  }
+}
+
+/** Of a stream that reads headers and trailers itself. */
+function inflateMembers(zlib: Zlib): Inflate {
+  return function* inflate(input, last) {
+    let at = 0;
+    for (;;) {
+      const piece = zlib.write(input, at, last);
+      if (piece.length > 0) yield piece;
+      at = input.byteLength - zlib.left;
+      // with room to spare there is nothing more to come of this input; what is left of it follows the end
+      if (!zlib.isFull(piece)) return;
+    }
+  };
+}
+
+/** Of one that knows nothing of them. */
+class Members {
+  readonly #zlib: Zlib;
+  #state: 'header' | 'content' | 'trailer' | 'done' = 'header';
+  /** The beginning of a header that came in pieces. */
+  #held: Uint8Array = NOTHING;
+  #trailerLeft = 0;
+  #members = 0;
+
+  constructor(zlib: Zlib) {
+    this.#zlib = zlib;
+  }
+
+  *inflate(input: Uint8Array, last: boolean): Generator<Uint8Array, void, undefined> {
+    let at = 0;
+    while (at < input.byteLength && this.#state !== 'done') {
+      if (this.#state === 'header') at = this.#header(input, at);
+      else if (this.#state === 'content') at = yield* this.#content(input, at);
+      else {
+        const length = Math.min(this.#trailerLeft, input.byteLength - at);
+        this.#trailerLeft -= length;
+        at += length;
+        if (this.#trailerLeft === 0) this.#state = 'header';
+      }
+    }
+    const ended = this.#state === 'done' || (this.#state === 'header' && this.#held.byteLength === 0);
+    if (last && !(ended && this.#members > 0)) throw zlibError('Z_BUF_ERROR', 'unexpected end of file');
+  }
+
+  /** @returns where the content begins */
+  #header(input: Uint8Array, at: number): number {
+    // zeros may fill a file up
+    if (this.#members > 0 && this.#held.byteLength === 0 && input[at] === 0) {
+      this.#state = 'done';
+      return input.byteLength;
+    }
+    const rest = input.subarray(at);
+    const bytes = this.#held.byteLength === 0 ? rest : Buffer.concat([this.#held, rest]);
+    const length = gzipHeaderBytes(bytes);
+    if (length === undefined) {
+      this.#held = Buffer.from(bytes);
+      return input.byteLength;
+    }
+    const begin = at + length - this.#held.byteLength;
+    this.#held = NOTHING;
+    if (this.#members > 0) this.#zlib.reset();
+    this.#members += 1;
+    this.#state = 'content';
+    return begin;
+  }
+
+  /** @returns where the trailer begins, or the end of the input */
+  *#content(input: Uint8Array, begin: number): Generator<Uint8Array, number, undefined> {
+    let at = begin;
+    for (;;) {
+      const piece = this.#zlib.write(input, at, false);
+      if (piece.length > 0) yield piece;
+      at = input.byteLength - this.#zlib.left;
+      if (this.#zlib.isFull(piece)) continue;
+      // with room to spare it takes all of the input, unless the content has ended
+      if (at < input.byteLength) {
+        this.#state = 'trailer';
+        this.#trailerLeft = GZIP_TRAILER_BYTES;
+      }
+      return at;
+    }
+  }
 }
 
 /** {@link inflater} over a whole source; undefined as there. */
 export function inflateAll(
   source: AsyncIterable<Uint8Array>,
-  chunkSize: number,
+  options: InflateOptions,
 ): AsyncGenerator<Uint8Array, void, undefined> | undefined {
-  const inflate = inflater(chunkSize);
+  const inflate = inflater(options);
   if (inflate === undefined) return undefined;
   return (async function* () {
     for await (const chunk of source) yield* inflate(chunk, false);

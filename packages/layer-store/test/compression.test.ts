@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes, randomInt } from 'node:crypto';
-import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
+import { constants, crc32, gzipSync, zstdCompressSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { decompress, detectCompression } from '../src/index.ts';
 import { inflater } from '../src/inflate.ts';
@@ -9,19 +9,20 @@ async function* pieces(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Arr
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
 
-/** By both ways, which must agree. */
+/** By all ways, which must agree. */
 async function inflate(bytes: Uint8Array, size = bytes.length || 1): Promise<Buffer> {
   const whole = Buffer.concat(await Array.fromAsync(decompress(pieces(bytes, size))));
-  const copies: Buffer[] = [];
-  for await (const chunk of decompress(pieces(bytes, size), { onThisThread: true })) {
-    copies.push(Buffer.from(chunk));
+  for (const withoutChecksums of [false, true]) {
+    const copies: Buffer[] = [];
+    const options = { onThisThread: true, withoutChecksums };
+    for await (const chunk of decompress(pieces(bytes, size), options)) copies.push(Buffer.from(chunk));
+    expect(Buffer.concat(copies).equals(whole)).toBe(true);
   }
-  expect(Buffer.concat(copies).equals(whole)).toBe(true);
   return whole;
 }
 
 test('this version of Node.js inflates on the calling thread', () => {
-  expect(inflater(65_536)).toBeDefined();
+  expect(inflater({ chunkSize: 65_536 })).toBeDefined();
 });
 
 test('both ways end the same way when a file is damaged, wherever that is', async () => {
@@ -43,6 +44,52 @@ test('both ways end the same way when a file is damaged, wherever that is', asyn
       }),
     );
     expect(here).toBe(streams);
+  }
+});
+
+test('without checksums a file ends the same way, or differently by its content or its checksum alone', async () => {
+  const text = content.subarray(0, 200_000);
+  const bytes = Buffer.concat([gzipSync(text.subarray(0, 90_000)), gzipSync(text.subarray(90_000))]);
+  const outcome = async (file: Buffer, withoutChecksums: boolean): Promise<string> => {
+    const hash = createHash('sha256');
+    try {
+      const options = { onThisThread: true, withoutChecksums };
+      for await (const chunk of decompress(pieces(file, 5_000), options)) hash.update(chunk);
+      return hash.digest('hex');
+    } catch (error) {
+      return `${(error as NodeJS.ErrnoException).code}: ${(error as Error).message}`;
+    }
+  };
+  const whole = await outcome(bytes, false);
+  for (let round = 0; round < 300; round++) {
+    const damaged = Buffer.from(bytes);
+    const at = randomInt(damaged.length);
+    if (round % 2 === 0) damaged[at] = damaged[at]! ^ (1 << randomInt(8));
+    const garbage = [Buffer.alloc(0), Buffer.alloc(3), Buffer.from('x'), Buffer.from([0x1f])][round % 4]!;
+    const cut = round % 3 === 0 ? damaged.subarray(0, randomInt(damaged.length)) : damaged;
+    const file = Buffer.concat([cut, garbage]);
+    const [checked, unchecked] = [await outcome(file, false), await outcome(file, true)];
+    if (/incorrect (?:data|length) check|header crc/.test(checked)) expect(unchecked).not.toBe(checked);
+    else expect(unchecked, `at ${at} of round ${round}`).toBe(checked);
+    expect(await outcome(bytes, true)).toBe(whole);
+  }
+});
+
+test.each([
+  ['a name', 0x08, 'name\0'],
+  ['a comment', 0x10, 'comment\0'],
+  ['a checksum of itself', 0x02, undefined],
+  ['more fields', 0x04, '\x05\0extra'],
+  ['all of it', 0x1e, '\x05\0extraname\0comment\0'],
+])('reads a gzip header with %s, in pieces of any size', async (_, flags, fields = '') => {
+  const plain = gzipSync('content');
+  const header = Buffer.concat([plain.subarray(0, 10), Buffer.from(fields, 'latin1')]);
+  header[3] = flags;
+  const sum = Buffer.alloc(2);
+  sum.writeUInt16LE(crc32(header) & 0xffff);
+  const file = Buffer.concat([header, flags & 0x02 ? sum : Buffer.alloc(0), plain.subarray(10)]);
+  for (const size of [1, 2, 3, 100]) {
+    expect((await inflate(Buffer.concat([file, file]), size)).toString()).toBe('contentcontent');
   }
 });
 
