@@ -9,7 +9,13 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { chainIds, type Descriptor, type Digest } from '@tare/image-spec';
 import { layerFs } from '@tare/runtime-native/syscalls';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { openLayerStore, type FileContent, type LayerStore, type LayerToUnpack } from '../src/index.ts';
+import {
+  openFileContent,
+  openLayerStore,
+  type FileContent,
+  type LayerStore,
+  type LayerToUnpack,
+} from '../src/index.ts';
 import { describeBlob, sha256, TarBuilder } from '../src/testing/index.ts';
 import { isRoot } from './apply/unpack.ts';
 import { pushLayer } from './images.ts';
@@ -276,6 +282,53 @@ describe.skipIf(!isRoot)('a layer whose blob is still arriving', () => {
     await outcome;
     expect((await store.snapshots.stat(await second))?.kind).toBe('committed');
     expect(theirs.offsets[0]).toBeGreaterThan(0);
+  });
+
+  /** A store whose first look for a blob finds none, and one that says at once that there is something of it. */
+  async function lookingTooEarly(): Promise<{
+    store: LayerStore;
+    content: FileContent;
+    looks: () => number;
+  }> {
+    const content = await openFileContent(join(root, 'content'));
+    let looks = 0;
+    const early = {
+      path: (digest: Digest) => (looks++ > 0 ? content.path(digest) : join(root, 'nothing')),
+      begun: async (descriptor: Descriptor) => (looks > 0 ? content.begun(descriptor) : undefined),
+    };
+    const late = new Proxy(content, {
+      get(target, name) {
+        const value: unknown = Reflect.get(name in early ? early : target, name);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    const workers = { program: new URL('./unpack.worker.ts', import.meta.url) };
+    const store = await openLayerStore({ root, fs: layerFs, content: late, workers });
+    return { store, content, looks: () => looks };
+  }
+
+  test('one that comes right after it was looked for is found', async () => {
+    const { store, content, looks } = await lookingTooEarly();
+    await using _store = store;
+    const layer = layerOf(archive());
+    await content.push(layer.descriptor, await whole(layer.bytes).open(0));
+    expect((await store.snapshots.stat(await store.unpack([layer])))?.kind).toBe('committed');
+    expect(looks()).toBe(2);
+  });
+
+  test('one that is given up is waited for while somebody else may bring it', async () => {
+    const { store, content, looks } = await lookingTooEarly();
+    await using _store = store;
+    const layer = layerOf(archive());
+    const arrival = Promise.withResolvers<void>();
+    const unpacking = store.unpack([layer], { arrival: arrival.promise });
+    await expect.poll(looks).toBe(1);
+    await content.push(layer.descriptor, await whole(layer.bytes).open(0));
+    expect((await store.snapshots.stat(await unpacking))?.kind).toBe('committed');
+    const other = layerOf(archive());
+    const nobody = store.unpack([other], { arrival: arrival.promise });
+    arrival.resolve();
+    await expect(nobody).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
   test('slow ones leave a thread for what is there', async () => {

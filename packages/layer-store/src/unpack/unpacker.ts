@@ -6,6 +6,7 @@ import { raceAbort } from '../abort.ts';
 import { applyLayer, type AppliedLayer } from '../apply.ts';
 import type { ApplyPolicy } from '../apply/policy.ts';
 import { hasArrivals, hasFiles } from '../content/blob-files.ts';
+import { isMissing } from '../content/ingest.ts';
 import { LayerStoreError } from '../errors.ts';
 import type { LayerFs } from '../fs.ts';
 import type { SingleFlight } from '../single-flight.ts';
@@ -254,7 +255,15 @@ export class Unpacker {
     } catch (error) {
       signal.throwIfAborted();
       // if the blob is missing or damaged, that is what the caller should hear
-      for await (const _ of await content.fetch(descriptor, { signal })) continue;
+      try {
+        for await (const _ of await content.fetch(descriptor, { signal })) continue;
+      } catch (cause) {
+        signal.throwIfAborted();
+        // whoever was bringing it has given up, and another may do so
+        throw isMissing(error) ? new BrokenArrival('a blob is not there', { cause }) : cause;
+      }
+      // it came between the two looks
+      if (isMissing(error)) return this.#apply(descriptor, diffId, directory, signal, onProgress);
       throw error;
     }
   }
