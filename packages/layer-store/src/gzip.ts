@@ -5,6 +5,8 @@ const DEFLATE = 8;
 const FIXED_BYTES = 10;
 /** Checksum and length of the content. */
 export const GZIP_TRAILER_BYTES = 8;
+/** Names and comments have no length of their own: what goes on for so long is no header. */
+const MAX_HEADER_BYTES = 1024 * 1024;
 const [FHCRC, FEXTRA, FNAME, FCOMMENT] = [2, 4, 8, 16];
 
 /**
@@ -22,17 +24,21 @@ export function gzipHeaderBytes(bytes: Uint8Array): number | undefined {
   let at = FIXED_BYTES;
   if ((flags & FEXTRA) !== 0) {
     const [low, high] = bytes.subarray(at, at + 2);
-    if (low === undefined || high === undefined) return undefined;
+    if (low === undefined || high === undefined) return incomplete(bytes);
     at += 2 + low + high * 256;
   }
   for (const flag of [FNAME, FCOMMENT]) {
     if ((flags & flag) === 0) continue;
     const nul = bytes.indexOf(0, at);
-    if (nul === -1) return undefined;
+    if (nul === -1) return incomplete(bytes);
     at = nul + 1;
   }
   if ((flags & FHCRC) !== 0) at += 2;
-  return at <= bytes.length ? at : undefined;
+  return at <= bytes.length ? at : incomplete(bytes);
+}
+
+function incomplete(bytes: Uint8Array): undefined {
+  if (bytes.length > MAX_HEADER_BYTES) throw zlibError('Z_DATA_ERROR', 'a header without an end');
 }
 
 /** An error as those of `node:zlib` look. */

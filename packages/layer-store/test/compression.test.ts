@@ -93,6 +93,21 @@ test.each([
   }
 });
 
+test('a gzip header that does not end is refused before it fills the memory', async () => {
+  const header = Buffer.from(gzipSync('').subarray(0, 10));
+  header[3] = 0x08;
+  let given = 0;
+  async function* endless(): AsyncGenerator<Uint8Array> {
+    yield header;
+    for (; given < 1000; given++) yield Buffer.alloc(65_536, 'x');
+  }
+  const options = { onThisThread: true, withoutChecksums: true };
+  await expect(Array.fromAsync(decompress(endless(), options))).rejects.toMatchObject({
+    code: 'Z_DATA_ERROR',
+  });
+  expect(given).toBeLessThan(20);
+});
+
 const content = Buffer.concat([Buffer.alloc(3_000_000, 'layer '), randomBytes(300_000)]);
 const skippable = Buffer.concat([Buffer.from([0x5a, 0x2a, 0x4d, 0x18, 5, 0, 0, 0]), Buffer.from('12345')]);
 
