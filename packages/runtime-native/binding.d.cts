@@ -70,9 +70,6 @@ interface Binding {
   // netlink.cc
   NetlinkSocket: new (protocol: number, netns: number, groups: number[]) => NativeNetlinkSocket;
 
-  // plain_file_reader.cc
-  PlainFileReader: new (maxBytes: number) => NativePlainFileReader;
-
   // process.cc
   /** `fds` become 0, 1, 2, …; -1 stands for /dev/null. */
   spawn(exeFd: number, argv: string[], env: string[], fds: number[]): { pid: number; pidfd: number };
@@ -142,31 +139,31 @@ interface Binding {
     facts: Float64Array<ArrayBuffer>,
   ): boolean;
   /** A `uid` of -1 leaves the owner. */
-  createFile: MakeFile<void>;
+  createFile(
+    dirfd: number,
+    name: Path,
+    content: Uint8Array,
+    mode: number,
+    uid: number,
+    gid: number,
+    atimeNs: bigint,
+    mtimeNs: bigint,
+  ): void;
 }
 
-type MakeFile<Result> = (
-  dirfd: number,
-  name: Path,
-  content: Uint8Array,
-  mode: number,
-  uid: number,
-  gid: number,
-  atimeNs: bigint,
-  mtimeNs: bigint,
-) => Result;
-
+/** The arguments are those of `createFile`. */
 interface NativeFileQueue {
-  add: MakeFile<boolean>;
+  add(
+    dirfd: number,
+    name: Path,
+    content: Uint8Array,
+    mode: number,
+    uid: number,
+    gid: number,
+    atimeNs: bigint,
+    mtimeNs: bigint,
+  ): boolean;
   settle(): { number: number; error: Error } | undefined;
-  close(): void;
-}
-
-interface NativePlainFileReader {
-  /** 0 when too many are under way. */
-  ask(dirfd: number, name: Path, resolve: number): number;
-  /** As `readPlainFile`. */
-  take(ticket: number, into: Uint8Array, facts: Float64Array<ArrayBuffer>): boolean;
   close(): void;
 }
 
@@ -191,4 +188,4 @@ declare function load(): Binding;
 declare function helperPath(): string;
 
 export { load, helperPath };
-export type { Binding, NativeFileQueue, NativeNetlinkSocket, NativePlainFileReader, NativeWatcher, Path };
+export type { Binding, NativeFileQueue, NativeNetlinkSocket, NativeWatcher, Path };

@@ -16,7 +16,6 @@
         'native/mount.cc',
         'native/namespaces.cc',
         'native/netlink.cc',
-        'native/plain_file_reader.cc',
         'native/process.cc',
         'native/seccomp.cc',
         'native/socket.cc',

@@ -54,25 +54,10 @@ export interface LayerFs {
     resolve: number,
     into: Uint8Array,
   ): PlainFile | undefined;
-  /** Optional: does the same on a thread of its own, before the caller wants the file. */
-  plainFileReader?(maxBytes: number): PlainFileReader;
   /** Optional: makes a file with all that is known of it, where nothing is (`EEXIST`). */
   createFile?(dirfd: number, name: string | Uint8Array, content: Uint8Array, attributes: NewFile): void;
   /** Optional: makes files on a thread of its own, while the caller goes on. */
   fileQueue?(): FileQueue;
-}
-
-/** Files that are being read, one after the other. */
-export interface PlainFileReader extends Disposable {
-  /**
-   * Begins to read a file of up to `maxBytes` bytes as {@link LayerFs.readPlainFile} does. `dirfd` is used until the file is
-   * taken.
-   *
-   * @returns a ticket; undefined when too many wait to be taken
-   */
-  ask(dirfd: number, name: string | Uint8Array, resolve: number): number | undefined;
-  /** What {@link LayerFs.readPlainFile} gives. A ticket is good for once. */
-  take(ticket: number, into: Uint8Array): PlainFile | undefined;
 }
 
 /** Files that are being made, one after the other. To dispose of it drops those that are not begun. */

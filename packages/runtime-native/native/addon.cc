@@ -44,7 +44,6 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitMount(env, exports);
   InitNamespaces(env, exports);
   InitNetlink(env, exports);
-  InitPlainFileReader(env, exports);
   InitProcess(env, exports);
   InitSeccomp(env, exports);
   InitSocket(env, exports);

@@ -70,15 +70,34 @@ bool ReadAll(int fd, uint8_t* into, size_t size) {
   return true;
 }
 
-// readPlainFile(dirfd, name, resolve, into, facts): whether it was one.
+// readPlainFile(dirfd, name, resolve, into, facts): whether it was one; facts are mode, uid, gid, size and the parts of
+// mtime. Whatever stands in the way, the caller goes the long way and hears of it there.
 Value ReadPlainFile(const CallbackInfo& info) {
   std::string name = Path(info, 1, "name");
   Bytes into = ByteArray(info, 3, "into");
-  PlainFacts facts;
-  bool plain = ReadPlain(Fd(info, 0, "dirfd"), name, static_cast<uint64_t>(Integer(info, 2, "resolve")),
-                         const_cast<uint8_t*>(into.data), into.size, &facts);
-  if (plain) StoreFacts(info, 4, facts);
-  return Napi::Boolean::New(info.Env(), plain);
+  if (!info[4].IsTypedArray() || info[4].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
+      info[4].As<Napi::TypedArray>().ElementLength() < 6) {
+    throw ArgumentError(info.Env(), "facts", "a Float64Array of 6");
+  }
+  Napi::Boolean no = Napi::Boolean::New(info.Env(), false);
+  // only looked at until it is known to be a file: opening devices and pipes has effects
+  Descriptor pinned(Open(Fd(info, 0, "dirfd"), name, O_PATH | O_NOFOLLOW, 0,
+                         static_cast<uint64_t>(Integer(info, 2, "resolve"))));
+  struct stat stat;
+  if (pinned.get() < 0 || fstat(pinned.get(), &stat) != 0) return no;
+  if (!S_ISREG(stat.st_mode) || stat.st_nlink != 1 || static_cast<uint64_t>(stat.st_size) > into.size) return no;
+  std::string path = "/proc/self/fd/" + std::to_string(pinned.get());
+  Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (file.get() < 0 || !IsPlain(file.get())) return no;
+  if (!ReadAll(file.get(), const_cast<uint8_t*>(into.data), static_cast<size_t>(stat.st_size))) return no;
+  double* facts = info[4].As<Napi::Float64Array>().Data();
+  facts[0] = stat.st_mode;
+  facts[1] = stat.st_uid;
+  facts[2] = stat.st_gid;
+  facts[3] = static_cast<double>(stat.st_size);
+  facts[4] = static_cast<double>(stat.st_mtim.tv_sec);
+  facts[5] = static_cast<double>(stat.st_mtim.tv_nsec);
+  return Napi::Boolean::New(info.Env(), true);
 }
 
 // createFile(dirfd, name, content, mode, uid, gid, atimeNs, mtimeNs): never in place of something.
@@ -90,36 +109,6 @@ void CreateFile(const CallbackInfo& info) {
 }
 
 }  // namespace
-
-bool ReadPlain(int dirfd, const std::string& name, uint64_t resolve, uint8_t* into, size_t size, PlainFacts* facts) {
-  // only looked at until it is known to be a file: opening devices and pipes has effects
-  Descriptor pinned(Open(dirfd, name, O_PATH | O_NOFOLLOW, 0, resolve));
-  struct stat stat;
-  if (pinned.get() < 0 || fstat(pinned.get(), &stat) != 0) return false;
-  if (!S_ISREG(stat.st_mode) || stat.st_nlink != 1 || static_cast<uint64_t>(stat.st_size) > size) return false;
-  std::string path = "/proc/self/fd/" + std::to_string(pinned.get());
-  Descriptor file(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (file.get() < 0 || !IsPlain(file.get())) return false;
-  size_t length = static_cast<size_t>(stat.st_size);
-  if (!ReadAll(file.get(), into, length)) return false;
-  *facts = {stat.st_mode, stat.st_uid, stat.st_gid, length, stat.st_mtim};
-  return true;
-}
-
-void StoreFacts(const CallbackInfo& info, size_t index, const PlainFacts& facts) {
-  Napi::Value value = info[index];
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
-      value.As<Napi::TypedArray>().ElementLength() < 6) {
-    throw ArgumentError(info.Env(), "facts", "a Float64Array of 6");
-  }
-  double* into = value.As<Napi::Float64Array>().Data();
-  into[0] = facts.mode;
-  into[1] = facts.uid;
-  into[2] = facts.gid;
-  into[3] = static_cast<double>(facts.size);
-  into[4] = static_cast<double>(facts.mtime.tv_sec);
-  into[5] = static_cast<double>(facts.mtime.tv_nsec);
-}
 
 FileAttributes AttributesAt(const CallbackInfo& info, size_t index) {
   const int64_t uid = Integer(info, index + 1, "uid");

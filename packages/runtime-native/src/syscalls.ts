@@ -63,22 +63,8 @@ export interface LayerSyscalls {
    * who makes it.
    */
   createFile(dirfd: number, name: Path, content: Uint8Array, attributes: NewFile): void;
-  /** Reads plain files of up to `maxBytes` bytes on a thread of its own. */
-  plainFileReader(maxBytes: number): PlainFileReader;
   /** Files made on a thread of its own. */
   fileQueue(): FileQueue;
-}
-
-/** Reads files on a thread of its own, before the caller wants them. Dispose of it always. */
-export interface PlainFileReader extends Disposable {
-  /**
-   * Begins to read a file as {@link LayerSyscalls.readPlainFile} does. `dirfd` is used until the file is taken.
-   *
-   * @returns a ticket; undefined when too many wait to be taken
-   */
-  ask(dirfd: number, name: Path, resolve: number): number | undefined;
-  /** What {@link LayerSyscalls.readPlainFile} gives. A ticket is good for once. */
-  take(ticket: number, into: Uint8Array): PlainFile | undefined;
 }
 
 /**
@@ -120,11 +106,6 @@ export interface NewFile {
 /** Filled by the addon, read before anybody else's turn. */
 const facts = new Float64Array(6);
 
-function plainFile(): PlainFile {
-  const [mode = 0, uid = 0, gid = 0, size = 0, seconds = 0, nanoseconds = 0] = facts;
-  return { mode, uid, gid, size, mtimeNs: BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds) };
-}
-
 /** {@link LayerSyscalls} of this kernel. */
 export const layerFs: LayerSyscalls = {
   openat2: (dirfd, path, options) =>
@@ -142,15 +123,10 @@ export const layerFs: LayerSyscalls = {
   listxattrat: (dirfd, name) => load().listxattrat(dirfd, name),
   syncfs: (fd) => load().syncfs(fd),
   spreadSubdirectories: (fd) => load().spreadSubdirectories(fd),
-  readPlainFile: (dirfd, name, resolve, into) =>
-    load().readPlainFile(dirfd, name, resolve, into, facts) ? plainFile() : undefined,
-  plainFileReader(maxBytes) {
-    const reader = new (load().PlainFileReader)(maxBytes);
-    return {
-      ask: (dirfd, name, resolve) => reader.ask(dirfd, name, resolve) || undefined,
-      take: (ticket, into) => (reader.take(ticket, into, facts) ? plainFile() : undefined),
-      [Symbol.dispose]: () => reader.close(),
-    };
+  readPlainFile(dirfd, name, resolve, into) {
+    if (!load().readPlainFile(dirfd, name, resolve, into, facts)) return undefined;
+    const [mode = 0, uid = 0, gid = 0, size = 0, seconds = 0, nanoseconds = 0] = facts;
+    return { mode, uid, gid, size, mtimeNs: BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds) };
   },
   createFile: (dirfd, name, content, { mode, owner, atimeNs, mtimeNs }) =>
     load().createFile(dirfd, name, content, mode, owner?.uid ?? -1, owner?.gid ?? -1, atimeNs, mtimeNs),

@@ -269,24 +269,6 @@ describeAsRoot('the file-system calls of layers', () => {
     expect(() => layerFs.readPlainFile(dirfd, 'file', 0, 'x' as unknown as Uint8Array)).toThrowError(
       TypeError,
     );
-    // the same, before it is asked for
-    using reader = layerFs.plainFileReader(16);
-    const names = ['full', 'larger', 'link', 'd', 'pipe', 'twice', 'absent', '../file', 'file'];
-    for (let round = 0; round < 200; round++) {
-      const tickets = names.map((name) => reader.ask(dirfd, name, RESOLVE.BENEATH)!);
-      const order = names.map((_, i) => (i * 4 + round) % names.length);
-      for (const i of order) {
-        const taken = reader.take(tickets[i]!, into);
-        const content = into.toString('latin1');
-        expect(taken).toEqual(read(names[i]!));
-        if (taken !== undefined) expect(into.toString('latin1')).toBe(content);
-      }
-      expect(() => reader.take(tickets[0]!, into)).toThrowError(TypeError);
-    }
-    const asked = Array.from({ length: 100 }, () => reader.ask(dirfd, 'full', RESOLVE.BENEATH));
-    expect(asked.filter((ticket) => ticket !== undefined).length).toBe(64);
-    expect(reader.take(asked[63]!, Buffer.alloc(15))).toBeUndefined();
-    expect(reader.ask(dirfd, 'full', RESOLVE.BENEATH)).toBeDefined();
   });
 
   test('rename without replacing, and swap', () => {

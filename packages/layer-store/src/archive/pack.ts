@@ -9,7 +9,7 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import type { Directory } from '../apply/directory-tree.ts';
+import { fsName, type Directory } from '../apply/directory-tree.ts';
 import { LayerStoreError } from '../errors.ts';
 import { RESOLVE } from '../fs.ts';
 import { printable, tarTypeOf, type ByteString, type TarEntry } from '../tar/entry.ts';
@@ -18,7 +18,6 @@ import { encodeTarHeader, TAR_END, tarPadding } from '../tar/write.ts';
 import { describeInode, describeMember, describePlainFile, emptyMember } from './describe-inode.ts';
 import type { PackOptions } from './pack-options.ts';
 import { TarPieces } from './pieces.ts';
-import { PlainFiles, type Listing } from './plain-files.ts';
 import { summarizeContent, summarizeEntry } from './summary.ts';
 import { closeAll, mergedNames, openMerged, pinFirst } from './merged.ts';
 import { readError, reopen } from './pin.ts';
@@ -55,7 +54,7 @@ interface Level {
   directories: readonly Directory[];
   /** Its path in the archive with a slash at the end, or empty. */
   prefix: ByteString;
-  listing: Listing;
+  names: ByteString[];
   next: number;
 }
 
@@ -68,13 +67,11 @@ class Packer implements Disposable {
   /** Inodes with several names that have been listed, and by which. */
   readonly #links = new Map<string, ByteString>();
   readonly #pieces: TarPieces;
-  readonly #plainFiles: PlainFiles;
+  /** Where small files are read to. */
+  readonly #scratch = Buffer.allocUnsafeSlow(SMALL_FILE_BYTES);
 
   constructor(options: PackOptions) {
     this.#options = options;
-    const { oneFileSystem = false } = options;
-    const resolve = RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS | (oneFileSystem ? RESOLVE.NO_XDEV : 0);
-    this.#plainFiles = new PlainFiles(options.fs, resolve, SMALL_FILE_BYTES);
     this.#pieces = new TarPieces(options);
     const { overlayXattrs = 'none' } = options;
     this.#opaque = overlayXattrs === 'none' ? undefined : `${overlayXattrs}.overlay.opaque`;
@@ -100,7 +97,7 @@ class Packer implements Disposable {
     }
     let sliceStart = performance.now();
     for (let level = this.#stack.at(-1); level !== undefined; level = this.#stack.at(-1)) {
-      const child = level.listing.names[level.next];
+      const child = level.names[level.next];
       if (child === undefined) {
         this.#leave();
         continue;
@@ -108,7 +105,7 @@ class Packer implements Disposable {
       level.next += 1;
       const path = level.prefix + child;
       if (this.#options.without?.has(path) === true) continue;
-      if (!this.#listPlain(level, child, path)) {
+      if (!this.#listPlain(level.directories, child, path)) {
         const file = this.#list(level.directories, child, path, false);
         if (file !== undefined) yield* this.#content(file.fd, file.size);
       }
@@ -125,20 +122,22 @@ class Packer implements Disposable {
 
   [Symbol.dispose](): void {
     while (this.#stack.length > 0) this.#leave();
-    this.#plainFiles[Symbol.dispose]();
   }
 
   /** Lists a small file of which there is not much to know, in one call. False: it is to be listed in the ordinary way. */
-  #listPlain({ directories, listing, next }: Level, name: ByteString, path: ByteString): boolean {
-    const { summary = false, exclude, members } = this.#options;
-    if (summary || directories.length > 1) return false;
-    const read = this.#plainFiles.read(listing, next - 1);
-    if (read === undefined) return false;
-    const { file, content } = read;
+  #listPlain(parents: readonly Directory[], name: ByteString, path: ByteString): boolean {
+    const { fs: layerFs, oneFileSystem = false, summary = false, exclude, members } = this.#options;
+    const [parent] = parents;
+    if (layerFs.readPlainFile === undefined || summary || parents.length > 1 || parent === undefined)
+      return false;
+    const resolve = RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS | (oneFileSystem ? RESOLVE.NO_XDEV : 0);
+    const file = layerFs.readPlainFile(parent.fd, fsName(name), resolve, this.#scratch);
+    if (file === undefined) return false;
     this.#checkName(name, path);
     if (exclude?.(path, false) === true) return true;
     try {
       this.#header(describePlainFile(path, file, this.#options));
+      const content = this.#scratch.subarray(0, file.size);
       this.#pieces.put(content);
       this.#pieces.put(tarPadding(file.size));
       members?.data(content, 0);
@@ -250,8 +249,7 @@ class Packer implements Disposable {
   /** The descriptors become this object's. */
   #enter(directories: readonly Directory[], prefix: ByteString): void {
     try {
-      const listing = this.#plainFiles.enter(directories[0]!.fd, mergedNames(directories));
-      this.#stack.push({ directories, prefix, listing, next: 0 });
+      this.#stack.push({ directories, prefix, names: mergedNames(directories), next: 0 });
     } catch (error) {
       closeAll(directories);
       throw readError(error, prefix);
@@ -259,9 +257,7 @@ class Packer implements Disposable {
   }
 
   #leave(): void {
-    const { directories, listing } = this.#stack.pop()!;
-    this.#plainFiles.leave(listing);
-    closeAll(directories);
+    closeAll(this.#stack.pop()!.directories);
   }
 
   /** `size` bytes of an open file, zeros where it has become shorter, and the padding. Closes `fd`. */

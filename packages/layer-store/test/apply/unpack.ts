@@ -62,13 +62,7 @@ export class Place implements Disposable {
 /** As an engine unpacks: everything, marks of overlay. Needs root. */
 export const native: ApplyOptions = { fs: layerFs };
 
-const {
-  createFile: _create,
-  fileQueue: _queue,
-  plainFileReader: _reader,
-  readPlainFile: _read,
-  ...singleCalls
-} = layerFs;
+const { createFile: _create, fileQueue: _queue, readPlainFile: _read, ...singleCalls } = layerFs;
 
 /** The native calls without those that do a whole file at once, which are optional. */
 export const singly: LayerFs = singleCalls;

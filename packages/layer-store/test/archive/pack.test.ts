@@ -22,7 +22,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { layerFs } from '@tare/runtime-native/syscalls';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { packTree, type LayerFs, type PackOptions } from '../../src/index.ts';
+import { packTree, type PackOptions } from '../../src/index.ts';
 import { collect, type Member } from '../tar/collect.ts';
 
 let root: string;
@@ -43,38 +43,6 @@ const names = async (options?: Partial<PackOptions>) => (await pack(options)).ma
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
 describe('packTree', () => {
-  test('gives the same whether files are read before they are wanted, and stops wherever it is told to', async () => {
-    let number = 0;
-    const fill = (directory: string, depth: number): void => {
-      for (let i = 0; i < 25; i++) {
-        const path = join(directory, `${(i * 7) % 25}`);
-        number += 1;
-        if (i % 9 === 4 && depth < 3) {
-          mkdirSync(path);
-          fill(path, depth + 1);
-        } else if (i % 9 === 5) symlinkSync('0', path);
-        else if (i % 9 === 6) writeFileSync(path, Buffer.alloc(70_000, number));
-        else writeFileSync(path, Buffer.alloc(number % 20_000, number));
-      }
-    };
-    fill(root, 0);
-    linkSync(join(root, '0'), join(root, 'again'));
-    const without = new Set(['21', '14/7', '14/14', '3']);
-    const archive = async (fs: LayerFs): Promise<Buffer> =>
-      Buffer.concat(await Array.fromAsync(packTree(fd, { fs, without })));
-    const { plainFileReader: _, ...others } = layerFs;
-    const expected = await archive(others);
-    const open = descriptors();
-    expect((await archive(layerFs)).equals(expected)).toBe(true);
-    const threads = readdirSync('/proc/self/task').length;
-    for (let parts = 0; parts < 12; parts++) {
-      let left = parts;
-      for await (const _part of packTree(fd, { fs: layerFs, without })) if (left-- === 0) break;
-    }
-    expect(readdirSync('/proc/self/task').length).toBe(threads);
-    expect(descriptors()).toBe(open);
-  });
-
   test('says what a tree is, without its times', async () => {
     const summary = async (options: Partial<PackOptions> = {}): Promise<string> =>
       Buffer.concat(
