@@ -139,30 +139,22 @@ interface Binding {
     facts: Float64Array<ArrayBuffer>,
   ): boolean;
   /** A `uid` of -1 leaves the owner. */
-  createFile(
-    dirfd: number,
-    name: Path,
-    content: Uint8Array,
-    mode: number,
-    uid: number,
-    gid: number,
-    atimeNs: bigint,
-    mtimeNs: bigint,
-  ): void;
+  createFile: MakeFile<void>;
 }
 
-/** The arguments are those of `createFile`. */
+type MakeFile<Result> = (
+  dirfd: number,
+  name: Path,
+  content: Uint8Array,
+  mode: number,
+  uid: number,
+  gid: number,
+  atimeNs: bigint,
+  mtimeNs: bigint,
+) => Result;
+
 interface NativeFileQueue {
-  add(
-    dirfd: number,
-    name: Path,
-    content: Uint8Array,
-    mode: number,
-    uid: number,
-    gid: number,
-    atimeNs: bigint,
-    mtimeNs: bigint,
-  ): boolean;
+  add: MakeFile<boolean>;
   settle(): { number: number; error: Error } | undefined;
   close(): void;
 }

@@ -83,7 +83,7 @@ class FileQueue : public Napi::ObjectWrap<FileQueue> {
     if (files_.size() >= kMaxFiles || bytes_ >= kMaxBytes) {
       room_.wait(lock, [this] { return failure_ || (files_.size() <= kMaxFiles / 2 && bytes_ <= kMaxBytes / 2); });
     }
-    if (failure_) return Napi::Boolean::New(info.Env(), false);
+    if (failure_ || ended_) return Napi::Boolean::New(info.Env(), false);
     bytes_ += file->size;
     files_.push_back(std::move(file));
     if (!thread_.joinable()) {
