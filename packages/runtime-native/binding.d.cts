@@ -34,6 +34,11 @@ interface Binding {
   /** Of the calling thread; it keeps its capabilities. */
   setFsIds(uid: number, gid: number): void;
 
+  // hash_thread.cc
+  /** Whether there is the OpenSSL that it needs. */
+  hasHashThread(): boolean;
+  HashThread: new (isSha512: boolean) => NativeHashThread;
+
   // mount.cc
   mount(
     source: Path | undefined,
@@ -159,6 +164,12 @@ interface NativeFileQueue {
   close(): void;
 }
 
+interface NativeHashThread {
+  update(chunk: Uint8Array): void;
+  digest(): string;
+  close(): void;
+}
+
 interface NativeNetlinkSocket {
   readonly fd: number;
   readonly portId: number;
@@ -180,4 +191,4 @@ declare function load(): Binding;
 declare function helperPath(): string;
 
 export { load, helperPath };
-export type { Binding, NativeFileQueue, NativeNetlinkSocket, NativeWatcher, Path };
+export type { Binding, NativeFileQueue, NativeHashThread, NativeNetlinkSocket, NativeWatcher, Path };

@@ -13,6 +13,7 @@
         'native/bpf.cc',
         'native/file_queue.cc',
         'native/fs.cc',
+        'native/hash_thread.cc',
         'native/mount.cc',
         'native/namespaces.cc',
         'native/netlink.cc',

@@ -1,6 +1,7 @@
 /** Unpacks one layer: decompress, verify the diffID, parse, write. */
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { digestAlgorithm, parseDigest, type Digest } from '@tare/image-spec/digest';
 import { abortable } from './abort.ts';
@@ -8,7 +9,7 @@ import { LayerApplier } from './apply/layer-applier.ts';
 import type { ApplyPolicy, ApplyReport } from './apply/policy.ts';
 import { decompress } from './compression.ts';
 import { LayerStoreError } from './errors.ts';
-import type { LayerFs } from './fs.ts';
+import type { HashThread, LayerFs } from './fs.ts';
 import { TarReader, type TarSink } from './tar/read.ts';
 
 /** How an archive is read, whatever becomes of it. */
@@ -20,7 +21,10 @@ export interface ReadOptions {
   maxRatio?: number;
   /** Bytes of the archive after which {@link ApplyOptions.maxRatio} counts. Default 1 GiB. */
   maxRatioAfterBytes?: number;
-  /** The calling thread has nothing else to do: it inflates too, and lets other work have its turn rarely. Default false. */
+  /**
+   * The calling thread has nothing else to do: it inflates too, and lets other work have its turn rarely. A piece of a
+   * source that is not compressed must stay as it is until the one after the next is asked for. Default false.
+   */
   ownThread?: boolean;
   /** Cancels; what was written so far stays for the caller to remove. */
   signal?: AbortSignal;
@@ -72,7 +76,7 @@ export async function applyLayer(
   }
   using applier = new LayerApplier(options.fs, directory, options);
   const algorithm = options.diffId === undefined ? 'sha256' : digestAlgorithm(options.diffId);
-  const hash = createHash(algorithm);
+  using hash = archiveHash(algorithm, options);
   let archiveBytes = 0;
   await readArchive(source, applier, {
     ...options,
@@ -82,11 +86,26 @@ export async function applyLayer(
       archiveBytes += chunk.byteLength;
     },
   });
-  const diffId = parseDigest(`${algorithm}:${hash.digest('hex')}`);
+  const diffId = parseDigest(`${algorithm}:${hash.digest()}`);
   if (options.diffId !== undefined && diffId !== options.diffId) {
     throw new LayerStoreError('DIGEST_MISMATCH', `the layer's diffID is ${diffId}, not ${options.diffId}`);
   }
   return { ...applier.finish(), diffId, archiveBytes };
+}
+
+/** Hashes on this thread, or where it has nothing else to do, beside it: that takes as long as all the rest. */
+function archiveHash(
+  algorithm: 'sha256' | 'sha512',
+  { fs, ownThread = false }: Pick<ApplyOptions, 'fs' | 'ownThread'>,
+): HashThread {
+  const beside = ownThread && availableParallelism() > 1 ? fs.hashThread?.(algorithm) : undefined;
+  if (beside !== undefined) return beside;
+  const hash = createHash(algorithm);
+  return {
+    update: (chunk) => void hash.update(chunk),
+    digest: () => hash.digest('hex'),
+    [Symbol.dispose]: () => undefined,
+  };
 }
 
 /**

@@ -37,7 +37,7 @@ export function detectCompression(head: Uint8Array): Compression {
  * Decompresses `source`: all members of a gzip file, all frames of a zstd file.
  *
  * Chunks are up to 256 KiB. Stopping early stops the source too. Inflating runs on the thread pool; gzip, with
- * `onThisThread`, on the calling one, and then a chunk is only valid until the next is asked for; `withoutChecksums` leaves
+ * `onThisThread`, on the calling one, and then a chunk is only valid until the one after the next is asked for; `withoutChecksums` leaves
  * it to a caller who knows a digest to find out that bytes are wrong.
  *
  * @throws the error of `node:zlib` (`Z_DATA_ERROR`, `Z_BUF_ERROR` for an end too early) or of `source`

@@ -58,6 +58,16 @@ export interface LayerFs {
   createFile?(dirfd: number, name: string | Uint8Array, content: Uint8Array, attributes: NewFile): void;
   /** Optional: makes files on a thread of its own, while the caller goes on. */
   fileQueue?(): FileQueue;
+  /** Optional: a digest computed on a thread of its own, while the caller goes on; undefined where that cannot be had. */
+  hashThread?(algorithm: 'sha256' | 'sha512'): HashThread | undefined;
+}
+
+/** A digest in the making. */
+export interface HashThread extends Disposable {
+  /** Adds bytes, which must stay as they are until the next call has returned. */
+  update(chunk: Uint8Array): void;
+  /** In hexadecimal digits. */
+  digest(): string;
 }
 
 /** Files that are being made, one after the other. To dispose of it drops those that are not begun. */

@@ -28,7 +28,14 @@ export { Leases, type Lease, type LeaseInfo, type LeaseOptions } from './content
 export { collectGarbage, type GarbageOptions, type GarbageReport } from './content/gc.ts';
 export { FileHasher, type FileHash, type FileHasherOptions, type HashedFile } from './hash/file-hasher.ts';
 export { LayerStoreError, type LayerStoreErrorCode } from './errors.ts';
-export { RESOLVE, type FileQueue, type LayerFs, type NewFile, type PlainFile } from './fs.ts';
+export {
+  RESOLVE,
+  type FileQueue,
+  type HashThread,
+  type LayerFs,
+  type NewFile,
+  type PlainFile,
+} from './fs.ts';
 export { openLayerStore, type LayerStore, type LayerStoreOptions } from './layer-store.ts';
 export { nodeLayerFs } from './node-fs.ts';
 export { CopySnapshotter, openCopySnapshotter } from './snapshot/copy.ts';

@@ -1,5 +1,5 @@
 /**
- * Gzip, inflated on the calling thread into one buffer that is used again and again. For threads that do nothing else:
+ * Gzip, inflated on the calling thread into two buffers that are used by turns. For threads that do nothing else:
  * the streams of `node:zlib` hand every piece to the thread pool and back, in new memory, which costs as much as the work.
  *
  * `node:zlib` has no such call in public. This is the one that its own synchronous functions make (and npm's tar through
@@ -26,7 +26,7 @@ interface ZlibInside {
   _writeState?: Uint32Array;
 }
 
-/** Inflates pieces of input; what it gives is valid until it is asked for more. Called with `last` at the end. */
+/** Inflates pieces of input; of what it gives, the last two are valid. Called with `last` at the end. */
 export type Inflate = (input: Uint8Array, last: boolean) => Generator<Uint8Array, void, undefined>;
 
 /** How {@link inflater} inflates. */
@@ -70,7 +70,9 @@ class Zlib {
   readonly works: boolean;
   readonly #stream: Gunzip | InflateRaw;
   readonly #inside: Required<ZlibInside>;
-  readonly #output: Buffer;
+  /** What is written next, and what was written last. */
+  #output: Buffer;
+  #other: Buffer;
   #failure: Error | undefined;
   /** Bytes of the input that the last call left. */
   left = 0;
@@ -81,6 +83,7 @@ class Zlib {
     const { _handle: handle, _writeState: state } = stream as unknown as ZlibInside;
     this.works = typeof handle?.writeSync === 'function' && state instanceof Uint32Array && state.length >= 2;
     this.#output = Buffer.allocUnsafeSlow(this.works ? chunkSize : 0);
+    this.#other = Buffer.allocUnsafeSlow(this.works ? chunkSize : 0);
     if (!this.works) return;
     handle!.onerror = (message, errno, code) => {
       this.#failure = Object.assign(new Error(message), { errno, code });
@@ -95,6 +98,7 @@ class Zlib {
     handle.writeSync!(flush, input, at, input.byteLength - at, output, 0, output.length);
     if (this.#failure !== undefined) throw this.#failure;
     this.left = state[1]!;
+    [this.#output, this.#other] = [this.#other, output];
     return output.subarray(0, output.length - state[0]!);
   }
 

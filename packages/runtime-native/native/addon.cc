@@ -41,6 +41,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitBpf(env, exports);
   InitFileQueue(env, exports);
   InitFs(env, exports);
+  InitHashThread(env, exports);
   InitMount(env, exports);
   InitNamespaces(env, exports);
   InitNetlink(env, exports);

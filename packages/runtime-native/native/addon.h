@@ -8,6 +8,7 @@ namespace tare {
 void InitBpf(Napi::Env env, Napi::Object exports);
 void InitFileQueue(Napi::Env env, Napi::Object exports);
 void InitFs(Napi::Env env, Napi::Object exports);
+void InitHashThread(Napi::Env env, Napi::Object exports);
 void InitMount(Napi::Env env, Napi::Object exports);
 void InitNamespaces(Napi::Env env, Napi::Object exports);
 void InitNetlink(Napi::Env env, Napi::Object exports);

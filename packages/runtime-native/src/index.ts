@@ -73,7 +73,7 @@ export { answerNotification, notificationIsValid, receiveNotification } from './
 export type { SeccompAnswer, SeccompNotification } from './seccomp/notifications.ts';
 export { mappedLayerFs } from './mapped-fs.ts';
 export { AT_FDCWD, RESOLVE, layerFs, renameat2, tryLock } from './syscalls.ts';
-export type { FileQueue, LayerSyscalls, SystemError } from './syscalls.ts';
+export type { FileQueue, HashThread, LayerSyscalls, SystemError } from './syscalls.ts';
 export { getWindowSize, openPseudoTerminal, setWindowSize } from './terminal.ts';
 export type { PseudoTerminal, WindowSize } from './terminal.ts';
 export {

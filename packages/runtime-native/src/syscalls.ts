@@ -65,6 +65,16 @@ export interface LayerSyscalls {
   createFile(dirfd: number, name: Path, content: Uint8Array, attributes: NewFile): void;
   /** Files made on a thread of its own. */
   fileQueue(): FileQueue;
+  /** A digest computed on a thread of its own; undefined where this Node.js hides its OpenSSL. */
+  hashThread(algorithm: 'sha256' | 'sha512'): HashThread | undefined;
+}
+
+/** Hashes while the caller makes the next bytes. Dispose of it always. */
+export interface HashThread extends Disposable {
+  /** Adds bytes, which must stay as they are until the next call has returned: it waits for those before. */
+  update(chunk: Uint8Array): void;
+  /** The digest of all of them in hexadecimal digits. Nothing can be added any more. */
+  digest(): string;
 }
 
 /**
@@ -137,6 +147,15 @@ export const layerFs: LayerSyscalls = {
         queue.add(dirfd, name, content, mode, owner?.uid ?? -1, owner?.gid ?? -1, atimeNs, mtimeNs),
       settle: () => queue.settle(),
       [Symbol.dispose]: () => queue.close(),
+    };
+  },
+  hashThread(algorithm) {
+    if (!load().hasHashThread()) return undefined;
+    const thread = new (load().HashThread)(algorithm === 'sha512');
+    return {
+      update: (chunk) => thread.update(chunk),
+      digest: () => thread.digest(),
+      [Symbol.dispose]: () => thread.close(),
     };
   },
 };

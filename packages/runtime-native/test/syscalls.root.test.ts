@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import {
   chmodSync,
   chownSync,
@@ -228,6 +229,34 @@ describeAsRoot('the file-system calls of layers', () => {
     expect(() => queue.add(99_999, 'f', content, attributes)).toThrowError(
       expect.objectContaining({ code: 'EBADF' }),
     );
+  });
+
+  test('hash on a thread of its own, whatever the pieces and when it is given up', () => {
+    for (const algorithm of ['sha256', 'sha512'] as const) {
+      using hash = layerFs.hashThread(algorithm)!;
+      const expected = createHash(algorithm);
+      // two that are filled by turns, as the contract has it
+      const pieces = [Buffer.alloc(300_000), Buffer.alloc(300_000)];
+      for (let i = 0; i < 200; i++) {
+        const piece = pieces[i % 2]!.fill(i).subarray(0, (i * 7919) % 300_000);
+        hash.update(piece);
+        expected.update(piece);
+      }
+      expect(hash.digest()).toBe(expected.digest('hex'));
+      expect(() => hash.update(Buffer.from('more'))).toThrowError(
+        expect.objectContaining({ code: 'EINVAL' }),
+      );
+      expect(() => hash.digest()).toThrowError(expect.objectContaining({ code: 'EINVAL' }));
+    }
+    using empty = layerFs.hashThread('sha256')!;
+    expect(empty.digest()).toBe(createHash('sha256').digest('hex'));
+    const threads = readdirSync('/proc/self/task').length;
+    for (let i = 0; i < 50; i++) {
+      using given = layerFs.hashThread('sha256')!;
+      given.update(Buffer.alloc(1_000_000));
+    }
+    expect(readdirSync('/proc/self/task').length).toBe(threads);
+    expect(() => empty.update('text' as unknown as Uint8Array)).toThrowError(TypeError);
   });
 
   test('read plain files whole, and touch nothing else', () => {

@@ -164,16 +164,19 @@ describe.skipIf(!isRoot)('files on a thread of their own', () => {
   });
 
   test('are closed with an archive that breaks off', async () => {
-    using place = new Place();
     const tar = new TarBuilder();
     for (let i = 0; i < 500; i++) tar.file(`f${i}`, Buffer.alloc(10_000, 'x'));
-    const before = readdirSync('/proc/self/task').length;
-    await expect(place.unpack(tar.build().subarray(0, 3_000_100))).rejects.toMatchObject({
-      code: 'INVALID_TAR',
-    });
-    expect(readdirSync('/proc/self/task').length).toBe(before);
-    const made = readdirSync(place.root).length;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    expect(readdirSync(place.root).length).toBe(made);
+    const broken = tar.build().subarray(0, 3_000_100);
+    const threads: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      using place = new Place();
+      await expect(place.unpack(broken)).rejects.toMatchObject({ code: 'INVALID_TAR' });
+      threads.push(readdirSync('/proc/self/task').length);
+      const made = readdirSync(place.root).length;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      expect(readdirSync(place.root).length).toBe(made);
+    }
+    // the first one may have started what Node.js keeps
+    expect(threads[2]).toBe(threads[1]);
   });
 });
