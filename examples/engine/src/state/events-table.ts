@@ -12,8 +12,8 @@ export const eventsMigrations: readonly Migration[] = [
 const SLACK = 256;
 
 /**
- * The events' table. What an event is besides its time, in nanoseconds, is the event bus's own. Those of one turn of the
- * event loop are written together, at its end.
+ * The events' table. What an event is besides its time, in nanoseconds, is the event bus's own. Those that
+ * are added in one go are written together, and before whoever waits for what they tell of hears of it.
  */
 export class EventsTable<Event extends { timeNs: bigint }> implements Disposable {
   readonly #db: StateDb;
@@ -21,7 +21,6 @@ export class EventsTable<Event extends { timeNs: bigint }> implements Disposable
   #untilTrim = 0;
   #waiting: string[] = [];
   #keep = 0;
-  #turn: NodeJS.Immediate | undefined;
 
   constructor(db: StateDb) {
     this.#db = db;
@@ -34,14 +33,12 @@ export class EventsTable<Event extends { timeNs: bigint }> implements Disposable
 
   /** Adds an event, and lets go of all but the last `keep`, or a few more. */
   add(event: Event, keep: number): void {
+    if (this.#waiting.length === 0) queueMicrotask(() => this.#write());
     this.#waiting.push(JSON.stringify({ ...event, timeNs: event.timeNs.toString() }));
     this.#keep = keep;
-    this.#turn ??= setImmediate(() => this.#write());
   }
 
   #write(): void {
-    clearImmediate(this.#turn);
-    this.#turn = undefined;
     const events = this.#waiting;
     this.#waiting = [];
     if (events.length === 0) return;
