@@ -49,7 +49,9 @@ describe.skipIf(missing !== undefined)(`tare beside docker${missing ? ` (skipped
         .replace(
           /(?:Less than a second|About a minute|1 second|\d+ (?:seconds|minutes))( ago)? *(?=\s|$|\()/gm,
           '<age>',
-        );
+        )
+        // as wide as the ages below it, which may pass a second between the two
+        .replace(/\b(CREATED|STATUS) {2,}/g, '$1 ');
     return { code, stdout: text(stdout), stderr: text(stderr) };
   }
 
