@@ -27,7 +27,7 @@ interface ZlibInside {
 }
 
 /** Inflates pieces of input; of what it gives, the last two are valid. Called with `last` at the end. */
-export type Inflate = (input: Uint8Array, last: boolean) => Generator<Uint8Array, void, undefined>;
+export type Inflate = (input: Uint8Array, last: boolean) => Generator<Uint8Array, unknown, undefined>;
 
 /** How {@link inflater} inflates. */
 export interface InflateOptions {
@@ -53,7 +53,7 @@ export function inflater({ chunkSize, withoutChecksums = false }: InflateOptions
   const members = new Members(zlib);
   const inflate: Inflate = withoutChecksums
     ? (input, last) => members.inflate(input, last)
-    : inflateMembers(zlib);
+    : (input, last) => zlib.inflate(input, 0, last);
   return function* closing(input, last) {
     let goesOn = false;
     try {
@@ -74,8 +74,6 @@ class Zlib {
   #output: Buffer;
   #other: Buffer;
   #failure: Error | undefined;
-  /** Bytes of the input that the last call left. */
-  left = 0;
 
   constructor(stream: Gunzip | InflateRaw, chunkSize: number) {
     this.#stream = stream;
@@ -90,20 +88,21 @@ class Zlib {
     };
   }
 
-  /** One call: what it gives, fewer bytes than a chunk when there is no more of this input. */
-  write(input: Uint8Array, at: number, last: boolean): Buffer {
+  /** Inflates what is deflated from `begin` on. @returns where that ends, or the end of the input */
+  *inflate(input: Uint8Array, begin: number, last: boolean): Generator<Uint8Array, number, undefined> {
     const flush = last ? constants.Z_FINISH : constants.Z_NO_FLUSH;
     const { _handle: handle, _writeState: state } = this.#inside;
-    const output = this.#output;
-    handle.writeSync!(flush, input, at, input.byteLength - at, output, 0, output.length);
-    if (this.#failure !== undefined) throw this.#failure;
-    this.left = state[1]!;
-    [this.#output, this.#other] = [this.#other, output];
-    return output.subarray(0, output.length - state[0]!);
-  }
-
-  isFull(piece: Buffer): boolean {
-    return piece.length === this.#output.length;
+    for (let at = begin; ;) {
+      const output = this.#output;
+      handle.writeSync!(flush, input, at, input.byteLength - at, output, 0, output.length);
+      if (this.#failure !== undefined) throw this.#failure;
+      const [room = 0, left = 0] = state;
+      [this.#output, this.#other] = [this.#other, output];
+      if (room < output.length) yield output.subarray(0, output.length - room);
+      at = input.byteLength - left;
+      // with room to spare there is nothing more to come of this input; what is left of it follows the end
+      if (room > 0) return at;
+    }
   }
 
   /** For another member. */
@@ -117,21 +116,7 @@ class Zlib {
   }
 }
 
-/** Of a stream that reads headers and trailers itself. */
-function inflateMembers(zlib: Zlib): Inflate {
-  return function* inflate(input, last) {
-    let at = 0;
-    for (;;) {
-      const piece = zlib.write(input, at, last);
-      if (piece.length > 0) yield piece;
-      at = input.byteLength - zlib.left;
-      // with room to spare there is nothing more to come of this input; what is left of it follows the end
-      if (!zlib.isFull(piece)) return;
-    }
-  };
-}
-
-/** Of one that knows nothing of them. */
+/** A gzip file, for a stream that knows nothing of headers and trailers. */
 class Members {
   readonly #zlib: Zlib;
   #state: 'header' | 'content' | 'trailer' | 'done' = 'header';
@@ -184,19 +169,13 @@ class Members {
 
   /** @returns where the trailer begins, or the end of the input */
   *#content(input: Uint8Array, begin: number): Generator<Uint8Array, number, undefined> {
-    let at = begin;
-    for (;;) {
-      const piece = this.#zlib.write(input, at, false);
-      if (piece.length > 0) yield piece;
-      at = input.byteLength - this.#zlib.left;
-      if (this.#zlib.isFull(piece)) continue;
-      // with room to spare it takes all of the input, unless the content has ended
-      if (at < input.byteLength) {
-        this.#state = 'trailer';
-        this.#trailerLeft = GZIP_TRAILER_BYTES;
-      }
-      return at;
+    const at = yield* this.#zlib.inflate(input, begin, false);
+    // it takes all of the input, unless the content has ended
+    if (at < input.byteLength) {
+      this.#state = 'trailer';
+      this.#trailerLeft = GZIP_TRAILER_BYTES;
     }
+    return at;
   }
 }
 
